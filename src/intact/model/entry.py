@@ -1,0 +1,72 @@
+"""One path of a file tree, as an image declares it or as a container shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .digest import Digest
+
+
+class Kind(StrEnum):
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    CHAR = "char"
+    BLOCK = "block"
+    FIFO = "fifo"
+    SOCKET = "socket"
+
+
+COMPARED_XATTRS = (b"security.capability", b"system.posix_acl_access", b"system.posix_acl_default", b"user.")
+"""Names, or prefixes ending in a dot, of the extended attributes that belong to an entry. Labels of the host's security modules
+(`security.selinux`, `security.ima`, …) and overlayfs's own (`trusted.overlay.*`, `user.overlay.*`) say nothing about the image."""
+
+
+def is_compared_xattr(name: bytes) -> bool:
+    """Whether the extended attribute `name` is part of an entry's identity."""
+    if name.startswith(b"user.overlay."):
+        return False
+    return any(name == known or (known.endswith(b".") and name.startswith(known)) for known in COMPARED_XATTRS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A path with everything that is compared.
+
+    `path` is absolute, without `.`/`..`/`//` and without a trailing slash; the root is `b"/"`. `mode` holds the permission bits (0o7777).
+    `uid`/`gid` are the container's. `size_bytes` and `digest` belong to regular files; a file whose content was deliberately not read has no
+    digest. `target` is a symlink's text, `device` a node's (major, minor). `xattrs` is sorted and holds only the compared ones.
+    """
+
+    path: bytes
+    kind: Kind
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    size_bytes: int = 0
+    digest: Digest | None = None
+    target: bytes = b""
+    device: tuple[int, int] | None = None
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def display_path(path: bytes, limit: int = 4096) -> str:
+    """`path` for people and JSON: UTF-8 where it is printable, `\\xNN` where not; never a control or bidi character, bounded length."""
+    text = path[:limit].decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(path) <= limit else f"{shown}… ({len(path)} bytes)"
+
+
+def parent(path: bytes) -> bytes:
+    """The directory that holds `path`; the root's is the root."""
+    return path.rpartition(b"/")[0] or b"/"
+
+
+def ancestors(path: bytes) -> tuple[bytes, ...]:
+    """All directories above `path`, nearest first, the root last: `/a/b/c` → (`/a/b`, `/a`, `/`)."""
+    above = []
+    while path != b"/":
+        path = parent(path)
+        above.append(path)
+    return tuple(above)

@@ -1,0 +1,108 @@
+"""Differences between a baseline and an observation, and the findings that are worth telling."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from .container import Container
+from .digest import Digest
+from .entry import Entry
+from .layer import Grade
+from .observation import Scope, Unobserved
+
+
+class Change(StrEnum):
+    """The kinds of difference; where several hold, the first in this order is the one named."""
+
+    ADDED = "Added"
+    DELETED = "Deleted"
+    TYPE = "Type"
+    MODIFIED = "Modified"
+    METADATA = "Metadata"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One path that is not as the image says. `fields` names what differs: `type content size mode uid gid xattrs target device`."""
+
+    path: bytes
+    change: Change
+    expected: Entry | None
+    actual: Entry | None
+    fields: tuple[str, ...] = ()
+
+
+class Level(IntEnum):
+    INFO = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+    @property
+    def title(self) -> str:
+        return self.name.title()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A difference judged: `rule` names the default rule that spoke, `level` what it says before any policy.
+
+    `scope` tells whether the writable layer or the read-only layers differ. `observed_at` is when the look began; `process` is who did it
+    where that is known, `exited` where it is not, empty where nobody looked.
+    """
+
+    container: Container
+    difference: Difference
+    level: Level
+    rule: str
+    scope: Scope
+    baseline_root: Digest
+    grade: Grade
+    observed_at: float
+    process: str = ""
+
+    @property
+    def id(self) -> str:
+        """The same difference of the same container has the same id, so that it can be told any number of times and counts once."""
+        d = self.difference
+        state = d.actual and (d.actual.kind.value, d.actual.mode, d.actual.uid, d.actual.gid, d.actual.size_bytes, str(d.actual.digest),
+                              d.actual.target, d.actual.device, d.actual.xattrs)  # fmt: skip
+        text = repr(("finding v1", self.container.id, d.path, d.change.value, state, self.scope.value))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregate:
+    """Differences that are told as a number: `count` paths like `pattern`, silent by rule `rule`."""
+
+    pattern: str
+    rule: str
+    count: int
+
+
+class State(StrEnum):
+    """The verdict on a container."""
+
+    INTACT = "Intact"
+    DRIFTED = "Drifted"
+    UNOBSERVED = "Unobserved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one comparison says of one container, clean or not. `unobserved` is what kept it from being complete."""
+
+    container: Container
+    state: State
+    scope: Scope
+    findings: tuple[Finding, ...] = ()
+    aggregates: tuple[Aggregate, ...] = ()
+    unobserved: tuple[Unobserved, ...] = ()
+    baseline_root: Digest | None = None
+    grade: Grade | None = None
+    compared: int = 0
+    """Paths compared."""
+    at: float = 0.0

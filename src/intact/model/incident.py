@@ -1,0 +1,161 @@
+"""What is wrong with a workload, what is decided about it, and what came of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .finding import Finding, Level
+from .policy import ActionKind, Cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What owns the containers: a Deployment, a bare Pod, … or a Container on a host without Kubernetes. `uid` is the object's."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodFacts:
+    """What the controller knows of a pod from the Kubernetes API, joined to what a node says of its containers."""
+
+    uid: str
+    namespace: str
+    name: str
+    node: str
+    labels: tuple[tuple[str, str], ...]
+    workload: Workload
+    revision: str = ""
+    """The pod template hash, or another name of the revision; empty where the workload has none."""
+
+
+class IncidentState(StrEnum):
+    OPEN = "Open"
+    ACTING = "Acting"
+    RESOLVED = "Resolved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathSummary:
+    """One path in an incident, over all its pods: what a person reads first."""
+
+    path: bytes
+    change: str
+    level: Level
+    expected: str
+    """`sha256:… 0644 0:0`, or `-`."""
+    actual: str
+    first_seen: float
+    pods: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One counted finding, as an incident remembers it: enough to judge cause and thresholds."""
+
+    finding_id: str
+    path: bytes
+    change: str
+    level: Level
+    pod_uid: str
+    pod: str
+    node: str
+    revision: str
+    at: float
+    actual: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """One decided action of an incident: `name` is the Remediation's."""
+
+    name: str
+    action: ActionKind
+    at: float
+    revision: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """All that is wrong with one workload from the first finding until it is intact again. At most one is open per workload.
+
+    `seen` is bounded by `decide.reducer.MAX_SEEN`; `count` counts every finding, also those beyond the bound.
+    """
+
+    id: str
+    workload: Workload
+    state: IncidentState
+    cause: Cause
+    level: Level
+    first_seen: float
+    last_seen: float
+    count: int = 0
+    seen: tuple[Seen, ...] = ()
+    taken: tuple[Taken, ...] = ()
+    policy: str = ""
+    explanation: str = ""
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        return tuple(sorted({s.pod for s in self.seen}))
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(sorted({s.node for s in self.seen}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """A finding joined with what the controller knows of its pod: what `decide` works on."""
+
+    finding: Finding
+    pod: PodFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One thing to do, or not to do and why. `name` is deterministic: the same decision made twice is one Remediation."""
+
+    name: str
+    incident_id: str
+    action: ActionKind
+    workload: Workload
+    pod: PodFacts | None
+    reason: str
+    policy: str
+    at: float
+    to: str = ""
+    """For RollBack: `LastKnownGood` or `Previous`."""
+    refused: str = ""
+    """Not empty: the guard rail that forbids the action. A refused decision is recorded and told, never carried out."""
+
+
+class Phase(StrEnum):
+    """The life of a Remediation."""
+
+    PROPOSED = "Proposed"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    VERIFIED = "Verified"
+    FAILED = "Failed"
+    REFUSED = "Refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of a decision."""
+
+    decision: Decision
+    phase: Phase
+    message: str
+    at: float
+    revision: str = ""
+    """For RollBack: the revision (template hash) rolled back to."""

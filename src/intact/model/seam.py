@@ -1,0 +1,87 @@
+"""The one seam between node and cluster: reports up, plan and commands down. `run` has its two adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .container import Container
+from .digest import Digest
+from .finding import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A time in which the node could not watch, or events that were lost: always followed by a full rescan, never silent."""
+
+    since: float
+    until: float
+    reason: str
+    events_lost: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What the node says of one of its containers: how it is watched, and if not, why."""
+
+    container: Container
+    verdict: str
+    """`Intact`, `Drifted`, `Unobserved` or `Pending`."""
+    baseline_root: Digest | None
+    grade: str
+    verified_at: float
+    layers_verified_at: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandOutcome:
+    command_id: str
+    succeeded: bool
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One message up. `id` makes sending it twice harmless; verdicts carry the findings."""
+
+    id: str
+    node: str
+    at: float
+    verdicts: tuple[Verdict, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    outcomes: tuple[CommandOutcome, ...] = ()
+    tier: str = ""
+    """How the node hears of changes: `A` (every write), `B`, `C` (timed walks only), or the reason why it hears nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodPlan:
+    """How to watch one pod: compiled from policy, so that the node needs to know no policy."""
+
+    pod_uid: str
+    watched: bool = True
+    realtime: bool = True
+    interval_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a node watches: `etag` names this version. A pod that is not in the plan yet is watched as the defaults say."""
+
+    etag: str
+    pods: tuple[PodPlan, ...] = ()
+    default: PodPlan = PodPlan(pod_uid="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """An order to one node: today, look at a pod's containers now, all of it. Never carried out after `expires_at`."""
+
+    id: str
+    node: str
+    kind: str
+    """`Rescan`."""
+    pod_uid: str
+    expires_at: float

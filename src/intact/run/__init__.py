@@ -1,0 +1,1 @@
+"""Processes: wiring of stages and adapters, and nothing else."""
