@@ -35,7 +35,7 @@ class Entry:
     """A path with everything that is compared.
 
     `path` is absolute, without `.`/`..`/`//` and without a trailing slash; the root is `b"/"`. `mode` holds the permission bits (0o7777).
-    `uid`/`gid` are the container's. `size_bytes` and `digest` belong to regular files; a file whose content was deliberately not read has no
+    `uid`/`gid` are the container's. `size_bytes` and `digest` belong to regular files; a file that was deliberately not read has no
     digest. `target` is a symlink's text, `device` a node's (major, minor). `xattrs` is sorted and holds only the compared ones.
     """
 
