@@ -23,9 +23,7 @@ class ApiReader:
 
     def get(self, path: str, *, timeout_s: float = 5.0) -> Any | None:
         """The JSON (or text) at `path`; None when the API is not there yet, is busy, or has no such object."""
-        connection = http.client.HTTPSConnection(
-            self._address.hostname or "", self._address.port, context=self._tls, timeout=timeout_s
-        )
+        connection = http.client.HTTPSConnection(self._address.hostname or "", self._address.port, context=self._tls, timeout=timeout_s)
         try:
             connection.request("GET", path, headers=self._headers)
             answer = connection.getresponse()

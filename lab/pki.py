@@ -36,9 +36,7 @@ def write_credentials(plan: ClusterPlan) -> None:
     authority.save(directory / "ca")
     addresses = [API_SERVICE_IP, plan.api_ip, "127.0.0.1"]
     authority.issue(directory / "apiserver", common_name="kube-apiserver", names=API_NAMES, addresses=addresses)
-    authority.issue(
-        directory / "kubelet-client", common_name="kube-apiserver-kubelet-client", organization="system:masters"
-    )
+    authority.issue(directory / "kubelet-client", common_name="kube-apiserver-kubelet-client", organization="system:masters")
     for node in plan.every_node:
         authority.issue(
             directory / f"kubelet{node.number}",
@@ -131,9 +129,7 @@ def _describe(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivat
 
 
 def _save_key(path: Path, key: PrivateKey) -> None:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     _save_private(path, pem.decode())
 
 

@@ -1,0 +1,96 @@
+"""`python -m lab`: the clusters and images of the harness from a terminal. Results on stdout, talk on stderr."""
+
+import os
+import subprocess
+import sys
+import time
+
+import click
+
+from lab import binaries
+from lab.cluster import Cluster, describe_environment, is_running, remove_cluster
+from lab.node import enter_command
+from lab.plan import MAX_ID, MAX_NODES, cluster_state, load_plan
+from lab.settings import REPOSITORY, LabError, cache_dir, state_dir
+
+cluster_id = click.option("--id", "id", type=click.IntRange(0, MAX_ID), default=0, help="Which cluster.")
+
+
+@click.group(help=__doc__)
+def main() -> None:
+    pass
+
+
+@main.command(name="binaries")
+def build_binaries() -> None:
+    """Build the Kubernetes programs, unless they are in the cache."""
+    print(binaries.ensure_binaries())
+
+
+@main.command()
+@cluster_id
+@click.option("--nodes", type=click.IntRange(1, MAX_NODES), default=1, show_default=True)
+def up(id: int, nodes: int) -> None:
+    """Start a cluster."""
+    become_root()
+    began = time.monotonic()
+    cluster = Cluster(nodes=nodes, id=id)
+    cluster.up()
+    say(f"cluster {id}: {nodes} node{'s' if nodes > 1 else ''} Ready after {time.monotonic() - began:.1f} s")
+    print(describe_environment(cluster.plan))
+
+
+@main.command()
+@cluster_id
+def down(id: int) -> None:
+    """Remove a cluster and everything of it."""
+    become_root()
+    began, ran = time.monotonic(), is_running(id)
+    remove_cluster(id)
+    say(f"cluster {id}: {'down' if ran else 'was not up, nothing left'} after {time.monotonic() - began:.1f} s")
+
+
+@main.command()
+@cluster_id
+def env(id: int) -> None:
+    """Print lines to evaluate: KUBECONFIG, REGISTRY, PATH."""
+    print(describe_environment(load_plan(cluster_state(id))))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@cluster_id
+@click.option("-n", "--node", "number", default=1, show_default=True, help="Which node.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def sh(id: int, number: int, command: tuple[str, ...]) -> None:
+    """Run COMMAND (default: bash) on a node."""
+    become_root()
+    cluster = Cluster.running(id)
+    words = [*enter_command(cluster.plan.node(number)), *(command or ("bash",))]
+    sys.exit(subprocess.run(words, env=cluster.environment).returncode)
+
+
+def become_root() -> None:
+    """Starts this very command again through sudo when we are not root, with the same cache and state."""
+    if os.geteuid() == 0:
+        return
+    own = {"INTACT_CACHE": str(cache_dir()), "INTACT_STATE": str(state_dir()), "PYTHONPATH": str(REPOSITORY)}
+    kept = {name: value for name, value in os.environ.items() if name.startswith(("INTACT_", "PATH", "GO"))}
+    settings = [f"{name}={value}" for name, value in {**kept, **own}.items()]
+    try:
+        os.execvp("sudo", ["sudo", "env", *settings, sys.executable, "-m", "lab", *sys.argv[1:]])
+    except FileNotFoundError:
+        raise LabError("nodes need root, and there is no sudo: run this as root") from None
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LabError as error:
+        say(f"error: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
