@@ -1,0 +1,106 @@
+"""What a process is told by its environment (`INTACT_*`): read once at the start, checked, and then only passed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from intact.model.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """`intact agent`: everything it needs to watch one node and to reach its controller."""
+
+    node: str
+    controller_url: str
+    server_name: str
+    token_file: Path
+    ca_file: Path
+    baseline_key_file: Path
+    state_dir: Path
+    runtime_socket: str
+    layer_rate_bytes_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings:
+    """`intact controller`: everything it needs beside the cluster it runs in."""
+
+    namespace: str
+    identity: str
+    service: str
+    state_dir: Path
+    listen_host: str
+    listen_port: int
+    agent_service_account: str
+    syslog: str
+    webhook_url: str
+    webhook_secret: str
+    insecure_registries: tuple[str, ...]
+
+
+def read_agent_settings(env: Mapping[str, str]) -> AgentSettings:
+    """Raises InputError naming the variable that is missing or wrong.
+
+    Without `INTACT_CONTROLLER_URL` the controller is dialled at the address that the kubelet writes into the environment of every pod of
+    the Service's namespace, so that the agent needs no DNS.
+    """
+    namespace = env.get("INTACT_NAMESPACE", "intact-system")
+    url = env.get("INTACT_CONTROLLER_URL") or _service_url(env)
+    return AgentSettings(
+        node=_required(env, "INTACT_NODE_NAME"),
+        controller_url=url,
+        server_name=env.get("INTACT_CONTROLLER_NAME", f"intact-controller.{namespace}.svc"),
+        token_file=Path(env.get("INTACT_TOKEN_FILE", "/var/run/intact/token/token")),
+        ca_file=Path(env.get("INTACT_CA_FILE", "/var/run/intact/ca/ca.crt")),
+        baseline_key_file=Path(env.get("INTACT_BASELINE_KEY_FILE", "/var/run/intact/ca/baseline.pub")),
+        state_dir=Path(env.get("INTACT_STATE_DIR", "/var/lib/intact")),
+        runtime_socket=env.get("INTACT_RUNTIME_SOCKET", ""),
+        layer_rate_bytes_s=_number(env, "INTACT_LAYER_RATE_MIB", 20) << 20,
+    )
+
+
+def read_controller_settings(env: Mapping[str, str]) -> ControllerSettings:
+    """Raises InputError naming the variable that is missing or wrong."""
+    return ControllerSettings(
+        namespace=_required(env, "INTACT_NAMESPACE"),
+        identity=_required(env, "INTACT_POD_NAME"),
+        service=env.get("INTACT_SERVICE", "intact-controller"),
+        state_dir=Path(env.get("INTACT_STATE_DIR", "/var/lib/intact")),
+        listen_host=env.get("INTACT_LISTEN_HOST", "0.0.0.0"),
+        listen_port=_number(env, "INTACT_LISTEN_PORT", 8443),
+        agent_service_account=env.get("INTACT_AGENT_SERVICE_ACCOUNT", "intact-agent"),
+        syslog=env.get("INTACT_SYSLOG", ""),
+        webhook_url=env.get("INTACT_WEBHOOK_URL", ""),
+        webhook_secret=env.get("INTACT_WEBHOOK_SECRET", ""),
+        insecure_registries=tuple(filter(None, (part.strip() for part in env.get("INTACT_INSECURE_REGISTRIES", "").split(",")))),
+    )
+
+
+def _required(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if not value:
+        raise InputError(f"the environment variable {name} is not set")
+    return value
+
+
+def _number(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise InputError(f"{name} is not a positive whole number: {text!r}")
+    return int(text)
+
+
+def _service_url(env: Mapping[str, str]) -> str:
+    host = env.get("INTACT_CONTROLLER_SERVICE_HOST", "")
+    port = env.get("INTACT_CONTROLLER_SERVICE_PORT", "8443")
+    if not host:
+        raise InputError(
+            "no controller to report to: neither INTACT_CONTROLLER_URL nor INTACT_CONTROLLER_SERVICE_HOST is set",
+            hint="the Service intact-controller must exist in the agent's namespace before its pod",
+        )
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
