@@ -47,7 +47,7 @@ def ensure_binaries() -> Path:
     """Builds what is missing (6 to 9 minutes on two cores, once), and waits for a build that runs already."""
     if found := find_binaries():
         return found
-    with _lock("kube"):
+    with lock("kube"):
         return find_binaries() or _build(ensure_go())
 
 
@@ -56,7 +56,7 @@ def ensure_pause() -> Path:
     source = SOURCES / "pause.c"
     directory = cache_dir() / f"pause-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
     if not (directory / "pause").exists():
-        with _lock("pause"), _finished_directory(directory) as partial:
+        with lock("pause"), finished_directory(directory) as partial:
             run("gcc", "-Os", "-static", "-s", "-o", partial / "pause", source)
     return directory / "pause"
 
@@ -78,7 +78,7 @@ def _build(go: Path) -> Path:
         run(go, "mod", "download", env=environment, cwd=SOURCES)
         packages = len(run(go, "list", "-deps", "tool", env=environment, cwd=SOURCES).stdout.split())
     title = "Kubernetes, etcd and helm: build"
-    with _finished_directory(target) as partial, step(title, lambda: f"{compiled} of {packages} packages"):
+    with finished_directory(target) as partial, step(title, lambda: f"{compiled} of {packages} packages"):
         command = ["bash", str(SOURCES / "build.sh"), str(partial)]
         last: list[str] = []
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as build:
@@ -92,7 +92,7 @@ def _build(go: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _finished_directory(target: Path) -> Iterator[Path]:
+def finished_directory(target: Path) -> Iterator[Path]:
     """A directory that gets its name only when the block ends well."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=target.name + ".", suffix=".partial", dir=target.parent))
@@ -106,7 +106,7 @@ def _finished_directory(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _lock(name: str) -> Iterator[None]:
+def lock(name: str) -> Iterator[None]:
     cache_dir().mkdir(parents=True, exist_ok=True)
     with (cache_dir() / f"{name}.lock").open("w") as file:
         try:
