@@ -85,3 +85,24 @@ class Command:
     """`Rescan`."""
     pod_uid: str
     expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentIdentity:
+    """Who speaks on the cluster's side of the seam, as proven by its token and by nothing else."""
+
+    node: str
+    pod_uid: str
+    service_account: str
+    """`system:serviceaccount:NAMESPACE:NAME`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """What the cluster last heard from one node. `coverage` is the node's word on each of its containers."""
+
+    node: str
+    heard_at: float
+    tier: str
+    coverage: tuple[Coverage, ...] = ()
+    gaps: tuple[Gap, ...] = ()

@@ -1,0 +1,1 @@
+"""Keys and certificates: made, kept, rotated and used; never printed."""
