@@ -16,7 +16,7 @@ PYTEST  := $(PY) -m pytest -o cache_dir=$(INTACT_CACHE)/pytest$(if $(AS_ROOT),-u
   env tools binaries lock
 
 help:  ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':[^#]*## *' '/^[a-z-]+:.*##/ { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: env  ## the main job as a story on this machine (CLUSTER=current: Act 2 on the cluster of KUBECONFIG)
 	@$(AS_ROOT) $(PY) -m demo $(if $(CLUSTER),--cluster $(CLUSTER))
@@ -81,3 +81,5 @@ lock: env  ## pin every dependency with its hashes
 	@$(PY) -m pip install --quiet uv
 	@$(PY) -m uv pip compile --quiet --universal --extra controller --extra cli --group dev --generate-hashes --no-header \
 	  pyproject.toml -o requirements.lock
+	@$(PY) -m uv pip compile --quiet --universal --extra controller --constraint requirements.lock --generate-hashes --no-header \
+	  pyproject.toml -o image/requirements.lock

@@ -7,10 +7,12 @@ import time
 
 import click
 
-from lab import binaries
+from lab import binaries, install, product
 from lab.cluster import Cluster, describe_environment, is_running, remove_cluster
 from lab.node import enter_command
 from lab.plan import MAX_ID, MAX_NODES, cluster_state, load_plan
+from lab.processes import terminate_as_interrupt
+from lab.progress import step
 from lab.settings import REPOSITORY, LabError, cache_dir, state_dir
 
 cluster_id = click.option("--id", "id", type=click.IntRange(0, MAX_ID), default=0, help="Which cluster.")
@@ -40,6 +42,38 @@ def up(id: int, nodes: int) -> None:
     print(describe_environment(cluster.plan))
 
 
+@main.command(name="cluster")
+@cluster_id
+@click.option("--nodes", type=click.IntRange(1, MAX_NODES), default=1, show_default=True)
+def start_cluster(id: int, nodes: int) -> None:
+    """Start a cluster, unless it is up, and install Intact as it is in this tree."""
+    become_root()
+    if is_running(id):
+        cluster = Cluster.running(id)
+        say(f"cluster {id} is up already, with {cluster.plan.nodes} node(s)")
+        install.install(cluster)
+    else:
+        cluster = Cluster(nodes=nodes, id=id)
+        with step(f"cluster {id}: {nodes} node(s)"):
+            cluster.up()
+        try:
+            install.install(cluster)
+        except BaseException:
+            cluster.down()
+            raise
+    print(describe_environment(cluster.plan, [install.write_commands(cluster)]))
+
+
+@main.command()
+@click.option("--push", "registry", metavar="HOST:PORT", help="Copy it to this registry, too.")
+def image(registry: str | None) -> None:
+    """Build the container image of Intact, unless it is in the cache."""
+    become_root()
+    built = product.ensure_image()
+    say(f"{product.size_bytes(built) / 1e6:.1f} MB to download, {built.manifest_digest}")
+    print(built.push(registry, f"intact:{product.version()}") if registry else built.source)
+
+
 @main.command()
 @cluster_id
 def down(id: int) -> None:
@@ -54,7 +88,8 @@ def down(id: int) -> None:
 @cluster_id
 def env(id: int) -> None:
     """Print lines to evaluate: KUBECONFIG, REGISTRY, PATH."""
-    print(describe_environment(load_plan(cluster_state(id))))
+    plan = load_plan(cluster_state(id))
+    print(describe_environment(plan, [tools] if (tools := plan.state / "bin").exists() else []))
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -88,9 +123,15 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main()
+        with terminate_as_interrupt():
+            main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
     except LabError as error:
         say(f"error: {error}")
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         sys.exit(130)

@@ -114,6 +114,7 @@ class Cluster:
                     (self.state / "owner").write_text(f"{owner} {started_at(owner)}")
                 self._start()
                 self._wait_ready()
+                _give_to_caller(self.kubeconfig)
         except BaseException:
             with uninterrupted():
                 self.down()
@@ -243,6 +244,12 @@ def _is_abandoned(id: int) -> bool:
         pid, _, started = owner.read_text().partition(" ")
         return not is_alive(int(pid)) or started_at(int(pid)) != started
     return not is_running(id) and time.time() - state.stat().st_mtime > UP_TIMEOUT_S
+
+
+def _give_to_caller(path: Path) -> None:
+    """Through sudo, the file belongs to whoever called it."""
+    if user := os.environ.get("SUDO_UID"):
+        os.chown(path, int(user), int(os.environ.get("SUDO_GID", "-1")))
 
 
 def _load_bridge_filter() -> None:
