@@ -68,3 +68,5 @@ class Running:
     mounted: Mounted | None
     unobservable: str = ""
     """Why `mounted` is None: `runtime io.containerd.kata.v2`, `snapshotter stargz`, … Never empty when `mounted` is None."""
+    unkeyed: str = ""
+    """Why `container.image_key` is None: the image's content is missing, its name has moved, … Empty when there is a key."""
