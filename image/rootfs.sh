@@ -48,7 +48,7 @@ install_debian() {
   done
   rm -rf "${1:?}"/{dev,etc,var,tmp} "$1"/usr/{games,include,sbin,src,local,share} "$1"/usr/bin/debconf* \
     "$1"/usr/lib/{apt,binfmt.d,dpkg,mime,systemd,tmpfiles.d} "$1"/usr/lib/*-linux-gnu/{gconv,perl*,engines-3} \
-    "$1/$library"/{ensurepip,idlelib,lib2to3,pydoc_data,test,tkinter,turtledemo,turtle.py,venv,_pyrepl,__pycache__,EXTERNALLY-MANAGED}
+    "$1/$library"/{ensurepip,idlelib,lib2to3,pydoc_data,test,tkinter,turtledemo,turtle.py,venv,_pyrepl,__pycache__,sitecustomize.py,EXTERNALLY-MANAGED}
   # Terminals, dbm files and the C library's own debugging aids: nothing here loads them.
   rm -f "$1/$library"/lib-dynload/{_curses,_curses_panel,_dbm,readline}.*.so \
     "$1"/usr/lib/*-linux-gnu/lib{db-*,formw,history,menuw,ncursesw,panelw,readline,tic,tinfo,expatw,uuid}.so* \

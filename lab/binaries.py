@@ -93,12 +93,12 @@ def _build(go: Path) -> Path:
 
 @contextlib.contextmanager
 def finished_directory(target: Path) -> Iterator[Path]:
-    """A directory that gets its name only when the block ends well."""
+    """A directory that gets its name only when the block ends well, and has not removed it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=target.name + ".", suffix=".partial", dir=target.parent))
     try:
         yield partial
-        if not target.exists():
+        if partial.exists() and not target.exists():
             partial.chmod(0o755)
             partial.rename(target)
     finally:

@@ -8,7 +8,7 @@ import os
 import stat
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -42,9 +42,10 @@ def symlink(path: bytes, target: bytes, **more: object) -> Entry:
     return Entry(path=path, type=tarfile.SYMTYPE, target=target, mode=0o777, **more)  # type: ignore[arg-type]
 
 
-def hard_link(path: bytes, target: bytes) -> Entry:
-    """`target` is the absolute path of another entry of the same layer."""
-    return Entry(path=path, type=tarfile.LNKTYPE, target=target.lstrip(b"/"))
+def hard_link(path: bytes, target: Entry) -> Entry:
+    """Another name of `target`, an earlier entry of the same layer. As archivers do, the member repeats its metadata:
+    a runtime applies what stands in the link's own header to the file that both names share."""
+    return replace(target, path=path, type=tarfile.LNKTYPE, target=target.path.lstrip(b"/"), content=b"", xattrs={})
 
 
 def character_device(path: bytes, device: tuple[int, int], mode: int = 0o666) -> Entry:

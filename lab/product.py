@@ -34,18 +34,20 @@ def version() -> str:
 
 def ensure_image() -> ImageLayout:
     """The image of the code as it is now; needs root where it is not in the cache."""
-    dependencies_key = _digest([RECIPE, WHEELS], architecture())
-    program_key = _digest([RECIPE, WHEELS, *_code_files()], architecture(), version())
-    dependencies = cache_dir() / f"image-dependencies-{dependencies_key}"
-    program = cache_dir() / f"image-{program_key}"
+    dependencies = cache_dir() / f"image-dependencies-{_digest([RECIPE, WHEELS], architecture())}"
     name = f"docker.io/intact/intact:{version()}"
     with lock("image"):
         if not dependencies.exists():
             with finished_directory(dependencies) as partial, step("image: Python and libraries"):
                 _build(partial, "dependencies", partial / "root")
-        if not program.exists():
+        program = _program_directory()
+        while not program.exists():
             with finished_directory(program) as partial, step("image: Intact"):
                 _build(partial, "program", partial / "root", dependencies / "root")
+                built_from = _program_directory()
+                if built_from != program:  # the code changed while it was copied: this is neither state of it
+                    shutil.rmtree(partial)
+            program = built_from
         layers = [_read_layer(dependencies), _read_layer(program)]
         image = write_layout(
             program / "layout",
@@ -68,6 +70,10 @@ def ensure_image() -> ImageLayout:
 def size_bytes(image: ImageLayout) -> int:
     """What a node downloads."""
     return sum(path.stat().st_size for path in (image.directory / "blobs/sha256").iterdir())
+
+
+def _program_directory() -> Path:
+    return cache_dir() / f"image-{_digest([RECIPE, WHEELS, *_code_files()], architecture(), version())}"
 
 
 def _build(directory: Path, part: str, root: Path, *more: Path) -> None:
