@@ -1,8 +1,8 @@
 """The one seam, seen from both sides, and the gate that every report passes whichever way it came.
 
-`Cluster` is what a node sees: reports up; plan, baselines and commands down. `ClusterSide` is what the cluster offers to whoever carries the
-seam: the web API after it has authenticated the node, or the in-process adapter. `accept` is the gate between them, so that both ways check
-the same things. Nothing here knows HTTP, a token or a file.
+`Cluster` is what a node sees: reports up; plan, baselines and commands down. `ClusterSide` is what the cluster offers to whoever carries
+the seam: the web API after it has authenticated the node, or the in-process adapter. `accept` is the gate between them, so that both ways
+check the same things. Nothing here knows HTTP, a token or a file.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ FORGED = "ForgedReport"
 """The code of the TrustError that refuses a report in which a node speaks of what is not its own."""
 UNAUTHENTICATED = "Unauthenticated"
 UNTRUSTED_SERVER = "UntrustedServer"
-REVOCABLE = frozenset({UNAUTHENTICATED, UNTRUSTED_SERVER})
-"""Codes of TrustErrors about the two ends, not about what was sent: the proof may be renewed (a new token, a rotated CA), so what was to be
-sent is kept. It is never sent to an end that has not been proven."""
+"""Codes of TrustErrors about the two ends, not about what was sent: nothing is sent to an end that is not proven, and what was to be sent
+is kept until it is (a new token, a rotated CA)."""
 
 
 class Cluster(Protocol):
-    """The cluster as a node sees it. Every method may raise TemporaryError (try later) and TrustError (see `REVOCABLE`)."""
+    """The cluster as a node sees it. Every method may raise TemporaryError (try later), PermanentError and TrustError."""
 
     def submit(self, report: Report) -> None:
         """Returns only when the cluster has stored `report`. Sending one twice counts once, by the ids of the report and its findings.
-        Raises TrustError `ForgedReport`, InputError or PermanentError when this report will never be taken."""
+        Raises InputError, or TrustError with the code `ForgedReport`, when this report will never be taken."""
 
     def fetch_plan(self, etag: str) -> Plan | None:
         """The node's plan, or None if it is still the one called `etag`. An empty `etag` always fetches."""
