@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from intact.adapters.codec import decode, encode, encode_all
 from intact.model.digest import Digest
@@ -75,6 +76,10 @@ def make_app(
     @app.exception_handler(HTTPException)
     async def tell_http(_: Request, error: HTTPException) -> Response:
         return problem(error.status_code, code="NoSuchRoute" if error.status_code == 404 else "", detail=str(error.detail))
+
+    @app.exception_handler(ClientDisconnect)
+    async def tell_nobody(_: Request, error: ClientDisconnect) -> Response:
+        return problem(400, code="Disconnected", detail="the client went away before its request was whole")
 
     @app.exception_handler(Exception)
     async def tell_unexpected(request: Request, error: Exception) -> Response:
