@@ -1,0 +1,65 @@
+"""What was read of files before, so that an unchanged file costs one stat.
+
+In: a file's stat and what was read. Out: the same again while the stat is the same. A file that had changed within the last minute when it
+was read is read again: a store through a shared mapping into a page that is already dirty leaves the stat as it was until the kernel has
+written the page back. ctime cannot be set from a container; inode numbers are reused at once and are never a key alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from intact.model.digest import Digest
+
+HOT_NS = 60 * 10**9
+
+T = TypeVar("T")
+
+Attributes = tuple[tuple[tuple[bytes, bytes], ...], tuple[tuple[bytes, bytes], ...]]
+"""The compared attributes and overlayfs's own."""
+
+
+def identify(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    """What stays the same as long as a file does: device, inode, size, mtime and ctime in ns."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@dataclass(slots=True)
+class KnownFiles:
+    """A bounded memory of files; the oldest is forgotten first. Not for use by two threads at once."""
+
+    limit: int = 50_000
+    clock_ns: Callable[[], int] = time.time_ns
+    _attributes: dict[tuple[int, int], tuple[tuple[int, ...], Attributes]] = field(default_factory=dict)
+    _digests: dict[tuple[int, int], tuple[tuple[int, ...], Digest]] = field(default_factory=dict)
+
+    def attributes(self, identity: tuple[int, int, int, int, int]) -> Attributes | None:
+        held = self._attributes.get(identity[:2])
+        return held[1] if held and held[0] == identity else None
+
+    def digest(self, identity: tuple[int, int, int, int, int]) -> Digest | None:
+        held = self._digests.get(identity[:2])
+        return held[1] if held and held[0] == identity else None
+
+    def keep_attributes(self, identity: tuple[int, int, int, int, int], attributes: Attributes) -> None:
+        if self._is_cold(identity):
+            _keep(self._attributes, identity, attributes, self.limit)
+
+    def keep_digest(self, identity: tuple[int, int, int, int, int], digest: Digest) -> None:
+        if self._is_cold(identity):
+            _keep(self._digests, identity, digest, self.limit)
+
+    def _is_cold(self, identity: tuple[int, int, int, int, int]) -> bool:
+        return self.clock_ns() - identity[4] > HOT_NS
+
+
+def _keep(held: dict[tuple[int, int], tuple[tuple[int, ...], T]], identity: tuple[int, int, int, int, int], value: T, limit: int) -> None:
+    key = identity[:2]
+    held.pop(key, None)
+    while len(held) >= limit:
+        del held[next(iter(held))]
+    held[key] = identity, value

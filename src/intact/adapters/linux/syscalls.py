@@ -1,0 +1,126 @@
+"""The Linux calls that Python lacks: fanotify, file handles, detached mounts, openat2, statx, sync_file_range.
+
+In: descriptors, bytes and flags. Out: descriptors and bytes, or OSError. Never decides anything, and is the only module that uses ctypes.
+Numbers are those of the kernel's own tables (arch/*/entry/syscalls); a machine that is neither x86_64 nor aarch64 is refused.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+
+from intact.model.errors import PermanentError
+
+_NUMBERS = {
+    "x86_64": {"fanotify_init": 300, "fanotify_mark": 301, "name_to_handle_at": 303, "open_by_handle_at": 304, "sync_file_range": 277,
+               "statx": 332},
+    "aarch64": {"fanotify_init": 262, "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "sync_file_range": 84,
+                "statx": 291},
+}  # fmt: skip
+_SHARED = {"open_tree": 428, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "openat2": 437, "mount_setattr": 442}
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+_AT_NO_AUTOMOUNT = 0x800
+_AT_STATX_DONT_SYNC = 0x4000
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+_OPEN_TREE_CLONE = 1
+_MOUNT_ATTRIBUTES = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x200000
+"""Read-only, nosuid, nodev, noexec, noatime, nosymfollow (mount_setattr(2))."""
+_MOUNT_ATTR_ATIME = 0x70
+_SYNC_WAIT_WRITE_WAIT = 7
+_FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
+_HANDLE_BYTES = 128
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
+    machine = platform.machine()
+    number = _SHARED.get(name) or _NUMBERS.get(machine, {}).get(name)
+    if number is None:
+        raise PermanentError(f"no system call numbers for {machine}", code="UnsupportedMachine", hint="run on x86_64 or aarch64")
+    passed = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    result: int = _libc.syscall(ctypes.c_long(number), *passed)
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{name}: {os.strerror(error)}")
+    return result
+
+
+def fanotify_init(flags: int, event_flags: int = os.O_RDONLY | os.O_CLOEXEC) -> int:
+    """A notification group (fanotify_init(2))."""
+    return _call("fanotify_init", flags, event_flags)
+
+
+def fanotify_mark(group: int, flags: int, mask: int, directory: int) -> None:
+    """Marks what the open descriptor `directory` stands on (fanotify_mark(2))."""
+    _call("fanotify_mark", group, flags, mask, directory, 0)
+
+
+def name_to_handle(directory: int, name: bytes = b"") -> bytes:
+    """The file handle of `name`, or of the descriptor itself: type (4 bytes) and value, as `open_by_handle` takes it."""
+    buffer = ctypes.create_string_buffer(8 + _HANDLE_BYTES)
+    struct.pack_into("<I", buffer, 0, _HANDLE_BYTES)
+    mount_id = ctypes.create_string_buffer(8)
+    _call("name_to_handle_at", directory, name, buffer, mount_id, 0 if name else AT_EMPTY_PATH)
+    size = struct.unpack_from("<I", buffer, 0)[0]
+    return buffer.raw[4 : 8 + size]
+
+
+def open_by_handle(mount: int, handle: bytes, flags: int) -> int:
+    """Opens what `handle` names on the file system of `mount`; ESTALE when it is gone. Needs CAP_DAC_READ_SEARCH."""
+    return _call("open_by_handle_at", mount, struct.pack("<I", len(handle) - 4) + handle, flags | os.O_CLOEXEC)
+
+
+def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    """Opens `path` with the resolution limits `resolve` (openat2(2))."""
+    how = struct.pack("<QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    return _call("openat2", directory, path, how, len(how))
+
+
+def detach_view(directory: int) -> int:
+    """A detached, read-only, nodev, nosymfollow mount of `directory` without the mounts below it; it ends with its descriptor."""
+    view = _call("open_tree", directory, b"", _OPEN_TREE_CLONE | os.O_CLOEXEC | AT_EMPTY_PATH)
+    try:
+        attributes = struct.pack("<QQQQ", _MOUNT_ATTRIBUTES, _MOUNT_ATTR_ATIME, 0, 0)
+        _call("mount_setattr", view, b"", AT_EMPTY_PATH, attributes, len(attributes))
+    except OSError:
+        os.close(view)
+        raise
+    return view
+
+
+def mount_detached(kind: bytes, options: tuple[tuple[bytes, bytes | None], ...]) -> int:
+    """A new mount of file system `kind` that is attached nowhere and ends with its descriptor (fsopen(2), fsmount(2))."""
+    context = _call("fsopen", kind, 1)
+    try:
+        for key, value in options:
+            _call("fsconfig", context, _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING, key, value or 0, 0)
+        _call("fsconfig", context, _FSCONFIG_CMD_CREATE, 0, 0, 0)
+        return _call("fsmount", context, 1, 0)
+    finally:
+        os.close(context)
+
+
+def settle(descriptor: int) -> None:
+    """Writes a file's dirty pages back, so that the next store through a mapping faults and moves its ctime (sync_file_range(2))."""
+    _call("sync_file_range", descriptor, 0, 0, _SYNC_WAIT_WRITE_WAIT)
+
+
+def device_of(path: bytes) -> int:
+    """The st_dev of `path`, links followed, without asking a remote or FUSE server (statx(2), AT_STATX_DONT_SYNC)."""
+    buffer = ctypes.create_string_buffer(256)
+    _call("statx", AT_FDCWD, path, _AT_STATX_DONT_SYNC | _AT_NO_AUTOMOUNT, 0, buffer)
+    major, minor = struct.unpack_from("<II", buffer, 136)
+    return os.makedev(major, minor)

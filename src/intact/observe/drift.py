@@ -1,0 +1,210 @@
+"""The writable layer of a running container: what it adds, replaces and removes.
+
+In: a container, its overlay's upper directory as a `Tree`, and the image's baseline. Out: an `Observation` of scope DRIFT. Never judges
+whether a difference matters, never believes the container's own view, and reads content only where a judgement will need it.
+
+The forms are those of the kernel's Documentation/filesystems/overlayfs.rst:
+
+1. a character device 0:0 is a whiteout: the name is gone;
+2. a directory with `opaque` = y hides everything the layers beneath hold below it;
+3. `metacopy`: the file's content is still in a layer beneath, the upper file is a hole; `redirect`: a directory's is, under
+   another name;
+4. anything else is present, with the owner as the container's user namespace shows it;
+5. a file is hashed when it has the kind and size the image declares, or when people or rules want to see its hash;
+6. beyond the budget only what the image declares and what can be executed or grants rights is listed; the rest is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from intact.model.container import IdMap, Running
+from intact.model.digest import Digest
+from intact.model.entry import Entry, Kind
+from intact.model.errors import InputError
+from intact.model.layer import Baseline
+from intact.model.observation import Observation, Scope, Unobserved
+
+from .ports import Budget, Node, Tree
+
+SHOWN_HASH_BYTES = 64 << 20
+"""Up to this size a file of other size than the image's is hashed all the same, so that people see both hashes."""
+SMALL_BYTES = 1 << 20
+"""Up to this size an added file is hashed, whatever it is."""
+UNMAPPED_ID = 0xFFFFFFFF
+"""The id of an owner who has none in the container's user namespace; no file can have it (chown(2))."""
+
+_CODE = (b"\x7fELF", b"#!", b"<?", b"PK\x03\x04", b"\xca\xfe\xba\xbe", b"!<arch>", b"MZ", b"\0asm")
+_WHITEOUT = (0, 0)
+
+
+def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock: Callable[[], float],
+               only: Iterable[bytes] | None = None, budget: Budget | None = None) -> Observation:  # fmt: skip
+    """Looks at the upper directory: all of it, or `only` the named paths (`Rings.dirty`: one that ends in a slash with all below it).
+
+    `clock` gives Unix seconds. Widens `only` to everything when a named file has several hard links, since its events carry one name of
+    them. Raises InputError for a container that has no confirmed overlay.
+    """
+    mounted = running.mounted
+    if mounted is None:
+        raise InputError(f"container {running.container.id} cannot be scanned: {running.unobservable}", code="Unobservable")
+    started = clock()
+    limits = budget or Budget()
+    wanted = None if only is None else frozenset(only)
+    if wanted is not None and b"/" in wanted:
+        wanted = None
+    scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits)
+    if not scan.cover(wanted):
+        scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits)
+        scan.cover(None)
+    scan.tell_bounds()
+    return Observation(
+        container=running.container,
+        scope=Scope.DRIFT,
+        present=tuple(sorted(scan.present, key=lambda entry: entry.path)),
+        absent=tuple(sorted(scan.absent)),
+        opaque=tuple(sorted(scan.opaque)),
+        unobserved=tuple(scan.unobserved),
+        targets=mounted.targets,
+        unlisted=scan.unlisted,
+        started_at=started,
+        finished_at=clock(),
+    )
+
+
+def map_id(outside: int, lines: tuple[IdMap, ...]) -> int:
+    """The id the container sees for the host's `outside` (user_namespaces(7)); without lines they are the same."""
+    if not lines:
+        return outside
+    for line in lines:
+        if line.outside <= outside < line.outside + line.count:
+            return line.inside + outside - line.outside
+    return UNMAPPED_ID
+
+
+def _look(tree: Tree, wanted: frozenset[bytes] | None, limits: Budget) -> Iterator[Node | Unobserved]:
+    """Everything, or the wanted paths with what is above them, each once."""
+    if wanted is None:
+        yield from tree.walk(seconds=limits.seconds)
+        return
+    below = _outermost(path.rstrip(b"/") for path in wanted if path.endswith(b"/"))
+    for found in tree.visit([*below, *(path for path in wanted if not path.endswith(b"/"))]):
+        path = found.path if isinstance(found, Unobserved) else found.entry.path
+        if not any(path == start or path.startswith(start + b"/") for start in below):
+            yield found
+    for start in below:
+        yield from tree.walk(start, seconds=limits.seconds)
+
+
+def _outermost(directories: Iterable[bytes]) -> list[bytes]:
+    """The directories that are not below another of them."""
+    kept: list[bytes] = []
+    for path in sorted(directories, key=lambda path: path + b"/"):
+        if not kept or not path.startswith(kept[-1] + b"/"):
+            kept.append(path)
+    return kept
+
+
+@dataclass(slots=True)
+class _Scan:
+    """One look in the making."""
+
+    tree: Tree
+    baseline: Baseline | None
+    uid_map: tuple[IdMap, ...]
+    gid_map: tuple[IdMap, ...]
+    limits: Budget
+    present: list[Entry] = field(default_factory=list)
+    absent: list[bytes] = field(default_factory=list)
+    opaque: list[bytes] = field(default_factory=list)
+    unobserved: list[Unobserved] = field(default_factory=list)
+    unlisted: int = 0
+    hashed_bytes: int = 0
+
+    def cover(self, wanted: frozenset[bytes] | None) -> bool:
+        """Looks; False, and to be done again for everything, if one of the wanted files has other names too."""
+        for found in _look(self.tree, wanted, self.limits):
+            if wanted is not None and isinstance(found, Node) and found.links > 1 and found.entry.kind is Kind.FILE:
+                return False
+            self.take(found)
+        return True
+
+    def take(self, found: Node | Unobserved) -> None:
+        if isinstance(found, Unobserved):
+            self._note(found)
+            return
+        path = found.entry.path
+        if found.entry.kind is Kind.CHAR and found.entry.device == _WHITEOUT:  # 1
+            self.absent.append(path)
+            return
+        expected = self.baseline.find(path) if self.baseline else None
+        if not self._may_list(found, expected):
+            self.unlisted += 1
+            return
+        if found.overlay.get(b"opaque") == b"y":  # 2
+            self.opaque.append(path)
+        entry = replace(found.entry, uid=map_id(found.entry.uid, self.uid_map), gid=map_id(found.entry.gid, self.gid_map))  # 4
+        if path == b"/" and _is_as_the_runtime_makes_it(entry):
+            return
+        if b"redirect" in found.overlay:  # 3
+            self._note(Unobserved(path=path, reason="redirect: its content is in a layer beneath under another name"))
+        elif b"metacopy" in found.overlay:
+            self._note(Unobserved(path=path, reason="metacopy: its content is in a layer beneath"))
+        elif entry.kind is Kind.FILE:
+            entry = replace(entry, digest=self._hash(found, expected))  # 5
+        self.present.append(entry)
+
+    def tell_bounds(self) -> None:
+        """6. A bound that bit is said, never silent."""
+        if self.unlisted:
+            self._note(Unobserved(path=b"/", reason=f"{self.unlisted} more added entries were counted and not listed"))
+
+    def _note(self, unobserved: Unobserved) -> None:
+        if len(self.unobserved) < self.limits.entries:
+            self.unobserved.append(unobserved)
+        else:
+            self.unlisted += 1
+
+    def _may_list(self, node: Node, expected: Entry | None) -> bool:
+        if len(self.present) < self.limits.entries:
+            return True
+        return len(self.present) < 2 * self.limits.entries and (expected is not None or _grants(node))
+
+    def _hash(self, node: Node, expected: Entry | None) -> Digest | None:
+        """5. The digest where one is wanted; None where the size already tells, or where nobody will ask."""
+        size = node.entry.size_bytes
+        is_needed = expected is not None and expected.kind is Kind.FILE and expected.size_bytes == size
+        if not is_needed and not self._is_worth_showing(node, expected):
+            return None
+        if self.hashed_bytes + size > self.limits.read_bytes:
+            self._note(Unobserved(path=node.entry.path, reason=f"more than {self.limits.read_bytes} bytes to read in one look"))
+            return None
+        self.hashed_bytes += size
+        result = self.tree.digest(node, size if is_needed else SHOWN_HASH_BYTES)
+        if isinstance(result, Digest):
+            return result
+        if is_needed:
+            self._note(result)
+        return None
+
+    def _is_worth_showing(self, node: Node, expected: Entry | None) -> bool:
+        size = node.entry.size_bytes
+        if size > SHOWN_HASH_BYTES:
+            return False
+        if expected is not None or size <= SMALL_BYTES or node.entry.mode & 0o111:
+            return True
+        first = self.tree.head(node, 8)
+        return isinstance(first, bytes) and first.startswith(_CODE)
+
+
+def _is_as_the_runtime_makes_it(root: Entry) -> bool:
+    """The runtime makes the upper directory itself, whatever the image says of `/`: only another mode or owner was set by somebody."""
+    return root.mode == 0o755 and root.uid == 0 and root.gid == 0 and not root.xattrs
+
+
+def _grants(node: Node) -> bool:
+    entry = node.entry
+    if entry.kind in (Kind.CHAR, Kind.BLOCK):
+        return True
+    return entry.kind is Kind.FILE and bool(entry.mode & 0o6111 or any(name == b"security.capability" for name, _ in entry.xattrs))

@@ -1,0 +1,88 @@
+"""A read-only layer as it is unpacked on this host, for comparison with the table the image says it is.
+
+In: one lower directory as a `Tree`. Out: the layer's records in the table's own order (bytewise by path), one at a time, so that whoever
+compares holds one record; `pace` of the tree throttles it, and stopping between two records is always possible: go on with `after`.
+Never writes, never judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+from intact.model.container import Container, IdMap
+from intact.model.digest import Digest
+from intact.model.entry import Kind
+from intact.model.layer import MemoryTable, Record, scan_stack
+from intact.model.observation import Observation, Scope, Unobserved
+
+from .drift import map_id
+from .ports import Budget, Node, Tree
+
+_WHITEOUT = (0, 0)
+
+
+def read_layer(tree: Tree, *, after: bytes = b"", uid_map: tuple[IdMap, ...] = (), gid_map: tuple[IdMap, ...] = (),
+               budget: Budget | None = None) -> Iterator[Record | Unobserved]:  # fmt: skip
+    """The layer's records after the path `after`. A whiteout is a character device 0:0, or since Linux 6.7 an empty file with the attribute
+    `whiteout` in a directory whose `opaque` is x (overlayfs.rst, "Nesting overlayfs mounts"). A file that cannot be read comes as its
+    record without a digest, followed by the reason."""
+    limits = budget or Budget(read_bytes=1 << 62, seconds=86_400.0)
+    holders: dict[bytes, None] = {}
+    read_bytes = 0
+    for found in tree.walk(ordered=True, after=after, seconds=limits.seconds):
+        if isinstance(found, Unobserved):
+            yield found
+            continue
+        path = found.entry.path
+        if found.overlay.get(b"opaque") == b"x":
+            holders[path] = None
+        if _is_whiteout(found, holders):
+            yield Record(path=path, entry=None)
+            continue
+        entry = replace(found.entry, uid=map_id(found.entry.uid, uid_map), gid=map_id(found.entry.gid, gid_map))
+        reason = None
+        for attribute in (b"redirect", b"metacopy"):
+            if attribute in found.overlay:
+                reason = Unobserved(path=path, reason=f"{attribute.decode()}: its content is in another layer")
+        if reason is None and entry.kind is Kind.FILE:
+            result = tree.digest(found, max(0, limits.read_bytes - read_bytes))
+            if isinstance(result, Digest):
+                read_bytes += entry.size_bytes
+                entry = replace(entry, digest=result)
+            else:
+                reason = result
+        yield Record(path=path, entry=entry, opaque=found.overlay.get(b"opaque") == b"y")
+        if reason is not None:
+            yield reason
+
+
+def observe_layers(container: Container, layers: Mapping[Digest, Tree], *, clock: Callable[[], float],
+                   budget: Budget | None = None) -> Observation:  # fmt: skip
+    """All layers of one container, bottom first, flattened as the overlay shows them: an `Observation` of scope LAYERS."""
+    started = clock()
+    tables, unobserved = [], []
+    for diff_id, tree in layers.items():
+        records = []
+        for found in read_layer(tree, budget=budget):
+            if isinstance(found, Record):
+                records.append(found)
+            else:
+                unobserved.append(found)
+        tables.append(MemoryTable(diff_id, diff_id, tuple(records)))
+    return Observation(
+        container=container,
+        scope=Scope.LAYERS,
+        present=tuple(scan_stack(tuple(tables))),
+        unobserved=tuple(unobserved),
+        started_at=started,
+        finished_at=clock(),
+    )
+
+
+def _is_whiteout(node: Node, holders: Mapping[bytes, None]) -> bool:
+    entry = node.entry
+    if entry.kind is Kind.CHAR:
+        return entry.device == _WHITEOUT
+    directory = entry.path.rpartition(b"/")[0] or b"/"
+    return entry.kind is Kind.FILE and entry.size_bytes == 0 and b"whiteout" in node.overlay and directory in holders

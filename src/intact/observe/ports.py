@@ -1,0 +1,120 @@
+"""What observation needs from the world: a tree that can be read though its owner is hostile, and a bell that rings when files change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from intact.model.digest import Digest
+from intact.model.entry import Entry
+from intact.model.observation import Unobserved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What one look may cost. Whatever goes beyond is counted and reported, never waited for.
+
+    `entries` bounds what an observation lists, `read_bytes` what is hashed (holes included: they cost the same), `seconds` the whole look.
+    """
+
+    entries: int = 200_000
+    read_bytes: int = 8 << 30
+    seconds: float = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One name in a tree, as it was a moment ago. Valid as an argument of `Tree` only until the walk that yielded it takes its next step.
+
+    `entry` has no digest and the host's uid and gid. `overlay` holds overlayfs's own attributes by their last name (`opaque`, `redirect`,
+    `metacopy`, `whiteout`). `directory` and `name` are the reader's own way to the node.
+    """
+
+    entry: Entry
+    overlay: Mapping[bytes, bytes]
+    links: int
+    name: bytes
+    directory: int
+    identity: tuple[int, int, int, int, int]
+    """(st_dev, st_ino, size, mtime in ns, ctime in ns)."""
+
+
+class Tree(Protocol):
+    """One directory tree of the host whose content belongs to an attacker.
+
+    No symbolic link is followed, no FIFO, socket or device is opened, names are bytes, any depth is reached with a bounded number of
+    descriptors. What cannot be read comes as `Unobserved`, never as an exception; for a directory it stands for everything below.
+    """
+
+    def walk(
+        self, start: bytes = b"/", *, ordered: bool = False, after: bytes = b"", seconds: float = 120.0
+    ) -> Iterator[Node | Unobserved]:
+        """`start` and everything below. `ordered`: bytewise by path, which holds one directory's names in memory; `after` then leaves out
+        the paths up to that one. A path of more than 4096 bytes is shown shortened, with its length and a hash."""
+
+    def visit(self, paths: Iterable[bytes]) -> Iterator[Node | Unobserved]:
+        """The named paths and the directories above them, each once, as far as they exist. Silent about what does not exist."""
+
+    def digest(self, node: Node, limit_bytes: int) -> Digest | Unobserved:
+        """The SHA-256 of a regular file's whole content, holes as zeros; `Unobserved` if it is larger or does not hold still."""
+
+    def head(self, node: Node, size_bytes: int) -> bytes | Unobserved:
+        """The first bytes of a regular file."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process that is known to have touched a path: it lived before and after the event."""
+
+    pid: int
+    parent_pid: int
+    executable: bytes
+    arguments: tuple[bytes, ...]
+    started_ticks: int
+    """Since boot, in clock ticks (proc_pid_stat(5), starttime): with the pid, the process's identity."""
+    root_device: int | None
+    """st_dev of its root: the container's overlay, if it runs in one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rings:
+    """What changed since the last `wait`. Keys are the watched directories.
+
+    A value is the set of absolute paths inside that directory that may differ now; a path that ends in a slash means everything below
+    it; None means look everywhere. `overflowed`: the kernel dropped events, so every watched directory is None; `lost` counts how often.
+    `writers` names, per directory and path, the process that touched it, or None where it had exited.
+    """
+
+    dirty: Mapping[bytes, frozenset[bytes] | None] = field(default_factory=lambda: MappingProxyType({}))
+    overflowed: bool = False
+    lost: int = 0
+    writers: Mapping[bytes, Mapping[bytes, Process | None]] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """How much the bell hears. A: every change of a watched directory. B: names and metadata, not each write. C: nothing."""
+
+    name: str
+    reason: str
+
+
+class Doorbell(Protocol):
+    """Rings when something below a watched directory changes. A ring is a hint where to look, never a fact."""
+
+    def start(self) -> Tier:
+        """Begins to listen, after it has tested itself on a scratch overlay."""
+
+    def watch(self, directories: Iterable[bytes]) -> None:
+        """Adds directories. What happened before is not told: look once after this returns."""
+
+    def forget(self, directories: Iterable[bytes]) -> None: ...
+
+    def wait(self, timeout_s: float) -> Rings:
+        """Blocks until something rings or the time is over (then `dirty` is empty)."""
+
+    def close(self) -> None: ...
