@@ -58,6 +58,24 @@ def display_path(path: bytes, limit: int = 4096) -> str:
     return shown if len(path) <= limit else f"{shown}… ({len(path)} bytes)"
 
 
+def describe(entry: Entry | None) -> str:
+    """`entry` in one line, for people: `sha256:… 0644 0:0`, `symlink -> /x`, `-` for nothing."""
+    if entry is None:
+        return "-"
+    match entry.kind:
+        case Kind.FILE:
+            what = str(entry.digest) if entry.digest else f"{entry.size_bytes} bytes, not read,"
+        case Kind.SYMLINK:
+            return f"symlink -> {display_path(entry.target)} {entry.uid}:{entry.gid}"
+        case Kind.CHAR | Kind.BLOCK:
+            major, minor = entry.device or (0, 0)
+            what = f"{entry.kind} {major}:{minor}"
+        case _:
+            what = str(entry.kind)
+    names = ", ".join(name.decode("ascii", "backslashreplace") for name, _ in entry.xattrs)
+    return f"{what} {entry.mode:04o} {entry.uid}:{entry.gid}" + (f" [{names}]" if names else "")
+
+
 def parent(path: bytes) -> bytes:
     """The directory that holds `path`; the root's is the root."""
     return path.rpartition(b"/")[0] or b"/"

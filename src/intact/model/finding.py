@@ -21,11 +21,15 @@ class Change(StrEnum):
     TYPE = "Type"
     MODIFIED = "Modified"
     METADATA = "Metadata"
+    UNREAD = "Unread"
+    """Not known to differ: type and size are the image's, but nobody read the content. `judge` says Unobserved, never clean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One path that is not as the image says. `fields` names what differs: `type content size mode uid gid xattrs target device`."""
+    """One path that is not as the image says. `fields` names what differs, in this order: `type content size mode uid gid xattrs
+    target device`; `unread` where equal content was not shown; and of a single read-only layer `whiteout` and `opaque`, where it no longer
+    removes what it removed, or removes what it did not (`expected` and `actual` of a whiteout are None)."""
 
     path: bytes
     change: Change

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .finding import Finding, Level
+from .layer import Grade
+from .observation import Scope
 from .policy import ActionKind, Cause
 
 
@@ -69,25 +71,50 @@ class Seen:
     node: str
     revision: str
     at: float
+    """When the look that found it began, Unix seconds."""
     actual: str
+    expected: str = "-"
+    rule: str = ""
+    scope: Scope = Scope.DRIFT
+    grade: Grade = Grade.FIRST_SEEN
+    signature: str = ""
+    """The same for the same drift in another container; empty where that cannot be said (a file nobody read)."""
+    started_at: float = 0.0
+    """When the container started, Unix seconds; 0 where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """One decided action of an incident: `name` is the Remediation's."""
+    """One decided action of an incident: `name` is the Remediation's, `state` a `Phase`; `pod_uid` whom it is for, empty for the workload;
+    `refused` the guard rail that forbade it."""
 
     name: str
     action: ActionKind
     at: float
     revision: str
     state: str
+    pod_uid: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Affected:
+    """One pod in which something was found, and when last."""
+
+    pod_uid: str
+    pod: str
+    node: str
+    revision: str
+    last_seen: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """All that is wrong with one workload from the first finding until it is intact again. At most one is open per workload.
 
-    `seen` is bounded by `decide.reducer.MAX_SEEN`; `count` counts every finding, also those beyond the bound.
+    `seen` holds the strongest findings, at most `decide.reducer.MAX_SEEN`. `counted` are the short ids of all findings counted so far, at
+    most `MAX_COUNTED`; there `count` stops, so it then means "at least". `affected` holds every pod, at most `MAX_AFFECTED`.
+    `alerted_level` and `alerted_causes` are what people were told already.
     """
 
     id: str
@@ -102,14 +129,18 @@ class Incident:
     taken: tuple[Taken, ...] = ()
     policy: str = ""
     explanation: str = ""
+    counted: tuple[str, ...] = ()
+    affected: tuple[Affected, ...] = ()
+    alerted_level: Level | None = None
+    alerted_causes: tuple[Cause, ...] = ()
 
     @property
     def pods(self) -> tuple[str, ...]:
-        return tuple(sorted({s.pod for s in self.seen}))
+        return tuple(sorted({a.pod for a in self.affected}))
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        return tuple(sorted({s.node for s in self.seen}))
+        return tuple(sorted({a.node for a in self.affected}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +165,8 @@ class Decision:
     at: float
     to: str = ""
     """For RollBack: `LastKnownGood` or `Previous`."""
+    target: str = ""
+    """For RollBack: `RevisionRecord.name` of the revision chosen."""
     refused: str = ""
     """Not empty: the guard rail that forbids the action. A refused decision is recorded and told, never carried out."""
 

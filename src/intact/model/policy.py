@@ -8,6 +8,10 @@ from enum import IntEnum, StrEnum
 from .finding import Change, Level
 from .layer import Grade
 
+GROUP = "intact.dev"
+"""The API group of every custom resource."""
+API_VERSION = f"{GROUP}/v1alpha1"
+
 
 class Mode(StrEnum):
     OBSERVE = "Observe"
@@ -142,6 +146,9 @@ class Policy:
     levels: tuple[PathLevel, ...] = ()
     respond: tuple[Response, ...] | None = None
     guard: Guard = field(default_factory=Guard)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     def selects(self, namespace: str, labels: dict[str, str]) -> bool:
         """Whether this policy governs a pod of `namespace` with `labels`."""
