@@ -222,10 +222,14 @@ def _claim(wanted: int | None, nodes: int, binaries: Path) -> ClusterPlan:
         made = subprocess.run(["ip", "link", "add", bridge_name(id), "type", "bridge"], capture_output=True, text=True)
         if made.returncode == 0:
             plan = ClusterPlan(id=id, nodes=nodes, state=cluster_state(id), binaries=binaries)
-            if plan.state.exists():
-                shutil.rmtree(plan.state)
-            plan.state.mkdir(parents=True)
-            plan.save()
+            try:
+                if plan.state.exists():
+                    shutil.rmtree(plan.state)
+                plan.state.mkdir(parents=True)
+                plan.save()
+            except BaseException:
+                remove_cluster(id)
+                raise
             return plan
         if "File exists" not in made.stderr:
             raise LabError(f"cannot make a network bridge: {made.stderr.strip()}; this needs root on a Linux machine")

@@ -67,6 +67,13 @@ def ensure_image() -> ImageLayout:
     return image
 
 
+def layer_archives(image: ImageLayout) -> list[Path]:
+    """The compressed layers, lowest first."""
+    blobs = image.directory / "blobs"
+    manifest = json.loads((blobs / image.manifest_digest.replace(":", "/")).read_text())
+    return [blobs / layer["digest"].replace(":", "/") for layer in manifest["layers"]]
+
+
 def size_bytes(image: ImageLayout) -> int:
     """What a node downloads."""
     return sum(path.stat().st_size for path in (image.directory / "blobs/sha256").iterdir())

@@ -1,15 +1,18 @@
 """What the harness writes as an image is what containerd unpacks: a wrong image would make every other test meaningless."""
 
+import json
 import os
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from lab import layers
+from lab import layers, product
 from lab.images import busybox_image, pack_entries
 from lab.oci import Compression, ImageLayout, copy_image, write_layout
 from lab.runtime import Runtime
+from lab.settings import REPOSITORY
 
 CAPABILITY = bytes.fromhex("0100000202040000000000000000000000000000")  # cap_net_bind_service=ep, capability.h
 LONG = b"/long/" + b"n" * 120 + b"/" + b"m" * 120
@@ -101,3 +104,28 @@ def test_skopeo_reads_the_layout_and_keeps_its_digest(tmp_path: Path) -> None:
     copy_image(image.source, f"dir:{tmp_path / 'copy'}")
     manifest = (image.directory / "blobs/sha256" / image.manifest_digest.removeprefix("sha256:")).read_bytes()
     assert (tmp_path / "copy/manifest.json").read_bytes() == manifest
+
+
+def test_the_containerfile_starts_the_same_program_as_the_same_user() -> None:
+    lines = (REPOSITORY / "image/Containerfile").read_text().splitlines()
+    assert f"ENTRYPOINT {json.dumps(list(product.ENTRYPOINT))}" in lines
+    assert f"USER {product.USER}" in lines
+
+
+def test_the_image_of_intact_has_no_shell_and_nothing_setuid(root: None) -> None:
+    names = set()
+    for path in product.layer_archives(product.ensure_image()):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                names.add(member.name)
+                assert not member.mode & 0o6000, f"{member.name} is setuid or setgid"
+    programs = {name for name in names if name.startswith(("usr/bin/", "usr/sbin/"))}
+    assert programs == {"usr/bin/python3", "usr/bin/python3.13"}
+
+
+def test_the_image_of_intact_is_the_same_when_built_again(root: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first = product.ensure_image()
+    program = first.directory.parent
+    monkeypatch.setattr(product, "_program_directory", lambda: tmp_path / "again")
+    assert product.ensure_image().manifest_digest == first.manifest_digest
+    assert program.exists()
