@@ -39,6 +39,11 @@ class Client:
         answer = self.channel.call("/containerd.services.tasks.v1.Tasks/List", pb.Empty(), pb.ListTasksResponse, _in(namespace))
         return tuple(answer.tasks)
 
+    def task(self, namespace: str, id: str) -> pb.Process:
+        """The first process of the container `id`. Raises NotFound where it has none, or none any more."""
+        method = "/containerd.services.tasks.v1.Tasks/Get"
+        return self.channel.call(method, pb.GetTaskRequest(container_id=id), pb.GetTaskResponse, _in(namespace)).process
+
     def container(self, namespace: str, id: str) -> pb.Container:
         method = "/containerd.services.containers.v1.Containers/Get"
         return self.channel.call(method, pb.GetContainerRequest(id=id), pb.GetContainerResponse, _in(namespace)).container

@@ -11,6 +11,7 @@ One container is read in these steps, once a task; the answer is kept until the 
 4. The image: the config digest that CRI noted, else the image name's. Its layers' chain id must be the snapshot that the container was made
    from, since a name may have moved to another image after the container was started.
 5. The host's mount table must confirm the overlay.
+6. Where something was missing, the task is looked at once more: what is missing because the container ended meanwhile is not listed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Final
 
 from intact.model.container import Container, Mounted, Running
 from intact.model.digest import Digest
-from intact.model.errors import InputError, PermanentError, TrustError
+from intact.model.errors import InputError, PermanentError, TemporaryError, TrustError
 
 from . import containerd_pb2 as pb
 from .client import Client
@@ -66,7 +67,7 @@ class Containerd:
                     if running is None:
                         continue
                     listed.append(running)
-                    if running.mounted is not None and running.container.image_key is not None:
+                    if is_complete(running):
                         known[namespace, task.container_id or task.id, task.pid] = running
             self._known = known
             return tuple(sorted(listed, key=lambda running: running.container.id))
@@ -82,9 +83,19 @@ class Containerd:
             running = self._read(namespace, id, task.pid, node)
         except NotFound:  # 1
             return None
+        if not is_complete(running) and self._has_ended(namespace, id, task.pid):  # 6
+            return None
         if task.status == pb.UNKNOWN:
             return replace(running, mounted=None, unobservable="the runtime does not know the state of its task")
         return running
+
+    def _has_ended(self, namespace: str, id: str, init_pid: int) -> bool:
+        try:
+            return self.client.task(namespace, id).pid != init_pid
+        except NotFound:
+            return True
+        except TemporaryError:
+            return False  # its shim does not answer: it stays listed, with the reason that it has already
 
     def _read(self, namespace: str, id: str, init_pid: int, node: str) -> Running:
         record = self.client.container(namespace, id)  # 1
@@ -123,7 +134,6 @@ class Containerd:
         try:
             mounts = self.client.mounts(namespace, record.snapshotter, record.snapshot_key)  # 3
         except NotFound:
-            self.client.container(namespace, record.id)  # the container is gone too: NotFound
             return "its snapshot is gone"
         declared = parse_overlay(mounts)
         if isinstance(declared, str):
@@ -155,6 +165,11 @@ class Containerd:
             return self.images.identify_config(namespace, pinned)
         except NotFound:
             return None
+
+
+def is_complete(running: Running) -> bool:
+    """Whether everything about it is known, so that asking again would tell nothing new."""
+    return running.mounted is not None and running.container.image_key is not None
 
 
 def parse_overlay(mounts: Sequence[pb.Mount]) -> Mounted | str:

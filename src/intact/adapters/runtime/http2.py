@@ -17,7 +17,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
-import h2.settings
+from h2.settings import SettingCodes as codes
 
 from intact.model.entry import display_path
 from intact.model.errors import PermanentError, TemporaryError
@@ -65,9 +65,8 @@ class Connection:
             self._socket.close()
             raise TemporaryError(f"no runtime answers at {path}: {error}", code="RuntimeUnavailable", hint="is it running?") from error
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
-        self._h2.local_settings.update({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW_BYTES})
-        self._h2.local_settings.update({h2.settings.SettingCodes.ENABLE_PUSH: 0})
         self._h2.initiate_connection()
+        self._h2.update_settings({codes.INITIAL_WINDOW_SIZE: _WINDOW_BYTES, codes.ENABLE_PUSH: 0})
         self._h2.increment_flow_control_window(_WINDOW_BYTES)
 
     @property
