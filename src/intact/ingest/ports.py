@@ -9,6 +9,9 @@ from typing import Protocol
 
 from intact.model.digest import Digest
 
+SYNTHETIC_MANIFEST = "application/vnd.intact.manifest.v1+json"
+"""Type of a manifest that a source made up because its form of image has none (docker-archive): its digest names nothing elsewhere."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:

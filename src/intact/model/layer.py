@@ -7,13 +7,30 @@ stored and read once. `LayerTable` is the port to whoever keeps the table: in me
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from itertools import groupby
+from operator import itemgetter
+from posixpath import join, normpath
 from typing import Protocol
 
 from .digest import Digest
-from .entry import Entry, Kind, ancestors
+from .entry import Entry, Kind, ancestors, parent
+
+MAX_LINKS = 255
+"""Symlinks followed before a path counts as endless, as containerd's fs.RootPath counts."""
+
+
+class Form(IntEnum):
+    """Whether the place of a layer in its stack matters for what it says."""
+
+    PLAIN = 0
+    """It removes nothing: the same wherever it lies."""
+    STACKED = 1
+    """It has whiteouts, which apply to the layers beneath it (image-spec, layer.md#whiteouts)."""
+    BASE = 2
+    """It has whiteouts and lies lowest: a runtime applies them to what the same layer wrote before, and they leave no trace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +38,8 @@ class Record:
     """What one layer says of one path (image-spec, layer.md).
 
     `entry` is None for a whiteout: the path and everything below it of the layers beneath is gone. `opaque` (directories only): everything
-    below the path of the layers beneath is gone. `implicit`: a directory that no tar entry named, made for the entries below it; it keeps
-    the metadata of the layers beneath, and is 0755 root:root if they have none.
+    below the path of the layers beneath is gone. `implicit`: a directory that no tar entry named, made for the entries below it; it has
+    the metadata of the layers beneath, and that of `entry` if they have none.
     """
 
     path: bytes
@@ -41,6 +58,10 @@ class LayerTable(Protocol):
     @property
     def root(self) -> Digest:
         """The Merkle root over the encoded records."""
+
+    @property
+    def form(self) -> Form:
+        """Whether the same layer may stand elsewhere in a stack."""
 
     def __len__(self) -> int: ...
 
@@ -96,42 +117,96 @@ class Baseline:
         return scan_stack(self.layers, prefix)
 
 
-def find_in_stack(layers: tuple[LayerTable, ...], path: bytes) -> Entry | None:
+def find_in_stack(layers: Sequence[LayerTable], path: bytes) -> Entry | None:
     """Looks `path` up from the top layer down, honouring whiteouts, opaque directories and directories replaced by something else."""
     above = ancestors(path)
-    implicit = False
-    for layer in reversed(layers):
-        record = layer.find(path)
+    for rank in range(len(layers) - 1, -1, -1):
+        record = layers[rank].find(path)
         if record is not None:
-            if record.entry is None or (implicit and record.entry.kind is not Kind.DIRECTORY):
-                break
-            if not record.implicit:
-                return record.entry
-            implicit = True
-        if any(_hides(layer.find(a)) for a in above):
-            break
-    return _made_directory(path) if implicit else None
+            return _shown(layers, rank, record)
+        if any(_hides(layers[rank].find(a)) for a in above):
+            return None
+    return None
+
+
+def scan_stack(layers: Sequence[LayerTable], prefix: bytes = b"/") -> Iterator[Entry]:
+    """Merges the layers' records below `prefix` in order of path, each path once. Memory: one record per layer, and one number for each
+    directory that hides something."""
+    streams = [_ranked(layer.scan(prefix), rank) for rank, layer in enumerate(layers)]
+    barriers = _barriers_above(layers, prefix)
+    for path, same in groupby(heapq.merge(*streams), key=itemgetter(0)):
+        barrier = barriers.get(parent(path), 0) if path != b"/" else 0
+        shown: tuple[int, Record] | None = None
+        below = barrier
+        for _, negative_rank, record in same:
+            rank = -negative_rank
+            if rank >= barrier and shown is None:
+                shown = rank, record
+            if rank > below and _hides(record):
+                below = rank
+        if below:
+            barriers[path] = below
+        if shown is not None:
+            entry = _shown(layers, *shown)
+            if entry is not None:
+                yield entry
+
+
+def _ranked(records: Iterable[Record], rank: int) -> Iterator[tuple[bytes, int, Record]]:
+    return ((record.path, -rank, record) for record in records)
+
+
+def _barriers_above(layers: Sequence[LayerTable], prefix: bytes) -> dict[bytes, int]:
+    """For `prefix` itself: the highest layer that hides what the layers beneath hold below it."""
+    if prefix == b"/":
+        return {}
+    hiding = [rank for rank, layer in enumerate(layers) if any(_hides(layer.find(path)) for path in (prefix, *ancestors(prefix)))]
+    return {prefix: max(hiding)} if hiding else {}
 
 
 def _hides(record: Record | None) -> bool:
-    """Whether `record` of a directory hides everything the layers beneath hold below it."""
+    """Whether `record` hides everything the layers beneath hold below its path."""
     return record is not None and (record.entry is None or record.opaque or record.entry.kind is not Kind.DIRECTORY)
+
+
+def _shown(layers: Sequence[LayerTable], rank: int, record: Record) -> Entry | None:
+    return _inherit(layers, rank, record) if record.implicit else record.entry
+
+
+def _inherit(layers: Sequence[LayerTable], rank: int, record: Record) -> Entry:
+    """The metadata of a directory that no tar entry named, as containerd makes it (archive.Apply, mkparent): the next layer beneath that
+    has a directory there gives it, a symlink being followed within that layer; something else than a directory there ends the search.
+    Without one it is as the record says, with the group of a set-group-ID parent (mkdir(2))."""
+    for lower in range(rank - 1, -1, -1):
+        found = _find_followed(layers[lower], record.path)
+        if found is not None:
+            if found.entry is None or found.entry.kind is not Kind.DIRECTORY:
+                break
+            return replace(_inherit(layers, lower, found) if found.implicit else found.entry, path=record.path)
+    made = record.entry or _made_directory(record.path)
+    above = layers[rank].find(parent(record.path))
+    if above is not None and above.implicit and above.path != record.path:
+        holder = _inherit(layers, rank, above)
+        return replace(made, gid=holder.gid) if holder.mode & 0o2000 else made
+    return made
+
+
+def _find_followed(table: LayerTable, path: bytes) -> Record | None:
+    """What one layer alone has at `path`, symlinks followed as in a chroot; None where it has nothing or the links do not end."""
+    for _ in range(MAX_LINKS):
+        record = table.find(path)
+        if record is None:
+            record = next((r for r in map(table.find, ancestors(path)) if r is not None), None)
+            if record is None:
+                return None
+        if record.entry is None or record.entry.kind is not Kind.SYMLINK:
+            return record if record.path == path else None
+        path = normpath(join(parent(record.path), record.entry.target) + path[len(record.path) :]).replace(b"//", b"/")
+    return None
 
 
 def _made_directory(path: bytes) -> Entry:
     return Entry(path=path, kind=Kind.DIRECTORY, mode=0o755)
-
-
-def scan_stack(layers: tuple[LayerTable, ...], prefix: bytes = b"/") -> Iterator[Entry]:
-    """Merges the layers' records below `prefix` in order of path, each path once. Memory: one record per layer."""
-    streams = [((record.path, -rank) for record in layer.scan(prefix)) for rank, layer in enumerate(layers)]
-    last = None
-    for path, _ in heapq.merge(*streams):
-        if path != last:
-            last = path
-            entry = find_in_stack(layers, path)
-            if entry is not None:
-                yield entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +216,7 @@ class MemoryTable:
     diff_id: Digest
     root: Digest
     records: tuple[Record, ...]
+    form: Form = Form.PLAIN
 
     def __len__(self) -> int:
         return len(self.records)

@@ -1,0 +1,1 @@
+"""Images on this machine's disk: OCI layouts, docker-archives, directories."""

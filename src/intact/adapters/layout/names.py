@@ -1,0 +1,119 @@
+"""Image names as skopeo writes them (containers-transports(5)) → the image.
+
+In: `docker://HOST/REPO[:TAG][@DIGEST]`, `oci:DIR[:TAG]`, `docker-archive:FILE[:NAME]`, `containerd:NAME`, `dir:PATH`. Out: a BlobSource, or
+a directory to walk. `dir:` is a file tree here. Adapters that talk to something are imported only when named. Never opens anything itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from intact.ingest.ports import BlobSource
+from intact.model.errors import InputError
+
+TRANSPORTS = ("docker://", "oci:", "docker-archive:", "containerd:", "dir:")
+DEFAULT_CONTAINERD = "/run/containerd/containerd.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryName:
+    """`host` with its port; `reference` is a tag or a digest."""
+
+    host: str
+    repository: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutName:
+    directory: Path
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveName:
+    file: Path
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerdName:
+    image: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryName:
+    path: Path
+
+
+ImageName = RegistryName | LayoutName | ArchiveName | ContainerdName | DirectoryName
+
+
+def parse_image_name(text: str) -> ImageName:
+    """Raises InputError on anything else than the forms above."""
+    transport = next((known for known in TRANSPORTS if text.startswith(known)), None)
+    rest = text.removeprefix(transport or "")
+    if transport is None or not rest:
+        raise InputError(f"{text[:200]!r} is not an image name", code="ImageName", hint="write docker://HOST/REPO@DIGEST, oci:DIR[:TAG], "
+                         "docker-archive:FILE[:NAME], containerd:NAME or dir:PATH")  # fmt: skip
+    match transport:
+        case "docker://":
+            return parse_reference(rest)
+        case "oci:":
+            path, tag = _split_path(rest)
+            return LayoutName(directory=path, tag=tag)
+        case "docker-archive:":
+            path, image = _split_path(rest)
+            return ArchiveName(file=path, image=image)
+        case "containerd:":
+            return ContainerdName(image=rest)
+        case _:
+            return DirectoryName(path=Path(rest))
+
+
+def open_image(
+    name: ImageName, *, plain_http: frozenset[str] = frozenset(), containerd: str = DEFAULT_CONTAINERD
+) -> BlobSource | DirectoryName:
+    """The source of a named image; a directory is returned as it is, for a walk. `plain_http`: hosts to be asked without TLS."""
+    match name:
+        case RegistryName():
+            from intact.adapters.registry.source import RegistrySource
+
+            return RegistrySource(name.host, name.repository, name.reference, plain_http=plain_http)
+        case LayoutName():
+            from .oci import LayoutSource
+
+            return LayoutSource(name.directory, name.tag)
+        case ArchiveName():
+            from .archive import ArchiveSource
+
+            return ArchiveSource(name.file, name.image)
+        case ContainerdName():
+            from intact.adapters.runtime.content import ContainerdSource
+
+            return ContainerdSource(name.image, socket=containerd)
+        case DirectoryName():
+            return name
+    assert_never(name)
+
+
+def parse_reference(text: str) -> RegistryName:
+    """`HOST/REPO[:TAG][@DIGEST]` as the distribution project's reference grammar has it; a digest beats a tag."""
+    rest, _, digest = text.partition("@")
+    first, slash, repository = rest.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
+        first, repository = "docker.io", rest if slash else f"library/{rest}"
+    repository, colon, tag = repository.partition(":")
+    if not repository or (colon and not tag) or "@" in digest:
+        raise InputError(
+            f"docker://{text[:200]} is not an image reference", code="ImageName", hint="write HOST/REPO:TAG or HOST/REPO@sha256:…"
+        )
+    return RegistryName(host=first, repository=repository, reference=digest or tag or "latest")
+
+
+def _split_path(rest: str) -> tuple[Path, str]:
+    """`PATH[:NAME]`: the path ends at the first colon, as in skopeo."""
+    path, _, name = rest.partition(":")
+    return Path(path), name

@@ -1,0 +1,243 @@
+"""An image, from any source of blobs → a Baseline of grade VERIFIED: every byte proven against the digest chain.
+
+1. The root document is read, at most `Limits.document_bytes` long; its size and digest are those of its descriptor.
+2. Of an index, the one manifest of the wanted platform is taken; an index may name an index once.
+3. The manifest's size and digest are verified, then it is parsed.
+4. The configuration's size and digest are verified; it lists as many diff_ids as the manifest lists layers, and is of the wanted platform.
+5. Each layer blob's size and digest are verified.
+6. Each layer's tar stream has the digest that the configuration's diff_ids state, to its last byte.
+7. Only then its records count.
+
+A layer whose table is known by diff_id is not read again: its records were proven then. Never believes the source, never writes anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform as host
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from intact.model.digest import Digest
+from intact.model.encoding import seal
+from intact.model.errors import InputError, TrustError
+from intact.model.layer import Baseline, Form, Grade, LayerTable, Record
+
+from .ahead import run_ahead
+from .compression import check_layer_type, decompress, is_foreign
+from .documents import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES, Choice, parse_config, parse_index, parse_manifest
+from .layer import apply_members
+from .limits import Limits
+from .ports import SYNTHETIC_MANIFEST, BlobSource, Descriptor
+from .tar import read_members
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7", "i686": "386"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far ingest is: `layer` counts from 1; bytes are those of the blobs, `bytes_total` over all layers (0 if a source does not say).
+    `known`: this layer's table was there already."""
+
+    layer: int
+    layers: int
+    bytes_done: int
+    bytes_total: int
+    known: bool = False
+
+
+class Sealer(Protocol):
+    """Makes a table of a layer's sorted records."""
+
+    def __call__(self, diff_id: Digest, form: Form, records: list[Record], /) -> LayerTable: ...
+
+
+def host_platform() -> str:
+    """`os/architecture[/variant]` of this machine, in OCI's names."""
+    machine = host.machine()
+    return f"linux/{_ARCHITECTURES.get(machine, machine)}"
+
+
+def ingest(
+    source: BlobSource,
+    *,
+    platform: str | None = None,
+    limits: Limits | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    known_layers: Callable[[Digest], LayerTable | None] = lambda _: None,
+    seal: Sealer = seal,
+) -> Baseline:
+    """Reads and verifies the image of `source`.
+
+    `platform` None: this machine's where the image offers several, whatever it is where it offers one. Raises InputError (damaged,
+    refused, no such platform), TrustError (a digest is wrong), TemporaryError (the source is not reachable).
+    """
+    limits = limits or Limits()
+    root = source.root()
+    aliases = list(source.aliases())
+    descriptor, data = root, _read_document(source, root, limits)  # 1
+    for _ in range(2):  # 2
+        if descriptor.media_type not in INDEX_TYPES:
+            break
+        aliases.append(str(descriptor.digest))
+        descriptor = _choose(parse_index(data, limits), platform, source.name)
+        data = _read_document(source, descriptor, limits)  # 3
+    if descriptor.media_type not in MANIFEST_TYPES:
+        raise InputError(f"{source.name}: unknown manifest type {descriptor.media_type[:200]!r}", code="MediaType", hint=_SCHEMA_HINT)
+    if descriptor.media_type != SYNTHETIC_MANIFEST:
+        aliases.append(str(descriptor.digest))
+    manifest = parse_manifest(data, limits)
+    if manifest.config.media_type not in CONFIG_TYPES:
+        raise InputError(f"{source.name}: the configuration is of type {manifest.config.media_type[:200]!r}", code="MediaType")
+    config = parse_config(_read_document(source, manifest.config, limits))  # 4
+    if len(config.diff_ids) != len(manifest.layers):
+        raise InputError(f"{source.name}: {len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids", code="Config")
+    if platform is not None and not _fits(config.platform, platform):
+        raise InputError(f"{source.name} is for {config.platform or 'an unnamed platform'}, not {platform}", code="Platform")
+    for layer in manifest.layers:
+        check_layer_type(layer.media_type)
+    tables = []
+    total = sum(layer.size_bytes or 0 for layer in manifest.layers)
+    done = 0
+    for index, (layer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
+        table = known_layers(diff_id)
+        known = table is not None and _stands(table, diff_id, base=index == 0)
+        if table is None or not known:
+            before = done
+
+            def report(read: int, before: int = before, index: int = index) -> None:
+                progress(Progress(layer=index + 1, layers=len(manifest.layers), bytes_done=before + read, bytes_total=total))
+
+            table = _read_layer(source, layer, diff_id, base=index == 0, limits=limits, report=report, seal=seal)
+        tables.append(table)
+        done += layer.size_bytes or 0
+        progress(Progress(layer=index + 1, layers=len(manifest.layers), bytes_done=done, bytes_total=total, known=known))
+    return Baseline(
+        key=manifest.config.digest,
+        layers=tuple(tables),
+        grade=Grade.VERIFIED,
+        source=source.name,
+        aliases=tuple(dict.fromkeys(aliases)),
+        platform=config.platform,
+    )
+
+
+_SCHEMA_HINT = "OCI and Docker schema 2 manifests can be read"
+
+
+def _stands(table: LayerTable, diff_id: Digest, *, base: bool) -> bool:
+    """Whether a known table says what this layer says at its place in this image."""
+    return table.diff_id == diff_id and (table.form is Form.PLAIN or table.form is (Form.BASE if base else Form.STACKED))
+
+
+def _read_document(source: BlobSource, descriptor: Descriptor, limits: Limits) -> bytes:
+    """A verified document (steps 1, 3 and 4)."""
+    if (descriptor.size_bytes or 0) > limits.document_bytes:
+        raise InputError(f"{source.name}: {descriptor.digest} has {descriptor.size_bytes} bytes, more than {limits.document_bytes}")
+    parts, read = [], 0
+    with source.open(descriptor) as chunks:
+        for chunk in chunks:
+            read += len(chunk)
+            if read > limits.document_bytes:
+                raise InputError(f"{source.name}: {descriptor.digest} is longer than {limits.document_bytes} bytes", code="TooLarge")
+            parts.append(chunk)
+    data = b"".join(parts)
+    _check_blob(source, descriptor, len(data), Digest.of(data, descriptor.digest.algorithm))
+    return data
+
+
+def _check_blob(source: BlobSource, descriptor: Descriptor, size: int, digest: Digest) -> None:
+    if descriptor.size_bytes is not None and size != descriptor.size_bytes:
+        raise TrustError(f"{source.name}: blob {descriptor.digest} has {size} bytes, not {descriptor.size_bytes}", code="BlobSize")
+    if digest != descriptor.digest:
+        raise TrustError(f"{source.name}: blob {descriptor.digest} has the digest {digest}", code="BlobDigest", hint="altered or damaged")
+
+
+def _choose(choices: tuple[Choice, ...], platform: str | None, name: str) -> Descriptor:
+    images = [choice for choice in choices if choice.descriptor.media_type in MANIFEST_TYPES | INDEX_TYPES]
+    offered = [choice for choice in images if not choice.platform.startswith("unknown/")]
+    if platform is None and len(offered) == 1:
+        return offered[0].descriptor
+    wanted = platform or host_platform()
+    exact = [choice for choice in offered if choice.platform == wanted]
+    fitting = exact or [choice for choice in offered if _fits(choice.platform, wanted)]
+    if fitting:
+        return fitting[0].descriptor
+    names = ", ".join(sorted({choice.platform or "unnamed" for choice in offered})[:20]) or "none"
+    raise InputError(f"{name} has no image for {wanted}", code="Platform", hint=f"it has: {names}")
+
+
+def _fits(offered: str, wanted: str) -> bool:
+    """Whether `offered` is the wanted platform; a variant counts only where both name one."""
+    have, want = offered.split("/"), wanted.split("/")
+    return have[:2] == want[:2] and (len(have) < 3 or len(want) < 3 or have[2] == want[2])
+
+
+def _read_layer(
+    source: BlobSource,
+    layer: Descriptor,
+    diff_id: Digest,
+    *,
+    base: bool,
+    limits: Limits,
+    report: Callable[[int], None],
+    seal: Sealer,
+) -> LayerTable:
+    name = str(layer.digest)
+    try:
+        opened = source.open(layer)
+        with opened as chunks:
+            stream = _Verified(source, layer, diff_id, chunks, limits, report)
+            ahead = run_ahead(stream.verify())
+            try:
+                form, records = apply_members(read_members(ahead, limits=limits, layer=name), base=base, limits=limits, layer=name)
+            finally:
+                ahead.close()  # type: ignore[attr-defined]
+    except InputError as error:
+        if is_foreign(layer.media_type) and error.code == "BlobUnknown":
+            raise InputError(f"{source.name} lacks the non-distributable layer {name}", code="ForeignLayer", hint=_FOREIGN_HINT) from None
+        raise
+    if not stream.is_verified:
+        raise TrustError(f"layer {name} was not read to its end", code="LayerIncomplete")
+    return seal(diff_id, form, records)  # 7
+
+
+_FOREIGN_HINT = "build the baseline where its bytes are: from the runtime's store, or an archive"
+
+
+class _Verified:
+    """A layer's tar stream whose end is reached only if blob and stream are what the chain says (steps 5 and 6)."""
+
+    def __init__(
+        self, source: BlobSource, layer: Descriptor, diff_id: Digest, chunks: Iterator[bytes], limits: Limits, report: Callable[[int], None]
+    ) -> None:
+        self._source, self._layer, self._diff_id = source, layer, diff_id
+        self._chunks, self._limits, self._report = chunks, limits, report
+        self.is_verified = False
+
+    def verify(self) -> Iterator[bytes]:
+        layer, read = self._layer, 0
+        blob = hashlib.new(layer.digest.algorithm)
+        tar = hashlib.new(self._diff_id.algorithm)
+
+        def hashed() -> Iterator[bytes]:
+            nonlocal read
+            for chunk in self._chunks:
+                read += len(chunk)
+                if layer.size_bytes is not None and read > layer.size_bytes:
+                    raise TrustError(f"{self._source.name}: blob {layer.digest} is longer than {layer.size_bytes} bytes", code="BlobSize")
+                blob.update(chunk)
+                self._report(read)
+                yield chunk
+
+        same = layer.digest == self._diff_id
+        for data in decompress(hashed(), layer.media_type, limits=self._limits, layer=str(layer.digest)):
+            if not same:
+                tar.update(data)
+            yield data
+        _check_blob(self._source, layer, read, Digest(layer.digest.algorithm, blob.digest()))  # 5
+        found = Digest(self._diff_id.algorithm, tar.digest()) if not same else layer.digest
+        if found != self._diff_id:  # 6
+            raise TrustError(f"layer {layer.digest} unpacks to {found}, not to its diff_id {self._diff_id}", code="DiffId")
+        self.is_verified = True

@@ -1,0 +1,181 @@
+"""The canonical encoding of a layer's records, and the root over them (docs/formats/layer-table.md).
+
+In: records; out: bytes, one way only, so that two different records never encode alike. Decoding refuses every other spelling. All numbers
+are big-endian. Never reads a file.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+
+from .digest import SIZES, Digest
+from .entry import Entry, Kind
+from .errors import InputError
+from .layer import Form, MemoryTable, Record
+from .merkle import merkle_root
+
+VERSION = 1
+MAX_PATH_BYTES = 4096
+MAX_TARGET_BYTES = 4096
+MAX_XATTRS = 1024
+MAX_XATTR_BYTES = 1 << 16
+MAX_RECORD_BYTES = 1 << 20
+
+KIND_CODES = {Kind.FILE: 1, Kind.DIRECTORY: 2, Kind.SYMLINK: 3, Kind.CHAR: 4, Kind.BLOCK: 5, Kind.FIFO: 6, Kind.SOCKET: 7}
+WHITEOUT_CODE = 0
+_KINDS = {code: kind for kind, code in KIND_CODES.items()}
+
+ALGORITHM_CODES = {"sha256": 1, "sha384": 2, "sha512": 3}
+_ALGORITHMS = {code: name for name, code in ALGORITHM_CODES.items()}
+
+OPAQUE_FLAG = 1
+IMPLICIT_FLAG = 2
+
+_META = struct.Struct(">HII")
+_PATH = struct.Struct(">H")
+_SIZE = struct.Struct(">QB")
+_DEVICE = struct.Struct(">II")
+_XATTR = struct.Struct(">HI")
+_HEADER = struct.Struct(">HBQ")
+
+
+def encode_record(record: Record) -> bytes:
+    """Record → bytes: path, kind, flags, mode and owner, what belongs to the kind, extended attributes."""
+    entry = record.entry
+    path = _PATH.pack(len(record.path)) + record.path
+    if entry is None:
+        return path + bytes((WHITEOUT_CODE, 0))
+    kind = entry.kind
+    flags = (OPAQUE_FLAG if record.opaque else 0) | (IMPLICIT_FLAG if record.implicit else 0)
+    parts = [path, bytes((KIND_CODES[kind], flags)), _META.pack(entry.mode, entry.uid, entry.gid)]
+    if kind is Kind.FILE:
+        digests = (entry.digest,) if entry.digest is not None else ()
+        parts.append(_SIZE.pack(entry.size_bytes, len(digests)))
+        parts += [encode_digest(digest) for digest in digests]
+    elif kind is Kind.SYMLINK:
+        parts += [_PATH.pack(len(entry.target)), entry.target]
+    elif kind in (Kind.CHAR, Kind.BLOCK):
+        parts.append(_DEVICE.pack(*(entry.device or (0, 0))))
+    parts.append(_PATH.pack(len(entry.xattrs)))
+    for name, value in entry.xattrs:
+        parts += [_XATTR.pack(len(name), len(value)), name, value]
+    return b"".join(parts)
+
+
+def decode_record(data: bytes | memoryview) -> Record:
+    """Bytes → Record; raises InputError unless `data` is exactly what `encode_record` would write."""
+    data = bytes(data)
+    try:
+        record = _decode(data)
+        canonical = encode_record(record)
+    except (struct.error, IndexError, KeyError) as error:
+        raise InputError(f"a record of the layer table is malformed: {error}", code="TableFormat") from None
+    if canonical != data:
+        raise InputError("a record of the layer table is not in its canonical form", code="TableFormat")
+    _check(record)
+    return record
+
+
+def record_path(data: bytes | memoryview) -> bytes:
+    """The path alone, for looking a record up."""
+    (length,) = _PATH.unpack_from(data, 0)
+    return bytes(data[2 : 2 + length])
+
+
+def _decode(data: bytes) -> Record:
+    (length,) = _PATH.unpack_from(data, 0)
+    path = data[2 : 2 + length]
+    at = 2 + length
+    code, flags = data[at], data[at + 1]
+    at += 2
+    if code == WHITEOUT_CODE:
+        return Record(path=path, entry=None)
+    kind = _KINDS[code]
+    mode, uid, gid = _META.unpack_from(data, at)
+    at += _META.size
+    size, digest, target, device = 0, None, b"", None
+    if kind is Kind.FILE:
+        size, digests = _SIZE.unpack_from(data, at)
+        at += _SIZE.size
+        if digests:
+            digest, at = decode_digest(data, at)
+    elif kind is Kind.SYMLINK:
+        (length,) = _PATH.unpack_from(data, at)
+        target = data[at + 2 : at + 2 + length]
+        at += 2 + length
+    elif kind in (Kind.CHAR, Kind.BLOCK):
+        device = _DEVICE.unpack_from(data, at)
+        at += _DEVICE.size
+    (count,) = _PATH.unpack_from(data, at)
+    at += 2
+    xattrs = []
+    for _ in range(count):
+        name_length, value_length = _XATTR.unpack_from(data, at)
+        at += _XATTR.size
+        xattrs.append((data[at : at + name_length], data[at + name_length : at + name_length + value_length]))
+        at += name_length + value_length
+    entry = Entry(path=path, kind=kind, mode=mode, uid=uid, gid=gid, size_bytes=size, digest=digest, target=target, device=device,
+                  xattrs=tuple(xattrs))  # fmt: skip
+    return Record(path=path, entry=entry, opaque=bool(flags & OPAQUE_FLAG), implicit=bool(flags & IMPLICIT_FLAG))
+
+
+def _check(record: Record) -> None:
+    """What an encoding can spell but a tree cannot hold."""
+    path, entry = record.path, record.entry
+    if not is_table_path(path):
+        raise InputError(f"the layer table names an impossible path: {path[:100]!r}", code="TableFormat")
+    if entry is None:
+        return
+    names = [name for name, _ in entry.xattrs]
+    if (
+        entry.mode > 0o7777
+        or names != sorted(set(names))
+        or ((record.opaque or record.implicit) and entry.kind is not Kind.DIRECTORY)
+        or b"\0" in entry.target
+        or (path == b"/" and entry.kind is not Kind.DIRECTORY)
+    ):
+        raise InputError(f"the layer table holds an impossible entry: {path[:100]!r}", code="TableFormat")
+
+
+def is_table_path(path: bytes) -> bool:
+    """Whether `path` is absolute, without `.`, `..`, empty parts, NUL or a trailing slash, and at most MAX_PATH_BYTES long."""
+    if path == b"/":
+        return True
+    if not path.startswith(b"/") or len(path) > MAX_PATH_BYTES or b"\0" in path:
+        return False
+    return not {b"", b".", b".."} & set(path[1:].split(b"/"))
+
+
+def encode_digest(digest: Digest) -> bytes:
+    """Algorithm, length, value."""
+    return bytes((ALGORITHM_CODES[digest.algorithm], len(digest.value))) + digest.value
+
+
+def decode_digest(data: bytes | memoryview, at: int) -> tuple[Digest, int]:
+    """The digest at offset `at` and the offset after it; KeyError or InputError if there is none."""
+    algorithm, length = _ALGORITHMS[data[at]], data[at + 1]
+    if length != SIZES[algorithm]:
+        raise InputError(f"a {algorithm} digest of {length} bytes in the layer table", code="TableFormat")
+    return Digest(algorithm, bytes(data[at + 2 : at + 2 + length])), at + 2 + length
+
+
+def encode_header(diff_id: Digest, form: Form, count: int) -> bytes:
+    """The first leaf: it binds version, form, the number of records and the layer they describe."""
+    return _HEADER.pack(VERSION, form, count) + encode_digest(diff_id)
+
+
+def compute_root(diff_id: Digest, form: Form, encoded: Sequence[bytes | memoryview]) -> Digest:
+    """RFC 6962 root over the header and the encoded records in order of path."""
+    return Digest("sha256", merkle_root(_leaves(diff_id, form, encoded)))
+
+
+def _leaves(diff_id: Digest, form: Form, encoded: Sequence[bytes | memoryview]) -> Iterable[bytes | memoryview]:
+    yield encode_header(diff_id, form, len(encoded))
+    yield from encoded
+
+
+def seal(diff_id: Digest, form: Form, records: Iterable[Record]) -> MemoryTable:
+    """Records sorted by path → a table in memory, with its root."""
+    kept = tuple(records)
+    return MemoryTable(diff_id, compute_root(diff_id, form, [encode_record(record) for record in kept]), kept, form)
