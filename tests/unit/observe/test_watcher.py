@@ -1,0 +1,101 @@
+"""In virtual time: nothing that rang is forgotten, nothing is looked at more than it must be."""
+
+from intact.model.seam import PodPlan
+from intact.observe.watcher import HOT_S, LARGEST_SET, OVERFLOW_PAUSE_S, Schedule
+
+PLAN = PodPlan(pod_uid="", interval_s=60)
+
+
+def watching(*names: str) -> Schedule:
+    schedule = Schedule()
+    for name in names:
+        schedule.add(name, PLAN, 0)
+    assert schedule.due(0) == [(name, None) for name in names]
+    return schedule
+
+
+def test_a_new_container_is_looked_at_at_once_and_then_at_its_interval() -> None:
+    schedule = watching("a")
+    assert schedule.due(59.9) == []
+    assert schedule.next_due(1) == 60
+    assert schedule.due(60) == [("a", None)]
+    assert schedule.due(60) == []
+
+
+def test_a_ring_is_due_at_once_with_all_its_paths() -> None:
+    schedule = watching("a", "b")
+    schedule.rang("a", [b"/x"], 1)
+    schedule.rang("a", [b"/y/"], 1)
+    assert schedule.is_dirty("a") and not schedule.is_dirty("b")
+    assert schedule.next_due(1) == 1
+    assert schedule.due(1) == [("a", frozenset({b"/x", b"/y/"}))]
+    assert schedule.due(1) == [] and not schedule.is_dirty("a")
+
+
+def test_what_rang_is_looked_at_once_more_after_a_minute_and_not_again() -> None:
+    schedule = Schedule()
+    schedule.add("a", PodPlan(pod_uid="", interval_s=3600), 0)
+    schedule.due(0)
+    schedule.rang("a", [b"/x"], 10)
+    schedule.due(10)
+    assert schedule.due(10 + HOT_S - 0.1) == []
+    assert schedule.due(10 + HOT_S) == [("a", frozenset({b"/x"}))]
+    assert schedule.due(10 + 3 * HOT_S) == []
+
+
+def test_a_path_that_rings_all_the_time_does_not_put_its_second_look_off() -> None:
+    schedule = Schedule()
+    schedule.add("a", PodPlan(pod_uid="", interval_s=3600), 0)
+    schedule.due(0)
+    schedule.rang("a", [b"/first"], 0)
+    for second in range(1, 62):
+        schedule.rang("a", [b"/busy"], second)
+        due = schedule.due(second)
+    assert due == [("a", frozenset({b"/first", b"/busy"}))]
+
+
+def test_too_many_paths_become_a_whole_look() -> None:
+    schedule = watching("a")
+    schedule.rang("a", [b"/%d" % n for n in range(LARGEST_SET + 1)], 1)
+    assert schedule.due(1) == [("a", None)]
+
+
+def test_lost_events_mean_everything_but_not_all_the_time() -> None:
+    schedule = watching("a", "b")
+    schedule.everything(1)
+    assert schedule.due(1) == [("a", None), ("b", None)]
+    schedule.everything(1.1)
+    schedule.everything(1.2)
+    assert schedule.due(2) == []
+    assert schedule.due(1 + OVERFLOW_PAUSE_S) == [("a", None), ("b", None)]
+    assert schedule.due(30) == []
+
+
+def test_a_container_whose_looks_are_long_does_not_starve_the_others() -> None:
+    schedule = watching("heavy", "light")
+    schedule.looked("heavy", 0, 2)
+    schedule.rang("heavy", [b"/x"], 2)
+    schedule.rang("light", [b"/y"], 2)
+    assert schedule.due(2) == [("light", frozenset({b"/y"}))]
+    assert schedule.due(9.9) == []
+    assert schedule.due(10) == [("heavy", frozenset({b"/x"}))]
+
+
+def test_a_changed_plan_keeps_what_is_due_and_an_unwatched_pod_is_left_alone() -> None:
+    schedule = watching("a")
+    schedule.rang("a", [b"/x"], 1)
+    schedule.add("a", PodPlan(pod_uid="", interval_s=10), 1)
+    assert schedule.due(1) == [("a", frozenset({b"/x"}))]
+    assert schedule.due(11) == [("a", None)]
+    schedule.add("a", PodPlan(pod_uid="", watched=False), 12)
+    schedule.rang("a", None, 12)
+    assert schedule.due(1000) == []
+
+
+def test_without_real_time_only_the_interval_counts() -> None:
+    schedule = Schedule()
+    schedule.add("a", PodPlan(pod_uid="", realtime=False, interval_s=30), 0)
+    schedule.due(0)
+    schedule.rang("a", [b"/x"], 1)
+    assert schedule.due(29) == []
+    assert schedule.due(30) == [("a", None)]
