@@ -55,7 +55,9 @@ class _Gzip:
         self._inflater = zlib.decompressobj(wbits=31)
 
     def feed(self, chunk: bytes, limit: int) -> bytes:
-        if self._inflater.eof and chunk:
+        if not chunk:
+            return b""
+        if self._inflater.eof:
             raise InputError("the body goes on after its gzip member", code="BadEncoding")
         try:
             plain = self._inflater.decompress(self._inflater.unconsumed_tail + chunk, limit)
@@ -74,7 +76,9 @@ class _Zstd:
         self._inflater = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _MAX_WINDOW_LOG})
 
     def feed(self, chunk: bytes, limit: int) -> bytes:
-        if self._inflater.eof and chunk:
+        if not chunk:
+            return b""
+        if self._inflater.eof:
             raise InputError("the body goes on after its zstd frame", code="BadEncoding")
         try:
             plain = self._inflater.decompress(chunk, limit)

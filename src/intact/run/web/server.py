@@ -41,6 +41,13 @@ class PatientProtocol(H11Protocol):
         self._calm()
         super().connection_lost(exc)
 
+    def shutdown(self) -> None:
+        """An idle connection is cut: TLS's polite close waits for the client, and idle clients do not answer."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def _watch(self) -> None:
         """Counts down while headers are incomplete; a timer that runs is never set back by another byte."""
         if self.conn.their_state is not h11.IDLE:
