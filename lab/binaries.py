@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -81,11 +82,17 @@ def _build(go: Path) -> Path:
     with finished_directory(target) as partial, step(title, lambda: f"{compiled} of {packages} packages"):
         command = ["bash", str(SOURCES / "build.sh"), str(partial)]
         last: list[str] = []
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as build:
-            assert build.stderr is not None
+        build = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        assert build.stderr is not None
+        try:
             for line in build.stderr:
-                compiled += "/" in line or line.strip().isalnum()
+                compiled += not line.startswith("go: ")
                 last = [*last[-30:], line]
+            build.wait()
+        except BaseException:
+            os.killpg(build.pid, signal.SIGTERM)  # the compilers, too
+            build.wait()
+            raise
         if build.returncode:
             raise LabError(f"the build of the Kubernetes programs failed:\n{''.join(last)}")
     return target
