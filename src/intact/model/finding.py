@@ -36,6 +36,8 @@ class Difference:
     expected: Entry | None
     actual: Entry | None
     fields: tuple[str, ...] = ()
+    reason: str = ""
+    """Why the content was not read, where that is known."""
 
 
 class Level(IntEnum):

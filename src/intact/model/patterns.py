@@ -1,8 +1,8 @@
 r"""Path patterns as gitignore writes them, matched against container paths.
 
-In come pattern texts, out comes one matcher over bytes. `pathspec` knows the grammar (gitignore(5)); here its regular expressions are made safe for
-names chosen by an attacker: bytes instead of text, `\Z` instead of `$` (`*.pyc` is not `evil.pyc\n`), `.` that also means a newline, classes
-that never match `/`, and `*` that never tries twice. Never reads a file.
+In come pattern texts, out comes one matcher over bytes. `pathspec` knows the grammar (gitignore(5)); here its regular expressions are made
+safe for names chosen by an attacker: bytes instead of text, `\Z` instead of `$` (`*.pyc` is not `evil.pyc\n`), `.` that also means a
+newline, classes that never match `/`, and `*` that never tries twice. Never reads a file.
 
 A pattern that begins with `/` or has a `/` inside is anchored at the root; one without matches at any depth. A pattern that matches a
 directory matches everything below it. `!pattern` takes back what patterns before it matched; the last pattern that matches decides.
@@ -96,7 +96,7 @@ def _translate(text: str) -> tuple[bool, str]:
     if expression.count("[^/]*") > MAX_STARS or expression.count("/.+)?") + expression.count("(?:.+/)?") > MAX_DOUBLE_STARS:
         raise InputError(f"pattern with too many wildcards: {text!r}", hint=f"at most {MAX_DOUBLE_STARS} `**` and {MAX_STARS} `*`")
     expression = expression.replace(_END, r"(?:/|\Z)").replace(_DIRECTORY_MARK, "/")
-    # A shortest match of a star that another star follows in the same name never needs to be tried longer: what comes next may skip as well.
+    # The shortest match of a star that another star follows in the same name is enough: the next one may skip as well.
     expression = _STAR_BEFORE_STAR.sub(lambda m: f"(?>[^/]*?{m['between']})", expression)
     expression = re.sub(r"(?<!\\)\[(?!\^/\])", "(?!/)[", expression)
     try:

@@ -1,0 +1,1 @@
+"""Baseline x observation -> differences -> verdict. Pure."""

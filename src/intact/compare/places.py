@@ -1,0 +1,107 @@
+"""What a path is good for: which places of a Linux tree control, load or trust what is put there, and which files are code.
+
+Paths in, claims out; pure. The lists follow hier(7), ld.so(8), cron(8), sshd(8), pam.d(5), and the autoload places of the interpreters that
+stock images carry. A path is judged as the image's tree shows it, so `/bin` and `/usr/bin` are both named.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from intact.model.entry import Entry, Kind
+
+CODE_EXTENSIONS = frozenset(
+    b"so dll ko py pyc pyo pyd pth egg whl php php3 php4 php5 php7 php8 phtml phar inc js mjs cjs jsx tsx node wasm class jar war ear"
+    b" jsp jspx jspf asp aspx ashx cgi pl pm rb erb gem sh bash zsh ksh csh fish lua tcl awk ps1 exe elf beam ez groovy htaccess".split()
+)
+"""Extensions of files that a machine or an interpreter runs, or that decide what it runs."""
+SERVED_EXTENSIONS = CODE_EXTENSIONS | frozenset(b"html htm xhtml shtml svg".split())
+"""Also what a browser runs. A directory with such files in the image is one that something serves or runs from."""
+
+_CREDENTIALS = re.compile(
+    rb"""/etc/(?:(?:passwd|shadow|group|gshadow|subuid|subgid)-?|sudoers(?:\.d/.*)?|doas\.conf|ssh/.*|pam\.d/.*|pam\.conf|security/.*
+          |ssl/.*|pki/.*|ca-certificates.*|krb5\.(?:conf|keytab)|nsswitch\.conf|hosts\.(?:equiv|allow|deny)|polkit-1/.*)
+    |.*/\.(?:ssh|gnupg|aws|kube|docker)/.*
+    |.*/(?:authorized_keys2?|\.rhosts|\.netrc|\.pgpass|\.my\.cnf|\.htpasswd)
+    |/usr/(?:local/)?share/ca-certificates/.*
+    |.*/lib/security/cacerts""",
+    re.DOTALL | re.VERBOSE,
+)
+_AUTOSTART = re.compile(
+    rb"""/etc/(?:cron[^/]*(?:/.*)?|anacrontab|at\.(?:allow|deny)|ld\.so\.(?:preload|conf|conf\.d/.*|cache)|profile(?:\.d/.*)?
+          |bash\.bashrc|bashrc|zsh/.*|environment|inittab|rc[^/]*(?:/.*)?|init\.d/.*|init/.*|systemd/.*|modprobe\.d/.*|modules-load\.d/.*
+          |udev/.*|apt/apt\.conf(?:\.d/.*)?|php.*/conf\.d/.*|update-motd\.d/.*|xdg/autostart/.*|supervisor/.*|s6.*|services\.d/.*|cont-init\.d/.*)
+    |/var/spool/(?:cron|at)/.*
+    |(?:/usr)?/(?:local/)?lib/systemd/.*
+    |.*/(?:sitecustomize|usercustomize)\.py
+    |.*/(?:site|dist)-packages/[^/]*\.pth
+    |.*/php[^/]*/(?:.*/)?conf\.d/.*
+    |(?:/root|/home/[^/]+)/\.(?:bashrc|bash_profile|bash_login|profile|zshrc|zshenv|zprofile|config/autostart/.*)
+    |/docker-entrypoint(?:\.d/.*|-initdb\.d/.*)""",
+    re.DOTALL | re.VERBOSE,
+)
+_SYSTEM = re.compile(
+    rb"/(?:bin|sbin|lib[^/]*|usr/(?:bin|sbin|lib[^/]*|libexec)|usr/local/(?:bin|sbin|lib[^/]*|libexec|share)|opt/[^/]+/bin)/.*", re.DOTALL
+)
+_LIBRARY = re.compile(rb".*\.so(?:\.[0-9.]+)?", re.DOTALL)
+_LOG = re.compile(rb"/var/log/.*|.*/logs?/(?:.*/)?[^/]*\.log(?:[.-][^/]*)?|(?:/var)?/run/utmp", re.DOTALL)
+_CACHED_BYTECODE = re.compile(rb"(.*)/__pycache__/([^/]+)\.[a-z]+-[0-9a-z]+(?:\.opt-[12])?\.pyc", re.DOTALL)
+
+
+@lru_cache(maxsize=4096)
+def is_credential(path: bytes) -> bool:
+    """Whether accounts, keys or trust are kept at `path`."""
+    return _CREDENTIALS.fullmatch(path) is not None
+
+
+@lru_cache(maxsize=4096)
+def is_autostart(path: bytes) -> bool:
+    """Whether what stands at `path` is run, loaded or obeyed without anybody calling it."""
+    return _AUTOSTART.fullmatch(path) is not None
+
+
+def is_configuration(path: bytes) -> bool:
+    return path.startswith(b"/etc/")
+
+
+def is_system_place(path: bytes) -> bool:
+    """Whether programs and libraries of the system are found at `path`."""
+    return _SYSTEM.fullmatch(path) is not None
+
+
+def is_log(path: bytes) -> bool:
+    return _LOG.fullmatch(path) is not None
+
+
+def is_code_name(path: bytes, extensions: frozenset[bytes] = CODE_EXTENSIONS) -> bool:
+    name = path[path.rfind(b"/") + 1 :]
+    return name[name.rfind(b".") + 1 :].lower() in extensions if b"." in name and len(name) < 256 else False
+
+
+def is_code_like(entry: Entry) -> bool:
+    """Whether `entry` is, by its name or an execute bit, something that is run; a link is judged by its own name."""
+    if entry.kind is Kind.SYMLINK:
+        return is_code_name(entry.path)
+    if entry.kind is not Kind.FILE:
+        return False
+    return is_code_name(entry.path) or is_library(entry.path) or (bool(entry.mode & 0o111) and entry.size_bytes > 0)
+
+
+def is_library(path: bytes) -> bool:
+    return _LIBRARY.fullmatch(path) is not None
+
+
+def cached_source(path: bytes) -> bytes | None:
+    """The source file of a Python bytecode cache (PEP 3147), by name."""
+    found = _CACHED_BYTECODE.fullmatch(path)
+    return found[1] + b"/" + found[2] + b".py" if found else None
+
+
+def grants_privilege(entry: Entry | None) -> bool:
+    """Whether `entry` is a regular file that runs with other rights than its caller's: set-user-ID, set-group-ID, capabilities(7)."""
+    return entry is not None and entry.kind is Kind.FILE and (bool(entry.mode & 0o6000) or has_capabilities(entry))
+
+
+def has_capabilities(entry: Entry) -> bool:
+    return any(name == b"security.capability" for name, _ in entry.xattrs)

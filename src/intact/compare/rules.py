@@ -1,0 +1,262 @@
+"""The default rules: what a difference means before any policy. One table, cited by documentation and command line.
+
+`Judge.consider` gives a difference the first rule that speaks, or silence with a name. The rules look at paths, kinds, modes and at what
+the image holds nearby; never at content, and never at who did it. They were measured on stock services: what those do in a normal life is
+`Silent` here, and still counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from intact.model.entry import Entry, Kind, ancestors, parent
+from intact.model.finding import Change, Difference, Level
+from intact.model.layer import Baseline
+from intact.model.observation import Scope
+
+from . import places
+
+MAX_NEARBY = 100_000
+"""Records of the image read to tell what a directory holds; beyond it the answer is taken to be yes, code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One default rule: `levels` are those it may give, empty for a rule that is silent and only counts."""
+
+    id: str
+    levels: tuple[Level, ...]
+    sentence: str
+
+
+_HIGH_CRITICAL = (Level.HIGH, Level.CRITICAL)
+_MEDIUM_HIGH = (Level.MEDIUM, Level.HIGH)
+
+RULES: dict[str, Rule] = {
+    rule.id: rule
+    for rule in (
+        Rule(
+            id="read-only-layer-changed",
+            levels=(Level.HIGH,),
+            sentence="A read-only layer on the node's disk is not the layer of the image: every container that uses it runs other files.",
+        ),
+        Rule(
+            id="privilege-bits",
+            levels=_HIGH_CRITICAL,
+            sentence="An added or changed regular file has set-user-ID, set-group-ID or file capabilities: it runs with other rights"
+            " than its caller's.",
+        ),
+        Rule(
+            id="device-node-added",
+            levels=(Level.HIGH,),
+            sentence="A device node that the image does not have: a way to a disk or a device past its file's permissions.",
+        ),
+        Rule(
+            id="runtime-stub",
+            levels=(),
+            sentence="An empty file or directory at a mount target of the container's own configuration, or a directory above one: made by"
+            " the runtime.",
+        ),
+        Rule(
+            id="image-log-changed",
+            levels=(),
+            sentence="A log file that came with the image was written, rotated or removed; it has no execute bit.",
+        ),
+        Rule(
+            id="image-directory-metadata",
+            levels=(),
+            sentence="Mode or owner of an image directory changed that holds neither code nor credentials.",
+        ),
+        Rule(
+            id="image-file-changed",
+            levels=_MEDIUM_HIGH,
+            sentence="A path of the image was changed, replaced, removed, or got another mode or owner; High for programs, libraries, code,"
+            " credentials and what starts by itself.",
+        ),
+        Rule(
+            id="control-file-added",
+            levels=_MEDIUM_HIGH,
+            sentence="A file was added that controls the system: below /etc, accounts, keys, trust, scheduled or autoloaded code, a program"
+            " or library in a system directory.",
+        ),
+        Rule(
+            id="bytecode-cache-added",
+            levels=(Level.LOW,),
+            sentence="A Python bytecode cache of a source file of the image was added; whether it equals a recompile was not checked.",
+        ),
+        Rule(
+            id="code-added",
+            levels=(Level.HIGH,),
+            sentence="A code-like file was added where the image itself keeps code: a web shell, a module, a program.",
+        ),
+        Rule(
+            id="code-in-scratch",
+            levels=(),
+            sentence="A code-like file was added in a directory in which the image holds no code.",
+        ),
+        Rule(
+            id="data-added",
+            levels=(),
+            sentence="Anything else that was added: data, sockets, pid files, caches.",
+        ),
+    )
+}
+"""By id, in the order in which they are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A rule's word: a finding at `level`, or silence where `level` is None."""
+
+    rule: str
+    level: Level | None
+
+
+@dataclass(slots=True)
+class Judge:
+    """Considers the differences of one look; remembers what directories of the image hold."""
+
+    baseline: Baseline
+    scope: Scope
+    stubs: frozenset[bytes]
+    _code: dict[tuple[bytes, bool], bool] = field(default_factory=dict)
+
+    def consider(self, difference: Difference) -> Spoken:
+        """The first rule of `RULES` that speaks for `difference`. An `Unread` one must not come here."""
+        expected, actual = difference.expected, difference.actual
+        if self.scope is Scope.LAYERS:
+            return Spoken("read-only-layer-changed", Level.HIGH)
+        if actual is not None and places.grants_privilege(actual):
+            is_root = places.has_capabilities(actual) or (bool(actual.mode & 0o4000) and actual.uid == 0)
+            return Spoken("privilege-bits", Level.CRITICAL if is_root else Level.HIGH)
+        if actual is not None and actual.kind in (Kind.CHAR, Kind.BLOCK) and difference.change in (Change.ADDED, Change.TYPE):
+            return Spoken("device-node-added", Level.HIGH)
+        if expected is not None:
+            return self._consider_image_path(difference, expected)
+        if actual is None:
+            return Spoken("data-added", None)
+        return self._consider_added(actual)
+
+    def _consider_image_path(self, difference: Difference, expected: Entry) -> Spoken:
+        path, actual = difference.path, difference.actual
+        if places.is_log(path) and not _runs(actual) and (actual is None or actual.kind is expected.kind):
+            return Spoken("image-log-changed", None)
+        if expected.kind is Kind.DIRECTORY and difference.change is Change.METADATA and not self._guards(path, actual):
+            return Spoken("image-directory-metadata", None)
+        return Spoken("image-file-changed", Level.HIGH if self._is_grave(difference, expected) else Level.MEDIUM)
+
+    def _is_grave(self, difference: Difference, expected: Entry) -> bool:
+        path, actual = difference.path, difference.actual
+        is_sensitive = places.is_credential(path) or places.is_autostart(path)
+        is_program = expected.kind is not Kind.DIRECTORY and (
+            _runs(expected) or places.is_code_like(expected) or (expected.kind is Kind.SYMLINK and places.is_system_place(path))
+        )
+        if difference.change is Change.METADATA:
+            gained = (actual.mode & ~expected.mode) if actual is not None else 0
+            return is_sensitive or bool(expected.kind is Kind.FILE and gained & 0o111) or bool(is_program and gained & 0o002)
+        return is_sensitive or is_program or _runs(actual)
+
+    def _guards(self, directory: bytes, actual: Entry | None) -> bool:
+        """Whether who may write in `directory` matters: code or credentials are in it or below it."""
+        if directory == b"/":
+            return actual is not None and bool(actual.mode & 0o022)
+        inside = directory + b"/x"
+        if places.is_configuration(inside) or places.is_system_place(inside) or places.is_credential(inside) or places.is_autostart(inside):
+            return True
+        return self._holds_code(directory, deep=True)
+
+    def _consider_added(self, entry: Entry) -> Spoken:
+        path = entry.path
+        is_empty = entry.kind is Kind.DIRECTORY or (entry.kind is Kind.FILE and entry.size_bytes == 0)
+        if is_empty and path in self.stubs:
+            return Spoken("runtime-stub", None)
+        if entry.kind in (Kind.FILE, Kind.SYMLINK):
+            is_code = places.is_code_like(entry)
+            if is_code and self._is_bytecode_of_image(path):
+                return Spoken("bytecode-cache-added", Level.LOW)
+            if places.is_credential(path) or places.is_autostart(path):
+                return Spoken("control-file-added", Level.HIGH)
+            if places.is_system_place(path) and (is_code or entry.kind is Kind.SYMLINK):
+                return Spoken("control-file-added", Level.HIGH)
+            if places.is_configuration(path):
+                return Spoken("control-file-added", Level.MEDIUM)
+            if is_code or places.is_code_name(path, places.SERVED_EXTENSIONS):
+                is_near = self._holds_code(self._nearest(path), deep=False)
+                return Spoken("code-added", Level.HIGH) if is_near else Spoken("code-in-scratch", None)
+        return Spoken("data-added", None)
+
+    def _is_bytecode_of_image(self, path: bytes) -> bool:
+        source = places.cached_source(path)
+        return source is not None and self.baseline.find(source) is not None
+
+    def _nearest(self, path: bytes) -> bytes:
+        """The nearest directory above `path` that exists in the image."""
+        return next((above for above in ancestors(path) if above == b"/" or _is_directory(self.baseline.find(above))), b"/")
+
+    def _holds_code(self, directory: bytes, *, deep: bool) -> bool:
+        """Whether the image holds code in `directory` (`deep`: or anywhere below it)."""
+        key = (directory, deep)
+        if key not in self._code:
+            self._code[key] = self._search_code(directory, deep)
+        return self._code[key]
+
+    def _search_code(self, directory: bytes, deep: bool) -> bool:
+        looked_at = 0
+        for layer in self.baseline.layers:
+            for record in layer.scan(directory):
+                looked_at += 1
+                if looked_at > MAX_NEARBY:
+                    return True
+                entry = record.entry
+                if entry is None or entry.kind is not Kind.FILE or not (deep or parent(record.path) == directory):
+                    continue
+                is_code = places.is_code_like(entry) or places.is_code_name(entry.path, places.SERVED_EXTENSIONS)
+                if is_code and self.baseline.find(record.path) is not None:
+                    return True
+        return False
+
+
+def resolve_stubs(targets: Iterable[bytes], find: Callable[[bytes], Entry | None]) -> frozenset[bytes]:
+    """The mount targets and the directories above them, links followed as in the image: `/var/run/secrets` is `/run/secrets`."""
+    stubs: set[bytes] = set()
+    for target in targets:
+        resolved = _resolve(target, find)
+        if resolved is not None and resolved != b"/":
+            stubs.add(resolved)
+            stubs.update(ancestors(resolved))
+    return frozenset(stubs - {b"/"})
+
+
+def _resolve(path: bytes, find: Callable[[bytes], Entry | None]) -> bytes | None:
+    """`path` with the image's links followed inside its root (path_resolution(7)); None after 40 links."""
+    todo = [part for part in reversed(path.split(b"/")) if part]
+    done: list[bytes] = []
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part == b".":
+            continue
+        if part == b"..":
+            done = done[:-1]
+            continue
+        here = b"/" + b"/".join([*done, part])
+        entry = find(here)
+        if entry is None or entry.kind is not Kind.SYMLINK:
+            done.append(part)
+            continue
+        links += 1
+        if links > 40:
+            return None
+        if entry.target.startswith(b"/"):
+            done = []
+        todo.extend(p for p in reversed(entry.target.split(b"/")) if p)
+    return b"/" + b"/".join(done)
+
+
+def _runs(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind is Kind.FILE and bool(entry.mode & 0o111)
+
+
+def _is_directory(entry: Entry | None) -> bool:
+    return entry is not None and entry.kind is Kind.DIRECTORY

@@ -1,0 +1,1 @@
+"""Incident, findings, policy, facts, now -> incident and decisions. Pure."""
