@@ -1,0 +1,60 @@
+"""Which policy governs a pod, and what that means for its node.
+
+Policies and pods in, one policy a pod or one plan a node out; the same answer whatever the order of the input.
+
+1. The cluster policy with the most requirements in its selector governs; by name where several have as many.
+2. Without one, the policy of the pod's own namespace, chosen the same way; of equals, the strictest mode first.
+3. Under a cluster policy the namespace's own may only tighten the mode; the rest is the cluster's.
+4. A pod that no policy selects is observed with the defaults: nothing is done to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from intact.model.incident import PodFacts
+from intact.model.policy import Mode, Policy
+from intact.model.seam import Plan, PodPlan
+
+DEFAULT = Policy(name="default")
+_STRICTNESS = {Mode.OFF: 0, Mode.OBSERVE: 1, Mode.ENFORCE: 2}
+
+
+def govern(namespace: str, labels: Iterable[tuple[str, str]], policies: Iterable[Policy]) -> Policy:
+    """The one policy for a pod of `namespace` with `labels`."""
+    known = dict(labels)
+    selecting = sorted((p for p in policies if p.selects(namespace, known)), key=_rank)
+    cluster = next((p for p in selecting if not p.namespace), None)
+    own = next((p for p in selecting if p.namespace), None)
+    if cluster is None:
+        return own or DEFAULT  # 2, 4
+    if own is not None and _STRICTNESS[own.mode] > _STRICTNESS[cluster.mode]:
+        return replace(cluster, mode=own.mode)  # 3
+    return cluster  # 1
+
+
+def compile_plan(pods: Iterable[PodFacts], policies: Sequence[Policy], etag: str = "") -> Plan:
+    """How the node of `pods` watches them. Without an `etag` the plan is named by its content."""
+    plans = tuple(_compile_pod(pod, policies) for pod in sorted(pods, key=lambda pod: pod.uid))
+    default = PodPlan(pod_uid="")
+    if not etag:
+        text = repr([(p.pod_uid, p.watched, p.realtime, p.interval_s) for p in (default, *plans)])
+        etag = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Plan(etag=etag, pods=plans, default=default)
+
+
+def _compile_pod(pod: PodFacts, policies: Sequence[Policy]) -> PodPlan:
+    policy = govern(pod.namespace, pod.labels, policies)
+    return PodPlan(
+        pod_uid=pod.uid,
+        watched=policy.mode is not Mode.OFF,
+        realtime=policy.watch.realtime,
+        interval_s=policy.watch.interval_s,
+    )
+
+
+def _rank(policy: Policy) -> tuple[int, int, str, str]:
+    requirements = len(policy.match_labels) + len(policy.match_expressions)
+    return -requirements, -_STRICTNESS[policy.mode], policy.namespace, policy.name
