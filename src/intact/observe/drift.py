@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 
 from intact.model.container import IdMap, Running
 from intact.model.digest import Digest
-from intact.model.entry import Entry, Kind
+from intact.model.entry import Entry, Kind, ancestors
 from intact.model.errors import InputError
 from intact.model.layer import Baseline
 from intact.model.observation import Observation, Scope, Unobserved
@@ -52,8 +52,6 @@ def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock
     started = clock()
     limits = budget or Budget()
     wanted = None if only is None else frozenset(only)
-    if wanted is not None and b"/" in wanted:
-        wanted = None
     scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits)
     if not scan.cover(wanted):
         scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits)
@@ -88,22 +86,18 @@ def _look(tree: Tree, wanted: frozenset[bytes] | None, limits: Budget) -> Iterat
     if wanted is None:
         yield from tree.walk(seconds=limits.seconds)
         return
-    below = _outermost(path.rstrip(b"/") for path in wanted if path.endswith(b"/"))
-    for found in tree.visit([*below, *(path for path in wanted if not path.endswith(b"/"))]):
+    below = {path.rstrip(b"/") or b"/" for path in wanted if path.endswith(b"/")}
+    starts = []
+    for found in tree.visit(path.rstrip(b"/") or b"/" for path in wanted):
         path = found.path if isinstance(found, Unobserved) else found.entry.path
-        if not any(path == start or path.startswith(start + b"/") for start in below):
+        if any(above in below for above in ancestors(path)):
+            continue
+        if path in below and isinstance(found, Node) and found.entry.kind is Kind.DIRECTORY:
+            starts.append(path)
+        else:
             yield found
-    for start in below:
+    for start in starts:
         yield from tree.walk(start, seconds=limits.seconds)
-
-
-def _outermost(directories: Iterable[bytes]) -> list[bytes]:
-    """The directories that are not below another of them."""
-    kept: list[bytes] = []
-    for path in sorted(directories, key=lambda path: path + b"/"):
-        if not kept or not path.startswith(kept[-1] + b"/"):
-            kept.append(path)
-    return kept
 
 
 @dataclass(slots=True)

@@ -84,8 +84,9 @@ class Process:
 class Rings:
     """What changed since the last `wait`. Keys are the watched directories.
 
-    A value is the set of absolute paths inside that directory that may differ now; a path that ends in a slash means everything below
-    it; None means look everywhere. `overflowed`: the kernel dropped events, so every watched directory is None; `lost` counts how often.
+    A value is the set of absolute paths inside that directory that may differ now: only themselves, or with everything below them if they
+    end in a slash; None means look everywhere. `overflowed`: the kernel dropped events (`lost` times), so anything below any watched
+    directory may have changed, whatever `dirty` says.
     `writers` names, per directory and path, the process that touched it, or None where it had exited.
     """
 
@@ -109,8 +110,9 @@ class Doorbell(Protocol):
     def start(self) -> Tier:
         """Begins to listen, after it has tested itself on a scratch overlay."""
 
-    def watch(self, directories: Iterable[bytes]) -> None:
-        """Adds directories. What happened before is not told: look once after this returns."""
+    def watch(self, directories: Iterable[bytes]) -> Mapping[bytes, str]:
+        """Adds directories. What happened before is not told: look once after this returns. Returns those that cannot be heard, and why:
+        only timed looks see them."""
 
     def forget(self, directories: Iterable[bytes]) -> None: ...
 

@@ -1,0 +1,108 @@
+"""The events of whole file systems: one fanotify group a node, and what its events say (fanotify(7)).
+
+In: directories on the file systems to hear of. Out: events: mask, pid, and the handles and name of what was touched. Never decides what an
+event means, never answers permission events (it asks for none), never keeps a descriptor of anything it hears of.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import syscalls
+
+MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
+MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
+Q_OVERFLOW, ON_DIRECTORY = 0x4000, 0x40000000
+ENTRIES = MOVED_FROM | MOVED_TO | CREATE | DELETE
+WRITES = MODIFY | CLOSE_WRITE | ATTRIB
+HEARD = WRITES | ENTRIES | ON_DIRECTORY
+
+_INIT = 0x1 | 0x2 | 0x200 | 0x400 | 0x800
+"""CLOEXEC, NONBLOCK, REPORT_FID, REPORT_DIR_FID, REPORT_NAME; the queue keeps the kernel's bound."""
+_MARK_ADD_FILESYSTEM = 0x1 | 0x100
+_BUFFER_BYTES = 1 << 18
+_EVENT = struct.Struct("<IBBHQii")
+_INFO = struct.Struct("<BBH")
+_FID, _DFID_NAME, _DFID = 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event. `directory` and `child` are file handles as `syscalls.open_by_handle` takes them, on the file system `fsid`."""
+
+    mask: int
+    pid: int
+    fsid: bytes
+    directory: bytes | None
+    name: bytes
+    child: bytes | None
+
+
+class Group:
+    """A notification group with one mark a file system. Marks hold no mount and no directory: what they watch can go away."""
+
+    def __init__(self) -> None:
+        """Raises OSError: EPERM without CAP_SYS_ADMIN, EMFILE when too many groups exist, EINVAL before Linux 5.9."""
+        self.descriptor = syscalls.fanotify_init(_INIT)
+        self._mounts: dict[bytes, int] = {}
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        for mount in self._mounts.values():
+            os.close(mount)
+
+    def hear(self, directory: bytes) -> None:
+        """Marks the file system that holds `directory`, once. Raises OSError."""
+        fsid = (os.statvfs(directory).f_fsid & (1 << 64) - 1).to_bytes(8, "little")
+        if fsid in self._mounts:
+            return
+        mount = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            syscalls.fanotify_mark(self.descriptor, _MARK_ADD_FILESYSTEM, HEARD, mount)
+        except OSError:
+            os.close(mount)
+            raise
+        self._mounts[fsid] = mount
+
+    def read(self) -> Iterator[Event]:
+        """Everything that is queued now."""
+        while True:
+            try:
+                buffer = os.read(self.descriptor, _BUFFER_BYTES)
+            except BlockingIOError:
+                return
+            yield from parse_events(buffer)
+
+    def open(self, event: Event, handle: bytes, flags: int = os.O_PATH) -> int:
+        """Opens what `handle` of `event` names. Raises OSError: ESTALE when it is gone."""
+        mount = self._mounts.get(event.fsid)
+        if mount is None:
+            raise KeyError(event.fsid)
+        return syscalls.open_by_handle(mount, handle, flags)
+
+
+def parse_events(buffer: bytes) -> Iterator[Event]:
+    """The events in one read of the group (fanotify(7), "Reading fanotify events")."""
+    offset = 0
+    while offset + _EVENT.size <= len(buffer):
+        size, _, _, header, mask, _, pid = _EVENT.unpack_from(buffer, offset)
+        fsid, directory, name, child = b"", None, b"", None
+        at, end = offset + header, offset + size
+        while at + _INFO.size <= end:
+            kind, _, length = _INFO.unpack_from(buffer, at)
+            if kind in (_FID, _DFID_NAME, _DFID):
+                fsid = buffer[at + 4 : at + 12]
+                handle_size = struct.unpack_from("<I", buffer, at + 12)[0]
+                stop = at + 20 + handle_size
+                handle = buffer[at + 16 : stop]
+                if kind == _FID:
+                    child = handle
+                else:
+                    directory = handle
+                    name = buffer[stop : at + length].split(b"\0", 1)[0] if kind == _DFID_NAME else b""
+            at += max(length, _INFO.size)
+        yield Event(mask, pid, fsid, directory, name, child)
+        offset += max(size, _EVENT.size)
