@@ -1,0 +1,38 @@
+"""What nodes have said, in SQL: reports already taken in, and each node's coverage."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, insert, select
+
+from intact.adapters.codec import decode_all, encode_all
+from intact.model.seam import Coverage
+
+from .database import Database, replace_row
+from .schema import NODES, REPORTS
+
+
+class SqlReportStore:
+    """`decide.ports.ReportStore` on a database. A report's id counts for its node only: no node can use up another's ids."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def receive(self, report_id: str, node: str, at: float) -> bool:
+        with self._database.write() as connection:
+            if connection.scalar(select(REPORTS.c.id).where(REPORTS.c.node == node, REPORTS.c.id == report_id)) is not None:
+                return False
+            connection.execute(insert(REPORTS).values(node=node, id=report_id, at=at))
+        return True
+
+    def forget_before(self, at: float) -> int:
+        with self._database.write() as connection:
+            return connection.execute(delete(REPORTS).where(REPORTS.c.at < at)).rowcount
+
+    def save_coverage(self, node: str, at: float, coverage: tuple[Coverage, ...], tier: str) -> None:
+        with self._database.write() as connection:
+            replace_row(connection, NODES, {"node": node}, {"at": at, "tier": tier, "coverage": encode_all(coverage)})
+
+    def coverage(self) -> tuple[tuple[str, float, str, tuple[Coverage, ...]], ...]:
+        with self._database.read() as connection:
+            rows = connection.execute(select(NODES).order_by(NODES.c.node)).all()
+        return tuple((row.node, row.at, row.tier, decode_all(Coverage, row.coverage)) for row in rows)
