@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import any_pb2, field_mask_pb2
 
+from intact.adapters.linux.mounts import confirm_overlay, read_mounts
 from intact.adapters.runtime import containerd_pb2 as pb
 from intact.adapters.runtime.client import Client
 from intact.adapters.runtime.containerd import Containerd
@@ -90,6 +91,20 @@ def test_a_container_is_listed_as_it_runs(runtime: Runtime, image: oci.ImageLayo
         assert (Path(one.mounted.lowers[1].decode()) / "bin/busybox").exists()
         assert one.unobservable == one.unkeyed == ""
         assert containerd.list_running("node1") == (one,), "the same again, from memory"
+
+
+def test_the_hosts_mount_table_bears_it_out(runtime: Runtime, image: oci.ImageLayout) -> None:
+    def ask_host(declared: Mounted, *, id: str, namespace: str, init_pid: int) -> Mounted | str:
+        device = os.stat(f"/proc/{init_pid}/root/").st_dev
+        answer = confirm_overlay(declared, read_mounts(), root_device=device)
+        return answer if isinstance(answer, Mounted) else answer.reason
+
+    with running(runtime, "borne"):
+        containerd = Containerd(str(runtime.address), ask_host, [SPACE])
+        one = only(containerd)
+        containerd.close()
+        assert one.mounted is not None, one.unobservable
+        assert one.mounted.device == os.stat(runtime.rootfs("borne", namespace=SPACE)).st_dev
 
 
 def test_containers_of_every_namespace_are_listed(runtime: Runtime, image: oci.ImageLayout) -> None:
