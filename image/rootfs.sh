@@ -35,7 +35,7 @@ settle() { # settle OUT: owners and times that do not depend on the build
 install_debian() {
   # chrootless: packages are unpacked and never run, so this works inside a container, too.
   # ca-certificates is unpacked by hand: its dependencies (openssl, debconf, perl) only serve its installation.
-  mmdebstrap --quiet --mode=chrootless --variant=extract --include="python$python-minimal,libpython$python-stdlib" \
+  mmdebstrap --quiet --aptopt='Acquire::Retries "3"' --mode=chrootless --variant=extract --include="python$python-minimal,libpython$python-stdlib" \
     --extract-hook='cd "$1/tmp" && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -qq download ca-certificates && dpkg-deb -x ca-certificates*.deb "$1" && rm ca-certificates*.deb' \
     "$suite" "$1"
   for directory in bin lib lib64; do

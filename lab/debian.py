@@ -62,6 +62,14 @@ def bootstrap(archive: Path, packages: Sequence[str], *, suite: str, options: Se
     left_out = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT[:4]]
     trim = "; ".join(f'find "$1{path.removesuffix("/*")}" -mindepth 1 -delete' for path in LEFT_OUT[4:])
     clean = f'{trim}; mkdir -p "$1/var/log/nginx"; rm -f "$1/etc/hostname" "$1/etc/resolv.conf"'
-    command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(packages)}", *left_out, *options]
+    command = [
+        "mmdebstrap",
+        "--quiet",
+        '--aptopt=Acquire::Retries "3"',
+        "--variant=essential",
+        f"--include={','.join(packages)}",
+        *left_out,
+        *options,
+    ]
     command += [f"--customize-hook={clean}", suite, str(archive), *([mirror] if mirror else [])]
     run(*command, env={**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "DEBIAN_FRONTEND": "noninteractive"})

@@ -53,7 +53,7 @@ fi
 
 install() {
   export DEBIAN_FRONTEND=noninteractive
-  apt-get -q update && apt-get -q install -y --no-install-recommends "${missing[@]}"
+  apt-get -q -o Acquire::Retries=3 update && apt-get -q -o Acquire::Retries=3 install -y --no-install-recommends "${missing[@]}"
 }
 SECONDS=0
 echo "Debian packages: ${missing[*]}" >&2
