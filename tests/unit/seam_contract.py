@@ -1,7 +1,7 @@
 """What must hold of the seam whichever way it is carried; `SeamContract` runs against each carrier.
 
-`FileCluster` implements the cluster's side of the port on a file, so that a restarted cluster knows what it had stored. `World` is a carrier
-with a cluster behind it that can be taken away, brought back and started anew.
+`FileCluster` implements the cluster's side of the port on a file, so that a restarted cluster knows what it had stored. `World` is a
+carrier with a cluster behind it that can be taken away, brought back and started anew.
 """
 
 from __future__ import annotations

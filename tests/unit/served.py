@@ -32,7 +32,7 @@ class Tokens:
     def identify(self, token: str) -> AgentIdentity:
         self.reviewed.append(token)
         kind, _, node = token.partition(":")
-        if kind != "agent" or node in self.revoked:
+        if kind != "agent" or not node or node in self.revoked:
             raise TrustError("the token is not an agent's")
         return AgentIdentity(node=node, pod_uid=f"agent-on-{node}", service_account="system:serviceaccount:intact:intact-agent")
 

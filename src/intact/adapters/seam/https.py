@@ -106,7 +106,8 @@ class HttpsCluster:
         content: bytes | None = None,
         timeout: httpx2.Timeout = _TIMEOUT,
     ) -> Iterator[httpx2.Response]:
-        """One request; yields an answer of 2xx or 304, raises the sorted error for anything else."""
+        """One request; yields an answer of 2xx or 304, raises the sorted error for anything else. Only an answer that was read to its end
+        leaves its connection to the next request."""
         client = self._connect()
         try:
             with client.stream(
@@ -120,6 +121,8 @@ class HttpsCluster:
                 if answer.status_code != 304 and not answer.is_success:
                     raise _sort_answer(answer)
                 yield answer
+                if answer.status_code in (204, 304):
+                    answer.read()
         except httpx2.HTTPError as error:
             raise _sort_failure(error, self._endpoint) from error
 

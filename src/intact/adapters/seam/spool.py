@@ -78,11 +78,13 @@ class Spool:
         except BlockingIOError as error:
             os.close(self._dir_fd)
             raise TemporaryError(f"another process uses the spool {directory}", code="SpoolInUse") from error
+        self._next = 1
         self._load()
-        self._next = max(self._kept, default=0) + 1
 
     def _load(self) -> None:
         for path in sorted(self._directory.iterdir()):
+            if path.stem.isdigit():
+                self._next = int(path.stem) + 1
             # 2
             if path.suffix == ".part":
                 path.unlink()

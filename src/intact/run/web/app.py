@@ -19,9 +19,9 @@ from starlette.requests import ClientDisconnect
 
 from intact.adapters.codec import decode, encode, encode_all
 from intact.model.digest import Digest
-from intact.model.errors import InputError, IntactError, TemporaryError
+from intact.model.errors import InputError, IntactError, TemporaryError, TrustError
 from intact.model.seam import AgentIdentity, Report
-from intact.run.seam import FORGED, ClusterSide, PeopleSide, accept
+from intact.run.seam import FORGED, UNAUTHENTICATED, ClusterSide, PeopleSide, accept
 
 from .body import read_body
 from .deadline import Deadline
@@ -89,6 +89,8 @@ def make_app(
     async def prove(request: Request) -> str:
         address = request.client.host if request.client else "unknown"
         identity = await agents.identify(request.headers.get("authorization", ""), address)
+        if not identity.node:
+            raise TrustError("the token belongs to no node", code=UNAUTHENTICATED)
         rates.spend(identity.node)
         return identity.node
 

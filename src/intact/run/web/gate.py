@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import Generic, TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -53,7 +53,7 @@ class Rates:
         self._take(key, 1)
 
     def _take(self, key: str, amount: int) -> None:
-        now = time.monotonic()
+        now = monotonic()
         bucket = self._buckets.setdefault(key, _Bucket(self._burst, now))
         self._buckets.move_to_end(key)
         bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.at) * self._per_s)
@@ -89,7 +89,7 @@ class Reviewer(Generic[T]):
         key = hashlib.sha256(token.encode()).digest()
         # 2
         known = self._known.get(key)
-        if known is not None and time.monotonic() < known[0]:
+        if known is not None and monotonic() < known[0]:
             return _unwrap(known[1])
         if key in self._under_way:
             return await asyncio.shield(self._under_way[key])
@@ -111,7 +111,7 @@ class Reviewer(Generic[T]):
             with contextlib.suppress(TemporaryError):
                 self._refusals.spend(address)
         lasts_s = REMEMBER_REFUSED_S if isinstance(answer, TrustError) else REMEMBER_S
-        self._known[key] = (time.monotonic() + lasts_s, answer)
+        self._known[key] = (monotonic() + lasts_s, answer)
         self._known.move_to_end(key)
         if len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)

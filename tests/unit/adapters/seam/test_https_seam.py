@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -117,10 +118,8 @@ def test_a_node_that_waits_for_commands_does_not_hold_up_the_end_of_the_controll
     ended = threading.Event()
 
     def wait() -> None:
-        try:
+        with contextlib.suppress(TemporaryError):
             served.seam(NODE).fetch_commands(30.0)
-        except TemporaryError:
-            pass
         ended.set()
 
     threading.Thread(target=wait, daemon=True).start()
