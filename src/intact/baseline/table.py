@@ -86,7 +86,7 @@ def _join(diff_id: Digest, form: Form, root: Digest, encoded: Sequence[bytes]) -
 class MappedTable:
     """A LayerTable over its encoding. Opening checks the frame only; use `load_table` for bytes that were not proven before."""
 
-    __slots__ = ("_count", "_data", "_diff_id", "_form", "_offsets_at", "_records_at", "_root")
+    __slots__ = ("__weakref__", "_count", "_data", "_diff_id", "_form", "_offsets_at", "_records_at", "_root")
 
     def __init__(self, data: memoryview) -> None:
         try:

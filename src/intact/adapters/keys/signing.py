@@ -1,0 +1,84 @@
+"""Ed25519 signing keys as PEM files: `K.pem` (PKCS #8, mode 0600) and `K.pub` (SubjectPublicKeyInfo). Never prints a private key, never
+overwrites a key, never reads a private key that others may read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from intact.model.errors import InputError, PermanentError, TrustError
+
+PRIVATE_SUFFIX, PUBLIC_SUFFIX = ".pem", ".pub"
+MAX_KEY_BYTES = 1 << 16
+
+
+def generate_key(stem: Path) -> tuple[Path, Path]:
+    """Makes a key pair `STEM.pem`, `STEM.pub`; the paths. Raises InputError if either is there already."""
+    private, public = Path(f"{stem}{PRIVATE_SUFFIX}"), Path(f"{stem}{PUBLIC_SUFFIX}")
+    for path in (private, public):
+        if path.exists():
+            raise InputError(f"{path} is there already", code="KeyExists", hint="choose another name: a key is never overwritten")
+    key = Ed25519PrivateKey.generate()
+    _create(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+    _create(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+    return private, public
+
+
+def load_private_key(path: Path) -> Ed25519PrivateKey:
+    """The private key in a PEM file. Raises InputError if it is none, TrustError if others can read it."""
+    data, mode = _read(path)
+    if mode & 0o077:
+        raise TrustError(f"{path} can be read by others", code="KeyMode", hint=f"chmod 600 {path}, and consider the key known to them")
+    try:
+        key = load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise InputError(f"{path} is not a private key in PEM", code="Key", hint="make one with: intact baseline keygen -o K") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise InputError(f"{path} is not an Ed25519 key", code="Key")
+    return key
+
+
+def load_public_key(path: Path) -> Ed25519PublicKey:
+    data, _ = _read(path)
+    try:
+        key = load_pem_public_key(data)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise InputError(f"{path} is not a public key in PEM", code="Key", hint="it is the .pub file of a key pair") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise InputError(f"{path} is not an Ed25519 key", code="Key")
+    return key
+
+
+def _read(path: Path) -> tuple[bytes, int]:
+    try:
+        with path.open("rb") as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_KEY_BYTES:
+                raise InputError(f"{path} is not a key file", code="Key")
+            return file.read(), stat.S_IMODE(info.st_mode)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}", code="Key") from None
+
+
+def _create(path: Path, data: bytes, mode: int) -> None:
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+    except OSError as error:
+        raise PermanentError(f"{path}: {error.strerror}", code="Key") from None

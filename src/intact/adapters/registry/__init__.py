@@ -1,0 +1,1 @@
+"""Registries: the part of the OCI distribution specification that reading images needs."""

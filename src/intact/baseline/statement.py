@@ -1,0 +1,100 @@
+"""What a signature on a baseline says: an in-toto statement (attestation framework v1) that binds everything but the tables' content,
+and of that, the roots.
+
+In: a baseline; out: the statement's bytes, and back. Never looks into a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from intact.model.digest import Digest
+from intact.model.errors import InputError
+from intact.model.layer import Baseline, Form, Grade
+
+from .signing import MAX_ENVELOPE_BYTES, decode_json, encode_json
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://intact.dev/baseline/v1"
+MAX_LAYERS = 1000
+MAX_TEXT = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerClaim:
+    diff_id: Digest
+    root: Digest
+    form: Form
+    entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """`grade` is how far the one who signed trusted it; `root` the whole baseline's."""
+
+    key: Digest
+    aliases: tuple[str, ...]
+    platform: str
+    source: str
+    grade: Grade
+    layers: tuple[LayerClaim, ...]
+    root: Digest
+
+
+def encode_statement(baseline: Baseline) -> bytes:
+    layers = [
+        {"diffId": str(layer.diff_id), "entries": len(layer), "form": layer.form.name, "tableRoot": str(layer.root)}
+        for layer in baseline.layers
+    ]
+    predicate = {
+        "aliases": list(baseline.aliases),
+        "grade": baseline.grade.name,
+        "layers": layers,
+        "platform": baseline.platform,
+        "root": str(baseline.root),
+        "source": baseline.source,
+    }
+    subject = [{"digest": {baseline.key.algorithm: baseline.key.hex}, "name": "image-config"}]
+    return encode_json({"_type": STATEMENT_TYPE, "predicate": predicate, "predicateType": PREDICATE_TYPE, "subject": subject})
+
+
+def decode_statement(payload: bytes) -> Statement:
+    """Raises InputError unless it is a baseline's statement, complete and canonical."""
+    document = decode_json(payload, "baseline statement", MAX_ENVELOPE_BYTES)
+    if document.get("_type") != STATEMENT_TYPE or document.get("predicateType") != PREDICATE_TYPE:
+        raise InputError("the signed statement is not about a baseline", code="Statement")
+    try:
+        predicate = document["predicate"]
+        (subject,) = document["subject"]
+        ((algorithm, value),) = subject["digest"].items()
+        layers = predicate["layers"]
+        if len(layers) > MAX_LAYERS:
+            raise InputError(f"the baseline has more than {MAX_LAYERS} layers", code="Statement")
+        return Statement(
+            key=Digest.parse(f"{algorithm}:{value}"),
+            aliases=tuple(_text(alias) for alias in predicate["aliases"]),
+            platform=_text(predicate["platform"]),
+            source=_text(predicate["source"]),
+            grade=Grade[predicate["grade"]],
+            layers=tuple(_layer(layer) for layer in layers),
+            root=Digest.parse(_text(predicate["root"])),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the baseline statement is malformed: {error}", code="Statement") from None
+
+
+def _layer(item: Mapping[str, Any]) -> LayerClaim:
+    entries = item["entries"]
+    if type(entries) is not int:
+        raise TypeError("entries is not a number")
+    return LayerClaim(
+        diff_id=Digest.parse(_text(item["diffId"])), root=Digest.parse(_text(item["tableRoot"])), form=Form[item["form"]], entries=entries
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise TypeError("a text is missing or too long")
+    return value
