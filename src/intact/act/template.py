@@ -19,7 +19,7 @@ def without_hash(template: Template) -> Template:
     labels = _map(_map(template.get("metadata")).get("labels"))
     if HASH_LABEL not in labels:
         return template
-    cleaned = copy.deepcopy(dict(template))
+    cleaned: dict[str, Any] = copy.deepcopy(dict(template))
     cleaned["metadata"]["labels"].pop(HASH_LABEL)
     if not cleaned["metadata"]["labels"]:
         del cleaned["metadata"]["labels"]
@@ -27,16 +27,16 @@ def without_hash(template: Template) -> Template:
 
 
 def pin_images(template: Template, ran: Iterable[tuple[str, str]]) -> tuple[Template, str]:
-    """`template` with each image as `repo@sha256:…`: the digest is the one its container really ran (`ran`: container name, `repo@sha256:…`),
-    the repository stays the template's own, since its pull secrets and policies are for that one.
+    """`template` with each image as `repo@sha256:…`: the digest is the one its container really ran (`ran`: its name, `repo@sha256:…`), the
+    repository stays the template's own, since its pull secrets and policies are for that one.
 
     The second value is empty, or says which image has no known digest: then the template must not be used.
     """
     seen: dict[str, set[str]] = {}
-    for container, image in ran:
-        digest = image.rpartition("@")[2] if "@" in image else ""
+    for ran_by, ran_image in ran:
+        digest = ran_image.rpartition("@")[2] if "@" in ran_image else ""
         if digest:
-            seen.setdefault(container, set()).add(digest)
+            seen.setdefault(ran_by, set()).add(digest)
     pinned: dict[str, Any] = copy.deepcopy(dict(template))
     for container in _containers(pinned):
         image = str(container.get("image", ""))

@@ -1,7 +1,7 @@
 """The proof: an action counts as `Verified` only when the new pods were observed intact. Pure.
 
-In: what was done, the workload's pods now, and what was seen of them. Out: an `Outcome`, further on or still waiting. Never takes silence for
-health: a container nobody looked at, or that could not be looked at, keeps the proof open until the deadline.
+In: what was done, the workload's pods now, and what was seen of them. Out: an `Outcome`, further on or still waiting. Never takes silence
+for health: a container nobody looked at, or that could not be looked at, keeps the proof open until the deadline.
 """
 
 from __future__ import annotations
