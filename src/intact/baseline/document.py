@@ -44,9 +44,10 @@ def join_document(envelope: bytes, tables: Sequence[LayerTable]) -> bytes:
 
 
 def load_document(unverified: bytes | memoryview | mmap, *, trusted: Sequence[PublicKey] = (), allow_unsigned: bool = False) -> Baseline:
-    """Bytes → Baseline of grade SIGNED, or FIRST_SEEN for an unsigned one.
+    """Bytes → Baseline of grade SIGNED.
 
-    Raises InputError (malformed) or TrustError (does not verify).
+    `allow_unsigned`: what no trusted key signed loads too, as FIRST_SEEN; a signature by a trusted key must verify even so. Raises
+    InputError (malformed) or TrustError (does not verify).
     """
     envelope, tables = split_document(memoryview(unverified))  # 1
     opened = open_envelope(envelope, trusted=trusted, allow_unsigned=allow_unsigned)  # 2

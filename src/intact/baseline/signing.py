@@ -96,7 +96,7 @@ def open_envelope(unverified: bytes, *, trusted: Sequence[PublicKey], allow_unsi
 
     1. It is a DSSE envelope of an in-toto statement in canonical JSON, so that no byte of it can be changed without notice.
     2. Every signature whose key id is a trusted key's verifies with that key over the PAE of type and payload.
-    3. There is at least one of those; without any signature the payload comes out only if `allow_unsigned`.
+    3. There is at least one of those; otherwise the payload comes out only if `allow_unsigned`, as nobody's word.
 
     Raises InputError (1) or TrustError (2, 3).
     """
@@ -115,7 +115,7 @@ def open_envelope(unverified: bytes, *, trusted: Sequence[PublicKey], allow_unsi
         signer = signer or key_id
     if signer:  # 3
         return Opened(payload=payload, signer=signer)
-    if not signatures and allow_unsigned:
+    if allow_unsigned:
         return Opened(payload=payload, signer="")
     if not signatures:
         raise TrustError("the baseline is not signed", code="Unsigned", hint="sign it, or allow unsigned baselines explicitly")

@@ -8,7 +8,9 @@ import click
 
 from intact.model.errors import IntactError
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "baseline": "baseline",
+}
 """Command → module of this package that defines it as `command`; imported only when called, so that `--help` stays quick."""
 
 
