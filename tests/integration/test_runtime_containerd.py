@@ -18,7 +18,7 @@ from intact.adapters.runtime.containerd import Containerd
 from intact.adapters.runtime.discover import find_container
 from intact.model.container import IdMap, Mounted, Pod, Running
 from intact.model.digest import Digest
-from intact.model.errors import TemporaryError
+from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError
 from lab import images, layers, oci
 from lab.runtime import Runtime
 
@@ -302,6 +302,30 @@ def test_another_runtime_cannot_be_seen_and_says_so(runtime: Runtime, image: oci
         one = only(containerd)
         assert (one.mounted, one.unobservable) == (None, "runtime io.containerd.kata.v2")
         containerd.client.close()
+
+
+class Troubled(Client):
+    """A client that has trouble with one container."""
+
+    trouble: IntactError
+
+    def container(self, namespace: str, id: str) -> pb.Container:
+        if id == "troubled":
+            raise self.trouble
+        return super().container(namespace, id)
+
+
+@pytest.mark.parametrize("trouble", [PermanentError("too large"), TemporaryError("timed out"), InputError("refused")])
+def test_one_unreadable_container_hides_no_other(runtime: Runtime, image: oci.ImageLayout, trouble: IntactError) -> None:
+    with running(runtime, "troubled") as pid, running(runtime, "well"), listing(runtime) as containerd:
+        client = Troubled(str(runtime.address))
+        client.trouble = trouble
+        containerd.client = client
+        troubled, well = containerd.list_running("n")
+        assert (troubled.container.id, troubled.init_pid, troubled.mounted) == ("listed/troubled", pid, None)
+        assert troubled.unobservable == troubled.unkeyed == str(trouble)
+        assert well.mounted is not None
+        client.close()
 
 
 def test_a_user_namespace_comes_with_its_maps(runtime: Runtime, image: oci.ImageLayout) -> None:

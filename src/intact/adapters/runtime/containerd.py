@@ -1,7 +1,7 @@
 """The containers that containerd runs on this host, with their files' places.
 
 In: containerd's socket, and the host's confirmation of mounts. Out: `Running` records. Never changes anything in the runtime, never reads
-a container's files, and never leaves a container out silently: one whose files cannot be seen comes with the reason.
+a container's files, and never leaves a container out silently: one whose files cannot be seen comes with the reason, and hides no other.
 
 One container is read in these steps, once a task; the answer is kept until the task ends:
 
@@ -23,7 +23,7 @@ from typing import Final
 
 from intact.model.container import Container, Mounted, Running
 from intact.model.digest import Digest
-from intact.model.errors import InputError, PermanentError, TemporaryError, TrustError
+from intact.model.errors import InputError, IntactError, TemporaryError
 
 from . import containerd_pb2 as pb
 from .client import Client
@@ -83,6 +83,8 @@ class Containerd:
             running = self._read(namespace, id, task.pid, node)
         except NotFound:  # 1
             return None
+        except IntactError as error:
+            running = _describe_unreadable(namespace, id, task.pid, node, self._explain(error))
         if not is_complete(running) and self._has_ended(namespace, id, task.pid):  # 6
             return None
         if task.status == pb.UNKNOWN:
@@ -91,11 +93,18 @@ class Containerd:
 
     def _has_ended(self, namespace: str, id: str, init_pid: int) -> bool:
         try:
-            return self.client.task(namespace, id).pid != init_pid
+            task = self.client.task(namespace, id)
+            return task.pid != init_pid or task.status == pb.STOPPED
         except NotFound:
             return True
         except TemporaryError:
             return False  # its shim does not answer: it stays listed, with the reason that it has already
+
+    def _explain(self, error: IntactError) -> str:
+        """Why one container could not be read. Raises TemporaryError where it is the runtime as a whole that does not answer."""
+        if isinstance(error, TemporaryError):
+            self.client.version()
+        return str(error)
 
     def _read(self, namespace: str, id: str, init_pid: int, node: str) -> Running:
         record = self.client.container(namespace, id)  # 1
@@ -104,8 +113,6 @@ class Containerd:
         try:
             spec = parse_spec(record.spec.value)
             declared = self._declare(namespace, record, spec)
-        except NotFound:
-            raise
         except InputError as error:
             spec, declared = Spec(), str(error)
         image_key, unkeyed = self._find_key(namespace, record)
@@ -153,8 +160,8 @@ class Containerd:
             if image is None:
                 return pinned, ""
             parent = self.client.snapshot_parent(namespace, record.snapshotter, record.snapshot_key) if record.snapshot_key else ""
-        except (InputError, TrustError, PermanentError) as error:
-            return None, f"image {printable(record.image)}: {error}"
+        except IntactError as error:
+            return None, f"image {printable(record.image)}: {self._explain(error)}"
         if parent != image.chain_id and not parent.startswith(image.chain_id + "-"):  # a copy for a user namespace: CHAIN-UID-GID
             return None, f"image {printable(record.image)} is not, or no longer, the one the container was started from"
         return image.config, ""
@@ -205,6 +212,12 @@ def split_lowers(value: str) -> tuple[bytes, ...]:
             paths.append(path.encode())
             path = ""
     return (*paths, path.encode())
+
+
+def _describe_unreadable(namespace: str, id: str, init_pid: int, node: str, why: str) -> Running:
+    shown_id = qualify_id(namespace, id)
+    container = Container(id=shown_id, name=shown_id, image="", image_key=None, node=node)
+    return Running(container=container, init_pid=init_pid, mounted=None, unobservable=why, unkeyed=why)
 
 
 def _name_image(record: pb.Container, spec: Spec) -> str:

@@ -67,8 +67,8 @@ def _problem(path: str) -> str:
 def find_container(running: Sequence[Running], wanted: str) -> Running:
     """The one container that `wanted` stands for. Tried in this order, the first that fits anything decides:
 
-    1. its id; 2. `NAMESPACE/POD/CONTAINER`, `POD/CONTAINER`; 3. the name of a container, or of a pod with one container beside its
-    sandbox; 4. the beginning of an id.
+    1. its id; 2. `NAMESPACE/POD/CONTAINER`, `POD/CONTAINER`; 3. the name of a container, or `POD` or `NAMESPACE/POD` of a pod with one
+    container beside its sandbox; 4. the beginning of an id.
 
     Raises InputError where nothing fits, or several do: then it names them.
     """
@@ -106,8 +106,9 @@ def _has_path(one: Running, wanted: str) -> bool:
 
 def _has_name(one: Running, wanted: str) -> bool:
     container = one.container
-    in_pod = container.pod is not None and container.pod.name == wanted and container.name != SANDBOX_NAME
-    unqualified = container.pod is None and container.id.rpartition("/")[2] == wanted
+    pod = container.pod
+    in_pod = pod is not None and wanted in (pod.name, f"{pod.namespace}/{pod.name}") and container.name != SANDBOX_NAME
+    unqualified = pod is None and container.id.rpartition("/")[2] == wanted
     return container.name == wanted or in_pod or unqualified
 
 

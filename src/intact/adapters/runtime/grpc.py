@@ -163,7 +163,7 @@ def _check_status(connection: Connection, method: str) -> None:
             raise NotFound(text, code="NotFound")
         case "3" | "6" | "9" | "11":
             raise InputError(text, code="RuntimeRefused")
-        case "7" | "12" | "16":
+        case "7" | "8" | "12" | "16":  # 8: the answer is larger than the service sends
             raise PermanentError(f"{connection.path}: {text}", code="RuntimeRefused", hint="status " + status)
         case "":
             raise TemporaryError(f"{connection.path} ended {method} without a status", code="RuntimeUnavailable")

@@ -154,7 +154,7 @@ def test_an_answer_larger_than_every_window_arrives(serve: Callable[..., Server]
         ("4", TemporaryError),
         ("5", NotFound),
         ("7", PermanentError),
-        ("8", TemporaryError),
+        ("8", PermanentError),
         ("9", InputError),
         ("12", PermanentError),
         ("13", TemporaryError),

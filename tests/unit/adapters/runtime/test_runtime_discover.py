@@ -70,6 +70,7 @@ ALL = (WEB, WEB_SANDBOX, TWO, TWO_PROXY, BY_HAND, ELSEWHERE)
         (WEB.container.id, WEB),
         ("aa", WEB),
         ("web-0", WEB),
+        ("shop/web-0", WEB),
         ("web-0/POD", WEB_SANDBOX),
         ("shop/two-0/proxy", TWO_PROXY),
         ("app", TWO),
