@@ -52,7 +52,7 @@ class FileCluster:
         self.away = False
         self.reports: dict[str, Report] = {}
         if path.exists():
-            for line in path.read_bytes().splitlines():
+            for line in path.read_bytes().split(b"\n")[:-1]:
                 report = decode(Report, line)
                 self.reports[report.id] = report
 
@@ -66,6 +66,9 @@ class FileCluster:
         with self._lock:
             if report.id in self.reports:
                 return
+            whole = self._path.read_bytes().rpartition(b"\n") if self._path.exists() else (b"", b"", b"")
+            if whole[2]:
+                os.truncate(self._path, len(whole[0]) + 1)
             with self._path.open("ab") as file:
                 file.write(encode(report) + b"\n")
                 file.flush()

@@ -48,12 +48,12 @@ def authorize(token: str, access: Access) -> str:
 class Served:
     """A controller's API on loopback, with its certificates and its store in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, port: int = 0) -> None:
         self.directory = directory
         self.certificates = DirectoryStore(directory / "tls")
         self.cluster = FileCluster(directory / "reports")
         self.tokens = Tokens()
-        self.port = 0
+        self.port = port
         self._server: ApiServer | None = None
         ensure_serving(self.certificates, (SERVER_NAME,), time.time())
         self.start()
