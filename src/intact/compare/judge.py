@@ -127,6 +127,7 @@ class _Making:
             unobserved=unobserved,
             baseline_root=self.baseline_root,
             grade=self.baseline.grade,
+            untold=self.more.total(),
             compared=compared,
             at=self.at,
         )

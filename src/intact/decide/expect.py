@@ -40,7 +40,9 @@ def is_clean(verdict: Verdict, policy: Policy, now: float) -> bool:
         case State.UNOBSERVED:
             return False
         case State.DRIFTED:
-            return not verdict.unobserved and all(assess(finding, policy, now) is None for finding in verdict.findings)
+            return (
+                not verdict.unobserved and not verdict.untold and all(assess(finding, policy, now) is None for finding in verdict.findings)
+            )
 
 
 def _excuses(expectation: Expectation, finding: Finding, now: float) -> bool:

@@ -40,13 +40,13 @@ class Field:
 
     def mapping(self, *allowed: str) -> Mapping[str, Field]:
         """The fields of an object, all of `allowed`; those that are absent have the value None. Nothing given reads as an empty object."""
-        entries = self.object()
+        entries = self.entries()
         for key in entries:
             if key not in allowed:
                 Field(None, f"{self.place}.{key}" if self.place else key, self.owner).fail("unknown field", ", ".join(allowed))
         return {key: self.child(key, entries.get(key)) for key in allowed}
 
-    def object(self) -> Mapping[str, object]:
+    def entries(self) -> Mapping[str, object]:
         if self.value is None:
             return {}
         if not isinstance(self.value, Mapping) or not all(isinstance(key, str) for key in self.value):
@@ -113,16 +113,12 @@ class Field:
         value = self.value
         if value is None:
             return None
-        if isinstance(value, str):
-            try:
-                value = datetime.datetime.fromisoformat(value)
-            except ValueError:
-                self.fail(f"{_show(value)} is not a date", "2027-01-01 or 2027-01-01T12:00:00Z")
-        if isinstance(value, datetime.datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=datetime.UTC)).timestamp()
-        if isinstance(value, datetime.date):
-            return datetime.datetime(value.year, value.month, value.day, tzinfo=datetime.UTC).timestamp()
-        self.fail(f"{_show(value)} is not a date", "2027-01-01 or 2027-01-01T12:00:00Z")
+        try:
+            # A YAML parser makes date and datetime of what JSON leaves a text.
+            parsed = datetime.datetime.fromisoformat(value.isoformat() if isinstance(value, datetime.date) else self.text())
+        except ValueError:
+            self.fail(f"{_show(value)} is not a date", "2027-01-01 or 2027-01-01T12:00:00Z")
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def parse_duration(text: str) -> float | None:

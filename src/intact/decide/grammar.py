@@ -59,7 +59,7 @@ def parse_policy(obj: Mapping[str, object], kind: str) -> Policy:
     if not isinstance(obj, Mapping):
         raise InputError(f"{kind}: expected an object, not {type(obj).__name__}", code="InvalidPolicy")
     metadata = Field(obj.get("metadata"), "metadata", kind)
-    about = metadata.object()
+    about = metadata.entries()
     name = _read_name(metadata.child("name", about.get("name")))
     namespace = ""
     if kind == NAMESPACED:
@@ -87,7 +87,7 @@ def parse_policy(obj: Mapping[str, object], kind: str) -> Policy:
         respond=tuple(_read_response(field) for field in spec["respond"].items(MAX_ITEMS)) if spec["respond"].is_given else None,
         guard=_read_guard(spec["guard"]),
     )
-    if sum(len(one.paths) for one in (*policy.expect, *policy.levels)) > MAX_PATTERNS:
+    if sum(len(one.paths) for one in policy.expect) + sum(len(one.paths) for one in policy.levels) > MAX_PATTERNS:
         top["spec"].fail("too many patterns in expect and levels", f"at most {MAX_PATTERNS}")
     return policy
 
@@ -101,7 +101,7 @@ def _read_name(field: Field) -> str:
 
 def _read_selector(field: Field) -> tuple[tuple[tuple[str, str], ...], tuple[Requirement, ...]]:
     parts = field.mapping("matchLabels", "matchExpressions")
-    labels = parts["matchLabels"].object()
+    labels = parts["matchLabels"].entries()
     if len(labels) > MAX_ITEMS:
         parts["matchLabels"].fail(f"{len(labels)} labels", f"at most {MAX_ITEMS}")
     pairs = tuple(sorted((key, parts["matchLabels"].child(key, value).text()) for key, value in labels.items()))
@@ -187,7 +187,7 @@ def _read_guard(field: Field) -> Guard:
     rollback = parts["rollback"].mapping("to", "soak")
     default = Guard()
     return Guard(
-        max_actions=parts["maxActions"].number(default.max_actions, 0, 1000),
+        max_actions=parts["maxActions"].number(default.max_actions, 0, 50),
         per_s=parts["per"].duration(default.per_s, least=1.0),
         cooldown_s=parts["cooldown"].duration(default.cooldown_s),
         min_ready=parts["minReady"].number(default.min_ready, 0, 100_000),

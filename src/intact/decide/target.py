@@ -25,19 +25,19 @@ def choose_target(records: Iterable[RevisionRecord], current: str, to: RollbackT
     records = tuple(records)
     others = sorted((r for r in records if r.hash != current), key=lambda r: (-r.number, r.name))
     if not others:
-        return NoTarget("no other revision was ever seen to run")
+        return NoTarget(reason="no other revision was ever seen to run")
     match to:
         case RollbackTo.PREVIOUS:
             here = max((r.number for r in records if r.hash == current), default=None)
             candidates = [r for r in others if here is None or r.number < here][:1]
             if not candidates:
-                return NoTarget("no revision before the current one was seen to run")
+                return NoTarget(reason="no revision before the current one was seen to run")
         case RollbackTo.LAST_KNOWN_GOOD:
             candidates = [r for r in others if is_known_good(r, soak_s)]
             if not candidates:
-                return NoTarget(f"none of {len(others)} other revisions was seen intact for {soak_s:g}s")
+                return NoTarget(reason=f"none of {len(others)} other revisions was seen intact for {soak_s:g}s")
     pinned = next((r for r in candidates if is_pinned(r)), None)
-    return pinned or NoTarget(f"the digests of the images of {candidates[0].name} are not known")
+    return pinned or NoTarget(reason=f"the digests of the images of {candidates[0].name} are not known")
 
 
 def is_known_good(record: RevisionRecord, soak_s: float) -> bool:

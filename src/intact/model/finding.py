@@ -109,6 +109,8 @@ class Verdict:
     unobserved: tuple[Unobserved, ...] = ()
     baseline_root: Digest | None = None
     grade: Grade | None = None
+    untold: int = 0
+    """Findings beyond the bound of one verdict; `aggregates` counts them by rule."""
     compared: int = 0
     """Paths compared."""
     at: float = 0.0
