@@ -1,7 +1,8 @@
 """The append-only log: leaves in, a signed checkpoint over all of them out.
 
-What `append` returned is durable: leaves and checkpoint are stored in one transaction before it returns (where the caller has opened a larger
-transaction, when that ends; what is rolled back was never in the log). Nothing is ever changed or taken away. The log signs only what continues the tree it signed last; a store that does not fit that tree is refused for good.
+What `append` returned is durable: leaves and checkpoint are stored in one transaction before it returns. Where the caller has opened a
+larger one, that is so when it ends, and what is rolled back was never in the log. Nothing is ever changed or taken away. The log signs only
+what continues the tree it signed last; a store that does not fit that tree is refused for good.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from .ports import Head, LeafStore, Row, Signer
 from .record import Leaf, encode_leaf
 from .steps import record_key_event
 
+_EMPTY = Head(frontier=Frontier(), checkpoint=b"")
+
 
 class AuditLog:
     """One log. Several threads may append; another process that appends too is noticed, and its leaves are continued.
@@ -29,11 +32,12 @@ class AuditLog:
         self._key = key
         self._signer = signer
         self._trusted = (key, *retired)
-        self._frontier = self._load()
-        if self._frontier.size == 0:
-            self.append([record_key_event(purpose="audit", verb="LogBegun", key=str(key), now=now)])
-        elif open_checkpoint(store.head().checkpoint, self._trusted)[1].public != key.public:
-            self.append([record_key_event(purpose="audit", verb="KeyRotated", key=str(key), now=now)])
+        self._known = _EMPTY
+        with store.transaction():
+            if self._load().size == 0:
+                self.append([record_key_event(purpose="audit", verb="LogBegun", key=str(key), now=now)])
+            elif open_checkpoint(self._known.checkpoint, self._trusted)[1].public != key.public:
+                self.append([record_key_event(purpose="audit", verb="KeyRotated", key=str(key), now=now)])
 
     @property
     def key(self) -> NoteKey:
@@ -42,7 +46,7 @@ class AuditLog:
 
     @property
     def size(self) -> int:
-        return self._frontier.size
+        return self._load().size
 
     def append(self, leaves: Sequence[Leaf]) -> Checkpoint:
         """Adds leaves in order and returns the checkpoint that covers them; durable on return.
@@ -50,34 +54,31 @@ class AuditLog:
         Raises TemporaryError if they could not be stored (then none was), InputError if a leaf cannot be encoded.
         """
         rows = [_row(leaf) for leaf in leaves]
-        hashes = [hash_leaf(row.data) for row in rows]
         with self._store.transaction():
-            while True:
-                before = self._frontier
-                after = before.extend(hashes)
-                checkpoint = Checkpoint(origin=self._key.name, size=after.size, root=after.root)
-                if not rows:
-                    return checkpoint
-                head = Head(frontier=after, checkpoint=sign_checkpoint(checkpoint, self._key, self._signer))
-                if self._store.append(after=before.size, rows=rows, head=head):
-                    self._frontier = after
-                    return checkpoint
-                self._frontier = self._load()
-                if self._frontier.size == before.size:
-                    raise TrustError(f"the audit log refuses to continue from its own {before.size} leaves", code="AuditLog")
+            before = self._load()
+            if not rows:
+                return Checkpoint(origin=self._key.name, size=before.size, root=before.root)
+            after = before.extend(hash_leaf(row.data) for row in rows)
+            checkpoint = Checkpoint(origin=self._key.name, size=after.size, root=after.root)
+            self._store.append(rows=rows, head=Head(frontier=after, checkpoint=sign_checkpoint(checkpoint, self._key, self._signer)))
+        return checkpoint
 
     def _load(self) -> Frontier:
         """1. Read the head. 2. Its checkpoint is signed by one of our keys. 3. Its frontier is the tree the checkpoint signed."""
+        # 1
         head = self._store.head()
-        if head.frontier.size == 0 and not head.checkpoint:
+        if head in (self._known, _EMPTY):
             return head.frontier
+        # 2
         checkpoint, _ = open_checkpoint(head.checkpoint, self._trusted)
+        # 3
         if (checkpoint.size, checkpoint.root) != (head.frontier.size, head.frontier.root):
             raise TrustError(
                 f"the stored audit log has {head.frontier.size} leaves and another root than its checkpoint of {checkpoint.size}",
                 code="AuditLog",
                 hint="somebody altered the store: keep it as evidence, and begin a new log",
             )
+        self._known = head
         return head.frontier
 
 

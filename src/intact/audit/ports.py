@@ -55,11 +55,8 @@ class LeafStore(Protocol):
 
     def head(self) -> Head: ...
 
-    def append(self, *, after: int, rows: Sequence[Row], head: Head) -> bool:
-        """Adds `rows` behind the first `after`, together with the new head: all or nothing.
-
-        False, and nothing added, if the log does not have exactly `after` leaves: somebody else has appended.
-        """
+    def append(self, *, rows: Sequence[Row], head: Head) -> None:
+        """Adds `rows` at the end, together with the new head, whose frontier counts them: all or nothing."""
 
     def leaves(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The encoded leaves `start` to `stop` (exclusive), in order."""

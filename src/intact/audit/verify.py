@@ -28,9 +28,10 @@ _LEAF = re.compile(rb'\{"hash":"([0-9a-f]{64})","index":(0|[1-9][0-9]{0,18}),"le
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What an export proved to be: the log's last checkpoint, how many checkpoints led to it, the keys that signed them."""
+    """What an export proved to be: the log's last checkpoint and its signed `note`, how many checkpoints led to it, who signed them."""
 
     checkpoint: Checkpoint
+    note: bytes
     checkpoints: int
     keys: tuple[NoteKey, ...]
 
@@ -66,6 +67,7 @@ def verify_export(
                 "AuditOrigin", f"the kept checkpoint is of the log {checkpoint.origin[:80]!r}, the export of {header.origin[:80]!r}"
             )
     frontier, covered, count = Frontier(), Checkpoint(origin=header.origin, size=0, root=Frontier().root), 0
+    last_note = b""
     signers: dict[bytes, NoteKey] = {}
     for number, line in lines:
         if line.startswith(b'{"hash":'):
@@ -78,7 +80,7 @@ def verify_export(
                 _check_kept(waiting.pop(0), frontier)
         else:
             # 4
-            checkpoint, signer = _read_checkpoint(line, number, keys)
+            last_note, checkpoint, signer = _read_checkpoint(line, number, keys)
             if checkpoint.origin != header.origin:
                 raise _wrong(
                     "AuditOrigin", f"line {number}: a checkpoint of the log {checkpoint.origin[:80]!r} in that of {header.origin[:80]!r}"
@@ -104,7 +106,7 @@ def verify_export(
         )
     if count != header.checkpoints:
         raise _wrong("AuditTruncated", f"the header states {header.checkpoints} checkpoints, here are {count}: one was removed")
-    return Verified(checkpoint=covered, checkpoints=count, keys=tuple(signers.values()))
+    return Verified(checkpoint=covered, note=last_note, checkpoints=count, keys=tuple(signers.values()))
 
 
 def _wrong(code: str, message: str) -> TrustError:
@@ -148,7 +150,7 @@ def _read_leaf(line: bytes, number: int, expected: int) -> tuple[Leaf, bytes]:
     return leaf, leaf_hash
 
 
-def _read_checkpoint(line: bytes, number: int, keys: Sequence[NoteKey]) -> tuple[Checkpoint, NoteKey]:
+def _read_checkpoint(line: bytes, number: int, keys: Sequence[NoteKey]) -> tuple[bytes, Checkpoint, NoteKey]:
     try:
         note = json.loads(line)["checkpoint"].encode() if len(line) <= MAX_LINE_BYTES else b""
         if checkpoint_line(note) != line:
@@ -156,7 +158,7 @@ def _read_checkpoint(line: bytes, number: int, keys: Sequence[NoteKey]) -> tuple
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _wrong("AuditLine", f"line {number} is neither a leaf nor a checkpoint as an export writes them") from None
     try:
-        return open_checkpoint(note, keys)
+        return note, *open_checkpoint(note, keys)
     except TrustError as error:
         raise TrustError(f"line {number}: {error}", code=error.code) from None
 

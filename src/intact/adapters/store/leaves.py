@@ -33,11 +33,12 @@ class SqlLeafStore:
         peaks = tuple(last.peaks[at : at + HASH_BYTES] for at in range(0, len(last.peaks), HASH_BYTES))
         return Head(frontier=Frontier(size=last.size, peaks=peaks), checkpoint=last.note)
 
-    def append(self, *, after: int, rows: Sequence[Row], head: Head) -> bool:
+    def append(self, *, rows: Sequence[Row], head: Head) -> None:
+        after = head.frontier.size - len(rows)
         with self._database.write() as connection:
             size = connection.scalar(select(func.coalesce(func.max(CHECKPOINTS.c.size), 0)))
             if size != after:
-                return False
+                raise ValueError(f"the log has {size} leaves, and was to be continued behind {after}")
             values = [
                 {
                     "index": index,
@@ -54,7 +55,6 @@ class SqlLeafStore:
             connection.execute(insert(LEAVES), values)
             peaks = b"".join(head.frontier.peaks)
             connection.execute(insert(CHECKPOINTS).values(size=head.frontier.size, note=head.checkpoint, peaks=peaks))
-        return True
 
     def leaves(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         for _, data in self._scan(start, [] if stop is None else [LEAVES.c.index < stop]):

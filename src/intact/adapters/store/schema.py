@@ -84,6 +84,7 @@ OUTBOX = Table(
     Column("alert_id", String, nullable=False),
     Column("sink", String, nullable=False),
     Column("incident_id", String, nullable=False),
+    Column("level", Integer, nullable=False),
     Column("state", String, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("queued_at", Float, nullable=False),

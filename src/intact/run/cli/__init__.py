@@ -9,7 +9,9 @@ import click
 from intact.model.errors import IntactError
 
 COMMANDS: dict[str, str] = {
+    "audit": "audit",
     "baseline": "baseline",
+    "watch": "watch",
 }
 """Command → module of this package that defines it as `command`; imported only when called, so that `--help` stays quick."""
 

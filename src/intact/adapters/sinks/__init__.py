@@ -1,0 +1,1 @@
+"""Places where alerts go. Each implements `notify.ports.Sink`."""
