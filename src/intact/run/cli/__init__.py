@@ -11,6 +11,7 @@ from intact.model.errors import IntactError
 COMMANDS: dict[str, str] = {
     "audit": "audit",
     "baseline": "baseline",
+    "check": "check",
     "watch": "watch",
 }
 """Command → module of this package that defines it as `command`; imported only when called, so that `--help` stays quick."""

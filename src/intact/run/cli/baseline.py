@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -23,6 +21,8 @@ from intact.ingest.tree import ingest_tree
 from intact.model.entry import display_path
 from intact.model.errors import InputError
 from intact.model.layer import Baseline
+
+from .progress import show_progress
 
 _PATH = click.Path(path_type=Path)
 _trust = click.option("--trust", multiple=True, type=_PATH, metavar="K.pub", help="Verify with this public key first; may be repeated.")
@@ -118,7 +118,7 @@ def _build(image: str, platform: str | None, plain_http: frozenset[str], contain
         if platform:
             raise InputError("--platform is for images, not for dir:", hint="leave it out")
         return _build_tree(opened)
-    with _progress() as advance:
+    with show_progress("reading") as advance:
 
         def report(at: Progress) -> None:
             advance(f"layer {at.layer}/{at.layers}", at.bytes_done, at.bytes_total)
@@ -129,36 +129,12 @@ def _build(image: str, platform: str | None, plain_http: frozenset[str], contain
 def _build_tree(name: DirectoryName) -> Baseline:
     from intact.adapters.layout.directory import Walked, walk_directory
 
-    with _progress() as advance:
+    with show_progress("reading") as advance:
 
         def report(at: Walked) -> None:
             advance(f"{at.entries} entries", at.bytes_hashed, 0)
 
         return ingest_tree(walk_directory(str(name.path), progress=report), source=f"dir:{name.path}", seal=seal_table)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on a terminal; elsewhere a line whenever the text changes its step, never more."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn, TransferSpeedColumn
-        from rich.progress import Progress as Bar
-
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
-        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("reading", total=None)
-            yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total or None)
-        return
-    said = ""
-
-    def say(text: str, done: int, total: int) -> None:
-        nonlocal said
-        if text != said and total:
-            said = text
-            click.echo(f"reading {text}", err=True)
-
-    yield say
 
 
 def _load(file: Path, trust: tuple[Path, ...], *, allow_unsigned: bool) -> Baseline:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -39,6 +40,7 @@ MAX_WAIT_S = 60.0
 REPORTS_AT_ONCE = 4
 """Reports being decoded and stored at the same time: bounds the memory that their records take."""
 UPLOADS_PER_NODE = 2
+PIECE_BYTES = 256 << 10
 
 
 def make_app(
@@ -132,7 +134,8 @@ def make_app(
         document = await run_in_threadpool(cluster.baseline_for, Digest.parse(key))
         if document is None:
             raise InputError(f"no baseline of {key} here yet", code="NoSuchBaseline")
-        return Response(document, media_type="application/octet-stream")
+        headers = {"Content-Length": str(len(document))}
+        return StreamingResponse(_cut(document), media_type="application/octet-stream", headers=headers)
 
     @app.get("/v1/commands")
     async def read_commands(request: Request, wait: float = 0.0) -> Response:
@@ -168,6 +171,12 @@ def _take(cluster: ClusterSide, node: str, body: bytes, counted: Metrics) -> Rep
             counted.forged.inc()
         raise
     return report
+
+
+async def _cut(document: bytes) -> AsyncIterator[bytes]:
+    """In pieces, so that a slow reader holds one piece in the server's buffers and not the whole."""
+    for start in range(0, len(document), PIECE_BYTES):
+        yield document[start : start + PIECE_BYTES]
 
 
 def _counting(identify: Callable[[str], AgentIdentity], counted: Metrics) -> Callable[[str], AgentIdentity]:

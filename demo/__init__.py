@@ -1,0 +1,1 @@
+"""The main job, told like a story, on real parts: `make demo`."""

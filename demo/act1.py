@@ -1,0 +1,181 @@
+"""Act 1, without Kubernetes: containerd and runc, `intact watch`, a web server that is tampered with, and a record that is broken by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo.story import Broken, Story
+from lab.images import web_image
+from lab.runtime import Runtime
+
+INTACT = (sys.executable, "-m", "intact")
+CONTAINER = "web"
+IMAGE = "registry.example/shop/web:v1"
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tampering:
+    what: str
+    command: tuple[str, ...]
+    path: str
+    change: str
+
+
+TAMPERINGS = (
+    Tampering(
+        "a web shell is dropped into the document root",
+        ("sh", "-c", "echo '<?php system($_GET[0]); ?>' > /usr/share/nginx/html/status.php"),
+        "/usr/share/nginx/html/status.php",
+        "Added",
+    ),
+    Tampering("a program is replaced", ("cp", "/usr/bin/env", "/usr/bin/id"), "/usr/bin/id", "Modified"),
+    Tampering("a shell gets the setuid bit", ("chmod", "u+s", "/usr/bin/dash"), "/usr/bin/dash", "Metadata"),
+    Tampering("a configuration file is deleted", ("rm", "/etc/nginx/mime.types"), "/etc/nginx/mime.types", "Deleted"),
+)
+
+
+def play(story: Story, workspace: Path) -> None:
+    """Tells the act. Everything it starts is gone when it returns, also when it fails."""
+    story.act("Act 1: one host, no Kubernetes")
+    with story.step("a web server's image is made from Debian packages (the base is cached after the first time)"):
+        image = web_image(workspace / "web", IMAGE, "v1")
+    with Runtime() as runtime, _watching(runtime.address, workspace / "watch") as heard:
+        story.say("containerd runs, and `intact watch` with it; a container starts from the image")
+        runtime.import_image(image)
+        runtime.run(IMAGE, CONTAINER)
+        first = _hear(heard, lambda line: line["type"] == "verdict" and line["container"]["id"] == CONTAINER)
+        story.show(
+            f"{first['container']['image']}: {first['state']}, {first['compared']} paths of its writable layer compared, baseline {first['baseline']['grade']}"
+        )
+        story.claim("a container that nobody touched is intact", first["state"] == "Intact", str(first))
+        for tampering in TAMPERINGS:
+            _tamper(story, runtime, heard, tampering)
+        touched = runtime.exec(CONTAINER, ["touch", "/usr/bin/passwd"], check=False)
+        quiet = _silence(heard, 1.5)
+        story.claim("a touched but unchanged file raises nothing", touched.returncode == 0 and quiet, "something was reported")
+        _check(story, runtime)
+    _tell_record(story, workspace)
+
+
+def _tamper(story: Story, runtime: Runtime, heard: queue.Queue[dict[str, Any]], tampering: Tampering) -> None:
+    story.say(tampering.what + ":  " + " ".join(tampering.command))
+    runtime.exec(CONTAINER, tampering.command)
+    told = _hear(heard, lambda line: line["type"] == "finding" and line["path"] == tampering.path)
+    changed_at = _changed_at(runtime, tampering.path)
+    latency_ms = 1000 * (told["heard_at"] - changed_at) if changed_at else float("nan")
+    story.show(
+        f"{told['level']} {told['change']} {told['path']} in {told['container']['name']} ({told['rule']}), {latency_ms:.0f} ms after it"
+    )
+    story.show(f"expected {_state(told['expected'])}")
+    story.show(f"actual   {_state(told['actual'])}")
+    story.claim(f"{tampering.path} is reported as {tampering.change}", told["change"] == tampering.change, str(told))
+
+
+def _state(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "nothing"
+    return f"{entry.get('digest') or entry['kind']}  mode {entry['mode']}  {entry['uid']}:{entry['gid']}  {entry['size_bytes']} bytes"
+
+
+def _changed_at(runtime: Runtime, path: str) -> float | None:
+    """When the kernel last changed the file's inode in the writable layer; a whiteout shares its inode, so it has no time of its own."""
+    try:
+        found = os.lstat(runtime.upper(CONTAINER) / path.lstrip("/"))
+    except FileNotFoundError:
+        return None
+    return found.st_ctime
+
+
+def _check(story: Story, runtime: Runtime) -> None:
+    done = _intact("check", "--container", CONTAINER, "--socket", str(runtime.address), "--output", "table")
+    story.say("anybody can look once, by hand:  intact check --container web")
+    story.show(done.stdout)
+    paths = {tampering.path for tampering in TAMPERINGS}
+    story.claim(
+        "`intact check` names the same four paths and exits with 1",
+        done.returncode == 1 and all(p in done.stdout for p in paths),
+        done.stderr,
+    )
+
+
+def _tell_record(story: Story, workspace: Path) -> None:
+    story.say("everything was recorded; the record is exported and verified offline")
+    export, key = workspace / "audit.jsonl", workspace / "watch" / "audit.pub"
+    _intact("audit", "export", "--state", str(workspace / "watch"), "-o", str(export))
+    done = _intact("audit", "verify", str(export), "--key", str(key))
+    story.show(done.stdout or done.stderr)
+    story.claim("the record verifies", done.returncode == 0, done.stderr)
+    story.say("now somebody edits one leaf by hand: the web shell becomes a picture")
+    text = export.read_text()
+    export.write_text(text.replace("status.php", "status.png", 1))
+    done = _intact("audit", "verify", str(export), "--key", str(key))
+    story.show(done.stderr or done.stdout)
+    story.claim("the edited record is refused", text != export.read_text() and done.returncode == 11, done.stdout)
+
+
+def _intact(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*INTACT, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+@contextmanager
+def _watching(socket: Path, state: Path) -> Iterator[queue.Queue[dict[str, Any]]]:
+    """`intact watch` and what it says, line by line, each with the time it was heard."""
+    heard: queue.Queue[dict[str, Any]] = queue.Queue()
+    state.mkdir(parents=True)
+    with (state / "watch.log").open("wb") as log:
+        command = [*INTACT, "watch", "--socket", str(socket), "--state", str(state), "--output", "jsonl"]
+        watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
+
+    def listen() -> None:
+        assert watch.stdout is not None
+        for line in watch.stdout:
+            heard.put({**json.loads(line), "heard_at": time.time()})
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield heard
+    finally:
+        watch.terminate()
+        try:
+            watch.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            watch.kill()
+            watch.wait()
+        listener.join(timeout=5)
+
+
+def _hear(heard: queue.Queue[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The next line that is wanted; lines before it are about something else."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            line = heard.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise Broken(f"`intact watch` did not say what it should within {PATIENCE_S:.0f} s") from None
+        if wanted(line):
+            return line
+
+
+def _silence(heard: queue.Queue[dict[str, Any]], seconds: float) -> bool:
+    """Whether no finding is told for some time."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            if heard.get(timeout=left)["type"] == "finding":
+                return False
+        except queue.Empty:
+            return True
+    return True

@@ -1,0 +1,138 @@
+"""How results are shown: one flat description of a finding and a verdict for people's eyes and for programs, and `--output`.
+
+Descriptions are for reading: paths are escaped for display, digests name their algorithm, modes are octal, times are RFC 3339 in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from intact.model.container import Container
+from intact.model.entry import Entry, display_path
+from intact.model.finding import Finding, Verdict
+
+OUTPUTS = ("table", "json", "jsonl")
+
+output_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--output", "output", type=click.Choice(OUTPUTS), default="table", show_default=True, help="How to print the result."
+)
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Callable[[Mapping[str, Any]], str]], output: str, empty: str
+) -> None:
+    """`rows` on stdout: as a table of `columns` (title → cell), as one JSON array, or as JSON lines. `empty` is said on stderr."""
+    if output == "json":
+        click.echo(json.dumps(list(rows), indent=2))
+    elif output == "jsonl":
+        for row in rows:
+            click.echo(json.dumps(row))
+    elif not rows:
+        click.echo(empty, err=True)
+    else:
+        cells = [list(columns), *([cell(row) for cell in columns.values()] for row in rows)]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+        for line in cells:
+            click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def describe_time(at: float) -> str:
+    """`2027-01-31T23:59:59.123Z`, or an empty string for never."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else ""
+
+
+def describe_entry(entry: Entry | None) -> dict[str, Any] | None:
+    """One side of a difference, None where there is nothing."""
+    if entry is None:
+        return None
+    described: dict[str, Any] = {
+        "kind": entry.kind.value,
+        "mode": f"{entry.mode:04o}",
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "size_bytes": entry.size_bytes,
+    }
+    if entry.digest is not None:
+        described["digest"] = str(entry.digest)
+    if entry.target:
+        described["target"] = display_path(entry.target)
+    if entry.device is not None:
+        described["device"] = f"{entry.device[0]}:{entry.device[1]}"
+    if entry.xattrs:
+        described["xattrs"] = {display_path(name): value.hex() for name, value in entry.xattrs}
+    return described
+
+
+def describe_container(container: Container) -> dict[str, Any]:
+    described: dict[str, Any] = {"id": container.id, "name": container.name, "image": container.image, "node": container.node}
+    if container.pod is not None:
+        described["pod"] = {"namespace": container.pod.namespace, "name": container.pod.name, "uid": container.pod.uid}
+    return described
+
+
+def describe_finding(finding: Finding) -> dict[str, Any]:
+    """What changed, where, when, and how bad it is."""
+    difference = finding.difference
+    return {
+        "type": "finding",
+        "id": finding.id,
+        "path": display_path(difference.path),
+        "change": difference.change.value,
+        "fields": list(difference.fields),
+        "level": finding.level.title,
+        "rule": finding.rule,
+        "scope": finding.scope.value,
+        "expected": describe_entry(difference.expected),
+        "actual": describe_entry(difference.actual),
+        "container": describe_container(finding.container),
+        "observed_at": describe_time(finding.observed_at),
+        "process": finding.process,
+        "baseline": {"root": str(finding.baseline_root), "grade": finding.grade.title},
+    }
+
+
+def describe_verdict(verdict: Verdict) -> dict[str, Any]:
+    """One look at one container; the findings themselves are told apart."""
+    return {
+        "type": "verdict",
+        "container": describe_container(verdict.container),
+        "state": verdict.state.value,
+        "scope": verdict.scope.value,
+        "findings": len(verdict.findings),
+        "compared": verdict.compared,
+        "aggregates": [{"pattern": a.pattern, "rule": a.rule, "count": a.count} for a in verdict.aggregates],
+        "unobserved": [{"path": display_path(u.path), "reason": u.reason} for u in verdict.unobserved],
+        "baseline": {
+            "root": str(verdict.baseline_root) if verdict.baseline_root else "",
+            "grade": verdict.grade.title if verdict.grade is not None else "",
+        },
+        "at": describe_time(verdict.at),
+    }
+
+
+def describe_state(entry: Mapping[str, Any] | None) -> str:
+    """One side of a difference in one short cell: `sha256:0a1b2c3d4e5f 0755 0:0 12345`."""
+    if entry is None:
+        return "-"
+    what = entry.get("digest", "")[:19] or entry.get("target") or entry["kind"]
+    return f"{what} {entry['mode']} {entry['uid']}:{entry['gid']} {entry['size_bytes']}"
+
+
+FINDING_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "LEVEL": lambda row: str(row["level"]),
+    "CHANGE": lambda row: str(row["change"]),
+    "PATH": lambda row: str(row["path"]),
+    "EXPECTED": lambda row: describe_state(row["expected"]),
+    "ACTUAL": lambda row: describe_state(row["actual"]),
+    "RULE": lambda row: str(row["rule"]),
+}
+
+
+def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """The worst first, then by path."""
+    return sorted(findings, key=lambda f: (-f.level, f.difference.path))

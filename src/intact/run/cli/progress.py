@@ -1,0 +1,33 @@
+"""Progress of long work, on stderr: a bar on a terminal, a line a step elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+
+@contextmanager
+def show_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields `advance(step, bytes_done, bytes_total)`; a total of 0 means nobody knows it. Off a terminal, only steps of a known total are
+    said, each once."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda step, done, total: bar.update(task, description=f"{title} {step}", completed=done, total=total or None)
+        return
+    said = ""
+
+    def say(step: str, done: int, total: int) -> None:
+        nonlocal said
+        if step != said and total:
+            said = step
+            click.echo(f"{title} {step}", err=True)
+
+    yield say

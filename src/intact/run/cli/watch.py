@@ -1,0 +1,142 @@
+"""`intact watch`: the whole flow in one process, on the containers of this host, without Kubernetes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+import yaml
+
+from intact.adapters.runtime.discover import find_socket
+from intact.adapters.seam.inprocess import InProcessCluster
+from intact.adapters.sinks.stdout import StdoutSink
+from intact.decide.grammar import parse_policy
+from intact.model.errors import InputError
+from intact.model.finding import Verdict
+from intact.model.policy import Policy
+from intact.notify.ports import Sink
+from intact.run.baselines import ClusterBaselines, NodeBaselines, open_own_key, open_store
+from intact.run.cluster_flow import ClusterFlow
+from intact.run.delivery import start_delivery
+from intact.run.logs import configure_logs
+from intact.run.memory import make_router, open_state
+from intact.run.node import NodeProcess
+from intact.run.sinks import open_sinks
+from intact.run.standalone import Host
+
+from .output import describe_finding, describe_verdict
+
+DEFAULT_STATE = "/var/lib/intact-watch"
+
+
+@click.command()
+@click.option("--socket", metavar="SOCKET", help="containerd's socket; found by itself where it is in a usual place.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), default=DEFAULT_STATE, show_default=True, help="Where baselines and the record are kept."
+)
+@click.option(
+    "--policy", "policies", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="A policy in YAML; may be repeated."
+)
+@click.option("--syslog", default="", metavar="tcp://HOST:PORT", help="Send alerts to a syslog server (RFC 5424).")
+@click.option("--webhook", default="", metavar="URL", help="Send alerts as CloudEvents.")
+@click.option(
+    "--layer-rate",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    metavar="MIB",
+    help="Read image layers at most this fast, in MiB/s.",
+)
+@click.option(
+    "--output",
+    type=click.Choice(["table", "jsonl"]),
+    default="table",
+    show_default=True,
+    help="Alerts for people, or every verdict and finding as JSON lines.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+def command(
+    socket: str | None,
+    state: Path,
+    policies: tuple[Path, ...],
+    syslog: str,
+    webhook: str,
+    layer_rate: int,
+    output: str,
+    verbose: bool,
+) -> None:
+    """Watches this host's containers until it is stopped: baselines, changes, alerts and the record, all in one process."""
+    configure_logs(verbose=verbose)
+    if os.geteuid() != 0:
+        raise InputError("`intact watch` must run as root", hint="it reads other users' containers and listens to file systems")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    node = os.uname().nodename
+    address = find_socket(socket)
+    kept = open_state(state)
+    sinks: list[Sink] = [] if output == "jsonl" else [StdoutSink(sys.stdout)]
+    sinks += open_sinks(syslog=syslog, webhook=webhook, hostname=node)
+    router = make_router(kept, sinks)
+    signer = open_own_key(state / "baselines" / "own")
+    store = open_store(state / "baselines", signer)
+    cluster = ClusterFlow(
+        world=Host(tuple(read_policy(path) for path in policies)),
+        memory=kept.memory,
+        audit=kept.audit,
+        router=router,
+        library=ClusterBaselines(store, signer, insecure=frozenset()),
+        on_verdict=_print_verdict if output == "jsonl" else lambda verdict: None,
+    )
+    seam = InProcessCluster(cluster, node, clock=time.time)
+    process = NodeProcess(
+        node=node,
+        socket=address,
+        state_dir=state / "node",
+        baselines=NodeBaselines(store, socket=address),
+        send=seam.submit,
+        layer_rate_bytes_s=layer_rate << 20,
+    )
+    flow = threading.Thread(target=cluster.run, args=(stop,), name="cluster")
+    flow.start()
+    senders = start_delivery(router, stop)
+    try:
+        process.run(stop, seam)
+    finally:
+        stop.set()
+        flow.join()
+        for sender in senders:
+            sender.join(timeout=5)
+
+
+class _PolicyLoader(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: what looks like a date is text."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_policy(path: Path) -> Policy:
+    """A policy from a YAML file. Raises InputError naming file and field."""
+    try:
+        document = yaml.load(path.read_text(), Loader=_PolicyLoader)  # a SafeLoader
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path} is not a policy: expected one YAML mapping")
+    return parse_policy(document, str(document.get("kind", "")))
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    lines = [describe_finding(finding) for finding in verdict.findings]
+    sys.stdout.write("".join(json.dumps(line) + "\n" for line in [*lines, describe_verdict(verdict)]))
+    sys.stdout.flush()

@@ -1,0 +1,75 @@
+"""How this host's containers are looked at: the observe stage on the host's own trees, with what was read before remembered.
+
+Looks at writable layers happen on the node flow's thread, readings of read-only layers on its verifier's; each has its own memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from intact.adapters.linux.known import KnownFiles
+from intact.adapters.linux.mounts import confirm_overlay, read_mounts, root_device, uses_user_attributes
+from intact.adapters.linux.tree import HostTree
+from intact.model.container import Mounted, Running
+from intact.model.errors import InputError
+from intact.model.layer import Baseline, Record
+from intact.model.observation import Observation, Scope, Unobserved
+from intact.observe.drift import scan_drift
+from intact.observe.layers import read_layer
+
+
+class HostEyes:
+    """Looks at the writable layer and reads the read-only ones at no more than `layer_rate_bytes_s`."""
+
+    def __init__(self, *, layer_rate_bytes_s: int) -> None:
+        self._known = KnownFiles()
+        self._pace = Throttle(layer_rate_bytes_s)
+
+    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation:
+        """The writable layer, or only `paths` of it; a layer that is gone is an observation that says so."""
+        mounted = running.mounted
+        if mounted is None:
+            raise InputError(f"container {running.container.id} cannot be looked at: {running.unobservable}")
+        try:
+            with HostTree(mounted.upper, user_attributes=uses_user_attributes(mounted), known=self._known) as tree:
+                return scan_drift(running, tree, baseline=baseline, clock=time.time, only=paths)
+        except (InputError, OSError) as error:
+            now = time.time()
+            unobserved = (Unobserved(path=b"/", reason=str(error)),)
+            return Observation(container=running.container, scope=Scope.DRIFT, unobserved=unobserved, started_at=now, finished_at=now)
+
+    def read_layer(self, running: Running, directory: bytes) -> Iterator[Record | Unobserved]:
+        """One read-only layer as it lies on disk, its page cache left as it was. Raises InputError if it is not there."""
+        mounted = running.mounted
+        assert mounted is not None, "only containers whose overlay was confirmed have layers to read"
+        with HostTree(directory, user_attributes=uses_user_attributes(mounted), pace=self._pace, drop_cache=True) as tree:
+            yield from read_layer(tree)
+
+
+class Throttle:
+    """Spreads reads over time: at most `rate_bytes_s`, with a second's worth of burst."""
+
+    def __init__(
+        self, rate_bytes_s: int, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._rate, self._clock, self._sleep = rate_bytes_s, clock, sleep
+        self._free_at = clock()
+
+    def __call__(self, size_bytes: int) -> None:
+        now = self._clock()
+        self._free_at = max(self._free_at, now - 1.0) + size_bytes / self._rate
+        if self._free_at > now:
+            self._sleep(self._free_at - now)
+
+
+class HostMounts:
+    """The host's word on a container's overlay, read anew for every container."""
+
+    def __call__(self, declared: Mounted, *, id: str, namespace: str, init_pid: int) -> Mounted | str:
+        """Implements `adapters.runtime.ports.Confirm`."""
+        device = root_device(init_pid)
+        if device is None:
+            return "its first process is gone"
+        confirmed = confirm_overlay(declared, read_mounts(), root_device=device)
+        return confirmed if isinstance(confirmed, Mounted) else confirmed.reason

@@ -1,0 +1,66 @@
+"""What the cluster's half keeps in one state directory: the database, the audit log with its key, baselines with theirs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from intact.adapters.keys.signing import generate_key, load_private_key
+from intact.adapters.store.database import Database
+from intact.adapters.store.incidents import SqlIncidentStore, SqlRemediationStore, SqlRevisionStore
+from intact.adapters.store.leaves import SqlLeafStore
+from intact.adapters.store.outbox import SqlOutbox
+from intact.adapters.store.reports import SqlReportStore
+from intact.audit.log import AuditLog
+from intact.audit.note import NoteKey
+from intact.notify.ports import Sink
+from intact.notify.router import Router
+
+from .cluster_flow import Memory
+
+AUDIT_KEY = "audit"
+AUDIT_ORIGIN = "intact.dev/audit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterState:
+    """Everything opened; all stores share one database."""
+
+    memory: Memory
+    audit: AuditLog
+    outbox: SqlOutbox
+
+
+def open_state(directory: Path) -> ClusterState:
+    """Opens the state in `directory`, or begins it. Raises IntactError with what to do where it cannot be used."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = Database.in_directory(directory)
+    return ClusterState(
+        memory=Memory(
+            transactions=database,
+            incidents=SqlIncidentStore(database),
+            revisions=SqlRevisionStore(database),
+            remediations=SqlRemediationStore(database),
+            reports=SqlReportStore(database),
+        ),
+        audit=_open_audit(directory, database),
+        outbox=SqlOutbox(database),
+    )
+
+
+def make_router(state: ClusterState, sinks: Sequence[Sink]) -> Router:
+    return Router(state.outbox, sinks, clock=time.time)
+
+
+def _open_audit(directory: Path, database: Database) -> AuditLog:
+    """The log with its own key: `audit.pem`, and `audit.pub` for whoever verifies an export."""
+    stem = directory / AUDIT_KEY
+    if not stem.with_suffix(".pem").exists():
+        generate_key(stem)
+    private = load_private_key(stem.with_suffix(".pem"))
+    public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return AuditLog(SqlLeafStore(database), key=NoteKey(name=AUDIT_ORIGIN, public=public), signer=private, now=time.time())

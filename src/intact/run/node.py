@@ -1,0 +1,127 @@
+"""The node's half, put together on this host: containerd, the mount table, fanotify, and the threads that feed the flow."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from intact.adapters.linux.doorbell import FanotifyDoorbell
+from intact.adapters.runtime.containerd import Containerd
+from intact.adapters.runtime.events import Changes
+from intact.model.errors import IntactError, TemporaryError
+from intact.model.seam import Gap, Report
+
+from .eyes import HostEyes, HostMounts
+from .node_flow import Baselines, NodeFlow
+from .seam import Cluster
+
+log = structlog.get_logger()
+
+PLAN_POLL_S = 10.0
+COMMAND_WAIT_S = 20.0
+RETRY_S = 2.0
+ALIVE_EVERY_S = 5.0
+DOWN_FOR_S = 15.0
+"""A pause between two lives longer than this is a gap worth telling."""
+
+
+class NodeProcess:
+    """Everything of one node that runs: the flow and the threads that feed it."""
+
+    def __init__(
+        self, *, node: str, socket: str, state_dir: Path, baselines: Baselines, send: Callable[[Report], None], layer_rate_bytes_s: int
+    ) -> None:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        self._alive = state_dir / "alive"
+        self._changed = threading.Event()
+        self._changed.set()
+        self._changes = Changes(socket)
+        runtime = Containerd(socket, HostMounts())
+        self.flow = NodeFlow(
+            node=node,
+            list_running=lambda: runtime.list_running(node),
+            runtime_changed=self._take_change,
+            doorbell=FanotifyDoorbell(state_dir),
+            eyes=HostEyes(layer_rate_bytes_s=layer_rate_bytes_s),
+            baselines=baselines,
+            send=send,
+            clock=time.time,
+        )
+
+    def run(self, stop: threading.Event, cluster: Cluster) -> None:
+        """Watches until `stop` is set. An error that nobody expected in any thread ends the process: never a node unwatched in silence."""
+        self._tell_absence()
+        helpers = (self._hear_runtime, lambda s: self._follow_plan(s, cluster), lambda s: self._follow_orders(s, cluster), self._stay_alive)
+        for work in helpers:
+            threading.Thread(target=_run_or_stop, args=(work, stop), daemon=True).start()
+        self.flow.run(stop)
+
+    def _take_change(self) -> bool:
+        changed = self._changed.is_set()
+        self._changed.clear()
+        return changed
+
+    def _hear_runtime(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            if self._changes.wait(1.0):
+                self._changed.set()
+
+    def _follow_plan(self, stop: threading.Event, cluster: Cluster) -> None:
+        etag = ""
+        while not stop.is_set():
+            try:
+                plan = cluster.fetch_plan(etag)
+            except IntactError as error:
+                log.info("plan_not_fetched", reason=str(error))
+                plan = None
+            if plan is not None:
+                etag = plan.etag
+                self.flow.apply_plan(plan)
+            stop.wait(PLAN_POLL_S)
+
+    def _follow_orders(self, stop: threading.Event, cluster: Cluster) -> None:
+        done: dict[str, float] = {}
+        while not stop.is_set():
+            try:
+                commands = cluster.fetch_commands(COMMAND_WAIT_S)
+            except IntactError as error:
+                log.info("commands_not_fetched", reason=str(error))
+                stop.wait(RETRY_S)
+                continue
+            for command in commands:
+                if command.id not in done:
+                    done[command.id] = command.expires_at
+                    self.flow.order(command)
+            if commands:
+                stop.wait(0.2)
+            done = {id: expires_at for id, expires_at in done.items() if expires_at > time.time()}
+
+    def _stay_alive(self, stop: threading.Event) -> None:
+        while not stop.wait(ALIVE_EVERY_S):
+            self._alive.write_text(f"{time.time():.3f}\n")
+
+    def _tell_absence(self) -> None:
+        """A file says when this node was last watched; what changed since is found by the first look, and the gap itself is told."""
+        try:
+            since = float(self._alive.read_text())
+        except (FileNotFoundError, ValueError):
+            return
+        now = time.time()
+        if now - since > DOWN_FOR_S:
+            try:
+                self.flow.tell_gap(Gap(since=since, until=now, reason="nothing watched this node"))
+            except TemporaryError as error:
+                log.error("gap_not_told", reason=str(error))
+
+
+def _run_or_stop(work: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    try:
+        work(stop)
+    except BaseException:
+        log.exception("thread_died")
+        stop.set()
+        raise

@@ -1,0 +1,399 @@
+"""The node's half of the flow: running containers → observation → comparison → verdicts, handed to one `send`.
+
+One thread owns all state. It wakes when the doorbell rings, when a look is due, or when a worker brings something (a baseline, a verified
+layer, a command), and never waits for the network: `send` only spools. Verdicts are reported when they say something new; coverage when it
+changes, and every `HEARTBEAT_S` anyway.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from intact.compare.differ import compare, compare_layer
+from intact.compare.judge import judge, judge_layers
+from intact.model.container import Running
+from intact.model.errors import IntactError
+from intact.model.finding import Difference, State, Verdict
+from intact.model.layer import Baseline, LayerTable, Record
+from intact.model.observation import Observation, Scope, Unobserved
+from intact.model.seam import Command, CommandOutcome, Coverage, Gap, Plan, Report
+from intact.observe.ports import Doorbell
+from intact.observe.watcher import Schedule
+
+log = structlog.get_logger()
+
+HEARTBEAT_S = 30.0
+RELIST_S = 30.0
+"""Containers are listed again this often even when the runtime said nothing: a lost event costs at most this long."""
+TICK_S = 0.2
+RETRY_BASELINE_S = 30.0
+
+
+class Eyes(Protocol):
+    """How a container is looked at: the observe stage on this host."""
+
+    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation:
+        """The writable layer, or only `paths` of it."""
+
+    def read_layer(self, running: Running, directory: bytes) -> Iterator[Record | Unobserved]:
+        """What one read-only layer holds on disk; throttled. Raises InputError or OSError where it cannot be read."""
+
+
+class Baselines(Protocol):
+    """Where this node's baselines come from; may take seconds, called from a worker thread."""
+
+    def obtain(self, running: Running) -> Baseline:
+        """Raises IntactError with the reason why this container has no baseline."""
+
+
+@dataclass(slots=True)
+class Watched:
+    """One container as the flow remembers it between looks."""
+
+    running: Running
+    baseline: Baseline | None = None
+    reason: str = "waiting for the baseline"
+    retry_at: float = 0.0
+    drift: Verdict | None = None
+    layers: Verdict | None = None
+    said: dict[Scope, object] = field(default_factory=dict)
+
+
+class NodeFlow:
+    """Watches every container of one node until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        list_running: Callable[[], Iterable[Running]],
+        runtime_changed: Callable[[], bool],
+        doorbell: Doorbell,
+        eyes: Eyes,
+        baselines: Baselines,
+        send: Callable[[Report], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._node = node
+        self._list_running = list_running
+        self._runtime_changed = runtime_changed
+        self._doorbell = doorbell
+        self._tier = ""
+        self._schedule = Schedule()
+        self._eyes = eyes
+        self._baselines = baselines
+        self._send = send
+        self._clock = clock
+        self._watched: dict[str, Watched] = {}
+        self._inbox: queue.SimpleQueue[Callable[[float], None]] = queue.SimpleQueue()
+        self._builders = ThreadPoolExecutor(2, thread_name_prefix="baseline")
+        self._verifier = ThreadPoolExecutor(1, thread_name_prefix="layers")
+        self._layers_read: dict[tuple[bytes, str], tuple[Difference, ...]] = {}
+        self._plan = Plan(etag="")
+        self._next_relist = 0.0
+        self._next_heartbeat = 0.0
+        self._coverage_said: object = None
+
+    # -- from other threads ------------------------------------------------------------------------------------------
+
+    def apply_plan(self, plan: Plan) -> None:
+        """Takes over how pods are to be watched."""
+        self._inbox.put(lambda now: self._adopt_plan(plan, now))
+
+    def order(self, command: Command) -> None:
+        """Carries out a command of the cluster, unless it has expired by then."""
+        self._inbox.put(lambda now: self._carry_out(command, now))
+
+    def tell_gap(self, gap: Gap) -> None:
+        """Reports a time in which nothing was watched."""
+        self._send(self._report(self._clock(), gaps=(gap,)))
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Runs until `stop` is set. An unexpected error ends the process rather than leaving a node unwatched in silence."""
+        tier = self._doorbell.start()
+        self._tier = f"{tier.name}: {tier.reason}"
+        log.info("watching", tier=tier.name, reason=tier.reason)
+        try:
+            while not stop.is_set():
+                self.step()
+        finally:
+            self._builders.shutdown(wait=False, cancel_futures=True)
+            self._verifier.shutdown(wait=False, cancel_futures=True)
+            self._doorbell.close()
+
+    def step(self) -> None:
+        """One turn: 1 hear, 2 take in what workers brought, 3 list, 4 look at what is due, 5 report coverage."""
+        # 1
+        now = self._clock()
+        rings = self._doorbell.wait(min(TICK_S, max(0.0, self._schedule.next_due(now) - now)))
+        now = self._clock()
+        if rings.overflowed:
+            self._send(self._report(now, gaps=(Gap(since=now, until=now, reason="event queue overflow", events_lost=rings.lost),)))
+            self._schedule.everything(now)
+        for directory, paths in rings.dirty.items():
+            self._ring(directory, paths, now)
+        # 2
+        while not self._inbox.empty():
+            self._inbox.get()(now)
+        # 3
+        if self._runtime_changed() or now >= self._next_relist:
+            self._relist(now)
+        # 4
+        for container_id, paths in self._schedule.due(now):
+            self._look(container_id, paths)
+        # 5
+        self._heartbeat(self._clock())
+
+    def _relist(self, now: float) -> None:
+        self._next_relist = now + RELIST_S
+        running = {r.container.id: r for r in self._list_running()}
+        for container_id in self._watched.keys() - running.keys():
+            self._lose(container_id)
+        for container_id, one in running.items():
+            known = self._watched.get(container_id)
+            if known is None:
+                self._welcome(one)
+            elif known.baseline is None and known.running.mounted is not None and now >= known.retry_at:
+                self._fetch_baseline(known, now)
+
+    def _welcome(self, running: Running) -> None:
+        watched = self._watched[running.container.id] = Watched(running=running)
+        log.info("container_seen", container=running.container.id[:12], name=running.container.name, image=running.container.image)
+        if running.mounted is None:
+            watched.reason = running.unobservable
+            self._tell(watched, self._blind(watched, self._clock()))
+            return
+        self._doorbell.watch([running.mounted.upper, *running.mounted.lowers])
+        self._fetch_baseline(watched, self._clock())
+
+    def _lose(self, container_id: str) -> None:
+        """A container that is gone still yields its last finding, as long as its writable layer exists."""
+        watched = self._watched[container_id]
+        if watched.baseline is not None and self._schedule.is_dirty(container_id):
+            self._look(container_id, None)
+        self._schedule.remove(container_id)
+        del self._watched[container_id]
+        mounted = watched.running.mounted
+        if mounted is not None:
+            in_use = {d for w in self._watched.values() if w.running.mounted for d in (w.running.mounted.upper, *w.running.mounted.lowers)}
+            self._doorbell.forget([d for d in (mounted.upper, *mounted.lowers) if d not in in_use])
+        log.info("container_gone", container=container_id[:12])
+
+    # -- baselines ---------------------------------------------------------------------------------------------------
+
+    def _fetch_baseline(self, watched: Watched, now: float) -> None:
+        watched.retry_at = now + RETRY_BASELINE_S
+        container_id = watched.running.container.id
+        work = self._builders.submit(self._baselines.obtain, watched.running)
+        work.add_done_callback(lambda done: self._inbox.put(lambda at: self._take_baseline(container_id, done, at)))
+
+    def _take_baseline(self, container_id: str, done: Future[Baseline], now: float) -> None:
+        watched = self._watched.get(container_id)
+        if watched is None or done.cancelled():
+            return
+        try:
+            watched.baseline = done.result()
+        except (IntactError, OSError) as error:
+            watched.reason = f"no baseline: {error}"
+            log.warning("no_baseline", container=container_id[:12], reason=str(error))
+            self._tell(watched, self._blind(watched, now))
+            return
+        watched.reason = ""
+        log.info("baseline", container=container_id[:12], grade=watched.baseline.grade.title, root=str(watched.baseline.root))
+        pod_uid = watched.running.container.pod.uid if watched.running.container.pod else ""
+        self._schedule.add(container_id, next((p for p in self._plan.pods if p.pod_uid == pod_uid), self._plan.default), now)
+        self._verify_layers(watched)
+
+    def _blind(self, watched: Watched, now: float) -> Verdict:
+        return Verdict(
+            container=watched.running.container,
+            state=State.UNOBSERVED,
+            scope=Scope.DRIFT,
+            unobserved=(Unobserved(path=b"/", reason=watched.reason),),
+            at=now,
+        )
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def _ring(self, directory: bytes, paths: frozenset[bytes] | None, now: float) -> None:
+        for container_id, watched in self._watched.items():
+            mounted = watched.running.mounted
+            if mounted is None:
+                continue
+            if directory == mounted.upper:
+                self._schedule.rang(container_id, paths, now)
+            elif directory in mounted.lowers:
+                self._forget_layer(directory)
+                self._verify_layers(watched)
+
+    def _look(self, container_id: str, paths: frozenset[bytes] | None) -> Verdict | None:
+        watched = self._watched.get(container_id)
+        if watched is None or watched.baseline is None:
+            return None
+        started = self._clock()
+        observation = self._eyes.look(watched.running, watched.baseline, paths)
+        self._schedule.looked(container_id, started, self._clock())
+        verdict = judge(watched.baseline, observation, compare(watched.baseline, observation))
+        watched.drift = verdict = verdict if paths is None else _merge(watched.drift, verdict, paths)
+        self._tell(watched, verdict)
+        return verdict
+
+    def _tell(self, watched: Watched, verdict: Verdict, *, anyway: bool = False) -> None:
+        """Reports a verdict that differs from the one told before."""
+        says = (verdict.state, frozenset(f.id for f in verdict.findings), verdict.unobserved, verdict.baseline_root)
+        if anyway or watched.said.get(verdict.scope) != says:
+            watched.said[verdict.scope] = says
+            self._send(self._report(self._clock(), verdicts=(verdict,)))
+
+    # -- read-only layers --------------------------------------------------------------------------------------------
+
+    def _verify_layers(self, watched: Watched) -> None:
+        """Reads the container's read-only layers in the background, each once for all containers that use it."""
+        baseline, mounted, container_id = watched.baseline, watched.running.mounted, watched.running.container.id
+        if baseline is None or mounted is None:
+            return
+        if len(mounted.lowers) != len(baseline.layers):
+            reason = f"the runtime mounts {len(mounted.lowers)} read-only layers, the image has {len(baseline.layers)}"
+            self._take_layers(container_id, (), (Unobserved(path=b"/", reason=reason),), self._clock())
+            return
+        pairs = tuple(zip(mounted.lowers, reversed(baseline.layers), strict=True))
+        work = self._verifier.submit(self._read_layers, watched.running, pairs)
+        work.add_done_callback(lambda done: self._inbox.put(lambda at: self._take_reading(container_id, done, at)))
+
+    def _read_layers(
+        self, running: Running, pairs: tuple[tuple[bytes, LayerTable], ...]
+    ) -> tuple[tuple[Difference, ...], tuple[Unobserved, ...]]:
+        differences: list[Difference] = []
+        unobserved: list[Unobserved] = []
+        for directory, table in pairs:
+            key = (directory, str(table.root))
+            if key not in self._layers_read:
+                try:
+                    self._layers_read[key] = tuple(compare_layer(table, self._eyes.read_layer(running, directory)))
+                except (IntactError, OSError) as error:
+                    unobserved.append(Unobserved(path=b"/", reason=f"layer {table.diff_id}: {error}"))
+                    continue
+            differences.extend(self._layers_read[key])
+        return tuple(differences), tuple(unobserved)
+
+    def _take_reading(self, container_id: str, done: Future[tuple[tuple[Difference, ...], tuple[Unobserved, ...]]], now: float) -> None:
+        if not done.cancelled():
+            differences, unobserved = done.result()
+            self._take_layers(container_id, differences, unobserved, now)
+
+    def _take_layers(self, container_id: str, differences: tuple[Difference, ...], unobserved: tuple[Unobserved, ...], now: float) -> None:
+        watched = self._watched.get(container_id)
+        if watched is None or watched.baseline is None:
+            return
+        watched.layers = judge_layers(watched.running.container, watched.baseline, differences, unobserved, now)
+        self._tell(watched, watched.layers)
+
+    def _forget_layer(self, directory: bytes) -> None:
+        for key in [key for key in self._layers_read if key[0] == directory]:
+            del self._layers_read[key]
+
+    # -- orders and reports ------------------------------------------------------------------------------------------
+
+    def _adopt_plan(self, plan: Plan, now: float) -> None:
+        self._plan = plan
+        by_pod = {p.pod_uid: p for p in plan.pods}
+        for container_id, watched in self._watched.items():
+            pod = watched.running.container.pod
+            if watched.baseline is not None:
+                self._schedule.add(container_id, by_pod.get(pod.uid if pod else "", plan.default), now)
+
+    def _carry_out(self, command: Command, now: float) -> None:
+        if now >= command.expires_at:
+            outcome = CommandOutcome(command_id=command.id, succeeded=False, message="expired before it was carried out", at=now)
+        else:
+            verdicts = [
+                (watched, self._look(container_id, None))
+                for container_id, watched in self._watched.items()
+                if watched.running.container.pod is not None and watched.running.container.pod.uid == command.pod_uid
+            ]
+            for watched, verdict in verdicts:
+                self._tell(watched, verdict or self._blind(watched, now), anyway=True)
+            outcome = CommandOutcome(
+                command_id=command.id, succeeded=bool(verdicts), message=f"{len(verdicts)} containers looked at", at=now
+            )
+        self._send(self._report(now, outcomes=(outcome,)))
+
+    def _heartbeat(self, now: float) -> None:
+        coverage = tuple(self._cover(w) for w in self._watched.values())
+        says = {(c.container.id, c.verdict, c.reason, c.baseline_root, c.layers_verified_at > 0) for c in coverage}
+        if now >= self._next_heartbeat or says != self._coverage_said:
+            self._next_heartbeat, self._coverage_said = now + HEARTBEAT_S, says
+            self._send(self._report(now, coverage=coverage))
+
+    def _cover(self, watched: Watched) -> Coverage:
+        baseline, layers = watched.baseline, watched.layers
+        states = [v.state for v in (watched.drift, layers) if v is not None]
+        worst = next((s for s in (State.DRIFTED, State.UNOBSERVED, State.INTACT) if s in states), None)
+        if watched.running.mounted is None:
+            worst = State.UNOBSERVED
+        return Coverage(
+            container=watched.running.container,
+            verdict=worst.value if worst else "Pending",
+            baseline_root=baseline.root if baseline else None,
+            grade=baseline.grade.title if baseline else "",
+            verified_at=watched.drift.at if watched.drift else 0.0,
+            layers_verified_at=layers.at if layers else 0.0,
+            reason=watched.reason,
+        )
+
+    def _report(
+        self,
+        now: float,
+        *,
+        verdicts: tuple[Verdict, ...] = (),
+        coverage: tuple[Coverage, ...] = (),
+        gaps: tuple[Gap, ...] = (),
+        outcomes: tuple[CommandOutcome, ...] = (),
+    ) -> Report:
+        return Report(
+            id=uuid.uuid4().hex,
+            node=self._node,
+            at=now,
+            verdicts=verdicts,
+            coverage=coverage,
+            gaps=gaps,
+            outcomes=outcomes,
+            tier=self._tier,
+        )
+
+
+def _merge(before: Verdict | None, partial: Verdict, paths: frozenset[bytes]) -> Verdict:
+    """The verdict on the whole container after a look at only `paths`: what was found elsewhere before still holds."""
+    if before is None:
+        return partial
+
+    def looked_at(path: bytes) -> bool:
+        return path in paths or any(path.startswith(p) or path == p[:-1] for p in paths if p.endswith(b"/"))
+
+    kept = tuple(f for f in before.findings if not looked_at(f.difference.path))
+    known = {f.id for f in kept}
+    findings = kept + tuple(f for f in partial.findings if f.id not in known)
+    unobserved = tuple(u for u in before.unobserved if not looked_at(u.path)) + partial.unobserved
+    state = State.DRIFTED if findings else State.UNOBSERVED if unobserved else State.INTACT
+    return Verdict(
+        container=partial.container,
+        state=state,
+        scope=partial.scope,
+        findings=findings,
+        aggregates=before.aggregates,
+        unobserved=unobserved,
+        baseline_root=partial.baseline_root,
+        grade=partial.grade,
+        compared=before.compared,
+        at=partial.at,
+    )

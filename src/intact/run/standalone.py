@@ -1,0 +1,64 @@
+"""One host without Kubernetes, as a world for the cluster flow: every container is its own workload, and nothing can be replaced.
+
+In: policies that people gave on the command line. Never acts: what a policy asks for beyond alerts is refused, with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from intact.model.container import Container
+from intact.model.facts import NoTarget, PodState, WorkloadFacts
+from intact.model.incident import Incident, Outcome, Phase, PodFacts, Workload
+from intact.model.policy import Policy, RollbackTo
+from intact.model.revision import RevisionRecord
+from intact.model.seam import NodeStatus
+
+from .world import ActionContext
+
+NO_CLUSTER = "there is no Kubernetes here that could replace the container: start it anew from its image"
+
+
+class Host:
+    """Implements `run.world.World`. `policies` select by namespace (the pod's, if the runtime knows one) and have no labels to go by."""
+
+    def __init__(self, policies: tuple[Policy, ...] = ()) -> None:
+        self._policies = policies
+        self._known: dict[Workload, PodState] = {}
+
+    def locate(self, container: Container, now: float) -> PodFacts:
+        pod = container.pod
+        namespace, name = (pod.namespace, f"{pod.name}/{container.name}") if pod else ("", container.name)
+        workload = Workload(kind="Container", namespace=namespace, name=name, uid=container.id)
+        self._known[workload] = PodState(uid=container.id, name=name, node=container.node)
+        return PodFacts(uid=container.id, namespace=namespace, name=name, node=container.node, labels=(), workload=workload)
+
+    def node_of(self, pod_uid: str) -> str | None:
+        return None
+
+    def pods_on(self, node: str) -> tuple[PodFacts, ...]:
+        return ()
+
+    def policies(self) -> tuple[Policy, ...]:
+        return self._policies
+
+    def facts(self, workload: Workload, now: float) -> WorkloadFacts:
+        pods = (self._known[workload],) if workload in self._known else ()
+        targets = tuple((to, NoTarget(reason=NO_CLUSTER)) for to in RollbackTo)
+        return WorkloadFacts(workload=workload, ready=len(pods), desired=1, pods=pods, targets=targets)
+
+    def revision_of(self, pod: PodFacts, now: float) -> RevisionRecord | None:
+        return None
+
+    def advance(self, outcome: Outcome, context: ActionContext, now: float) -> Outcome:
+        return replace(outcome, phase=Phase.REFUSED, message=NO_CLUSTER, at=now)
+
+    def publish_incident(self, incident: Incident, now: float) -> None: ...
+
+    def publish_outcome(self, outcome: Outcome, now: float) -> None: ...
+
+    def publish_status(self, status: NodeStatus, now: float) -> None:
+        """Containers that the host does not run any more are forgotten."""
+        alive = {covered.container.id for covered in status.coverage}
+        if status.coverage:
+            self._known = {workload: pod for workload, pod in self._known.items() if pod.uid in alive}

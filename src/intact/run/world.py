@@ -1,0 +1,55 @@
+"""What the cluster flow needs to know of where containers run, and what it may do there: Kubernetes, or one host without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from intact.model.container import Container
+from intact.model.facts import WorkloadFacts
+from intact.model.finding import Verdict
+from intact.model.incident import Incident, Outcome, PodFacts, Workload
+from intact.model.policy import Policy
+from intact.model.revision import RevisionRecord
+from intact.model.seam import NodeStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionContext:
+    """What was seen before and bears on an action: the workload's revisions, how long one must have been intact to count as good, the
+    revisions that this system itself made, and the last looks by pod UID."""
+
+    records: tuple[RevisionRecord, ...]
+    soak_s: float
+    own_revisions: frozenset[str]
+    verdicts: Mapping[str, tuple[Verdict, ...]]
+
+
+class World(Protocol):
+    """Called with the flow's lock held, except for `advance` and the `publish_*` methods, which may take their time."""
+
+    def locate(self, container: Container, now: float) -> PodFacts:
+        """Whose container it is. One that nobody knows (any more) belongs to itself."""
+
+    def node_of(self, pod_uid: str) -> str | None:
+        """The node the pod is on, as the cluster says; None if it does not know the pod."""
+
+    def pods_on(self, node: str) -> tuple[PodFacts, ...]: ...
+
+    def policies(self) -> tuple[Policy, ...]: ...
+
+    def facts(self, workload: Workload, now: float) -> WorkloadFacts:
+        """What the world itself knows: pods, readiness, revision, rollout. What was seen and done before is added by the flow."""
+
+    def revision_of(self, pod: PodFacts, now: float) -> RevisionRecord | None:
+        """The pod's revision with the digests that really run; None where there is no revision, or a digest is not known yet."""
+
+    def advance(self, outcome: Outcome, context: ActionContext, now: float) -> Outcome:
+        """One step on the way of an action, or `outcome` itself while there is nothing new. Raises TemporaryError: try again."""
+
+    def publish_incident(self, incident: Incident, now: float) -> None: ...
+
+    def publish_outcome(self, outcome: Outcome, now: float) -> None: ...
+
+    def publish_status(self, status: NodeStatus, now: float) -> None: ...
