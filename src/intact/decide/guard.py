@@ -42,7 +42,8 @@ def history(incident: Incident, facts: WorkloadFacts) -> tuple[Taken, ...]:
 
 
 def refuse_any(case: Situation, planned: int = 0) -> str:
-    """Why nothing at all may be done to the workload. `planned` actions of this round count towards the budget."""
+    """Why nothing at all may be done to the workload. `planned` actions of this round, the same moment, count towards the budget, but are
+    no reason to wait."""
     facts, guard = case.facts, case.policy.guard
     namespace = facts.workload.namespace
     if case.incident.cause is Cause.UNKNOWN:
@@ -52,11 +53,10 @@ def refuse_any(case: Situation, planned: int = 0) -> str:
     if all(one.grade < case.policy.require for one in case.seen):
         best = max((one.grade for one in case.seen), default=case.policy.require)
         return f"the baseline is only {best.title}, the policy requires {case.policy.require.title}"
-    past = history(case.incident, facts)
+    past = [one for one in history(case.incident, facts) if one.at < case.now]
     if sum(one.at > case.now - guard.per_s for one in past) + planned >= guard.max_actions:
         return f"budget: {guard.max_actions} actions per {_span(guard.per_s)}"
-    # What was decided at this very moment is the same round: it counts for the budget, not as a reason to wait.
-    if any(case.now - guard.cooldown_s < one.at < case.now for one in past):
+    if any(one.at > case.now - guard.cooldown_s for one in past):
         return f"cooldown: another action within {_span(guard.cooldown_s)}"
     return ""
 

@@ -26,6 +26,7 @@ from .guard import (
     attempts,
     drifted_pods,
     find_target,
+    history,
     refuse_any,
     refuse_restart,
     refuse_rollback,
@@ -81,12 +82,13 @@ def act(incident: Incident, policy: Policy, facts: WorkloadFacts, now: float) ->
         if not pods:
             continue
         case = Situation(incident=incident, policy=policy, facts=facts, seen=seen, now=now)
-        refused = refuse_any(case)
-        if refused:
-            if not _is_under_way(incident, pods):
-                decided.extend(_refuse(case, wish.action, None, refused))
-            return decided
-        made = _roll_back(case) if wish.action is ActionKind.ROLL_BACK else _restart(case, pods)
+        if wish.action is ActionKind.ROLL_BACK:
+            refused = refuse_any(case)
+            if refused:
+                return decided if _is_under_way(incident, pods) else [*decided, *_refuse(case, wish.action, None, refused)]
+            made = _roll_back(case)
+        else:
+            made = _restart(case, pods)
         decided.extend(made)
         if any(not one.refused for one in made):
             return decided
@@ -143,11 +145,15 @@ def _restart(case: Situation, pods: list[PodState]) -> list[Decision]:
     decided: list[Decision] = []
     begun = {pod.uid: {one.state for one in attempts(case.incident, ActionKind.RESTART_POD, pod.uid)} for pod in pods}
     gone = sum(pod.ready for pod in pods if begun[pod.uid] & PENDING)
-    planned = 0
+    planned = sum(one.at == case.now for one in history(case.incident, case.facts))
     for pod in pods:
         if begun[pod.uid] & (PENDING | {Phase.VERIFIED.value}):
             continue
-        refused = refuse_any(case, planned) or refuse_restart(case, pod, gone)
+        refused = refuse_any(case, planned)
+        if refused:
+            decided.extend(_refuse(case, ActionKind.RESTART_POD, None, refused))
+            return decided
+        refused = refuse_restart(case, pod, gone)
         if refused:
             decided.extend(_refuse(case, ActionKind.RESTART_POD, pod, refused))
             continue
