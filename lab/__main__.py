@@ -8,7 +8,8 @@ import time
 import click
 
 from lab import binaries, install, product
-from lab.cluster import Cluster, describe_environment, is_running, remove_cluster
+from lab.claim import is_running, remove_cluster
+from lab.cluster import Cluster, describe_environment
 from lab.node import enter_command
 from lab.plan import MAX_ID, MAX_NODES, cluster_state, load_plan
 from lab.processes import terminate_as_interrupt

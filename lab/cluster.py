@@ -8,6 +8,7 @@ mount, address and rule. What remains outside, and is removed here: the bridge, 
 mount points made for the nodes.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -20,13 +21,13 @@ from typing import Self
 from lab import mountpoints, node
 from lab.api import ApiReader
 from lab.binaries import ensure_binaries, ensure_pause
-from lab.cgroups import remove_groups
+from lab.claim import claim, is_running, remove_cluster
 from lab.layers import build_tar, file
 from lab.nodefiles import PAUSE_IMAGE, write_cluster_files
 from lab.oci import pack_layer, write_layout
 from lab.pki import write_credentials
-from lab.plan import MAX_ID, MAX_NODES, ClusterPlan, bridge_name, cgroup_prefix, cluster_state, load_plan
-from lab.processes import is_alive, kill_all, run, started_at, terminate_as_interrupt, uninterrupted
+from lab.plan import MAX_ID, MAX_NODES, ClusterPlan, cluster_state, load_plan
+from lab.processes import run, started_at, terminate_as_interrupt, uninterrupted
 from lab.settings import LabError
 
 UP_TIMEOUT_S = 180.0
@@ -45,6 +46,7 @@ class Cluster:
             raise LabError(f"a cluster's id is 0 to {MAX_ID}, not {id}")
         self._wanted_id, self._nodes = id, nodes
         self._plan: ClusterPlan | None = None
+        self._at_exit = contextlib.ExitStack()
 
     @classmethod
     def running(cls, id: int = 0) -> Self:
@@ -56,11 +58,15 @@ class Cluster:
         return found
 
     def __enter__(self) -> Self:
-        self.up(owner=os.getpid())
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(terminate_as_interrupt())
+            self.up(owner=os.getpid())
+            stack.callback(self.down)
+            self._at_exit = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.down()
+        self._at_exit.close()
 
     @property
     def plan(self) -> ClusterPlan:
@@ -107,7 +113,7 @@ class Cluster:
     def up(self, *, owner: int | None = None) -> None:
         """Starts the cluster and returns when every node is Ready. `owner`: the process whose end ends its use."""
         binaries = ensure_binaries()
-        self._plan = _claim(self._wanted_id, self._nodes, binaries)
+        self._plan = claim(self._wanted_id, self._nodes, binaries)
         try:
             with terminate_as_interrupt():
                 if owner:
@@ -196,60 +202,6 @@ def _is_usable(api: ApiReader, nodes: int) -> bool:
     return len(ready) == nodes
 
 
-def is_running(id: int) -> bool:
-    return bool(node.node_processes(cluster_state(id)))
-
-
-def remove_cluster(id: int) -> None:
-    """Ends and removes everything of cluster `id`, whatever state it is in; nothing happens when there is none."""
-    state = cluster_state(id)
-    kill_all(node.node_processes(state))
-    subprocess.run(["ip", "link", "delete", bridge_name(id)], capture_output=True)
-    for link in Path("/sys/class/net").glob(f"{bridge_name(id)}n*"):
-        subprocess.run(["ip", "link", "delete", link.name], capture_output=True)
-    remove_groups(f"{cgroup_prefix(id)}[0-9]")
-    mountpoints.remove(id)
-    if state.exists():
-        shutil.rmtree(state)
-        _remove_empty(state.parent)
-
-
-def _claim(wanted: int | None, nodes: int, binaries: Path) -> ClusterPlan:
-    """Takes an id by making its bridge: the kernel lets only one succeed. What a dead owner left is removed first."""
-    for id in [wanted] if wanted is not None else range(MAX_ID, 0, -1):
-        if _is_abandoned(id):
-            remove_cluster(id)
-        made = subprocess.run(["ip", "link", "add", bridge_name(id), "type", "bridge"], capture_output=True, text=True)
-        if made.returncode == 0:
-            plan = ClusterPlan(id=id, nodes=nodes, state=cluster_state(id), binaries=binaries)
-            try:
-                if plan.state.exists():
-                    shutil.rmtree(plan.state)
-                plan.state.mkdir(parents=True)
-                plan.save()
-            except BaseException:
-                remove_cluster(id)
-                raise
-            return plan
-        if "File exists" not in made.stderr:
-            raise LabError(f"cannot make a network bridge: {made.stderr.strip()}; this needs root on a Linux machine")
-    if wanted is not None:
-        raise LabError(f"cluster {wanted} is up already: `python -m lab down --id {wanted}` first, or take another id")
-    raise LabError("every cluster id is taken: `python -m lab down --id N` for one of them")
-
-
-def _is_abandoned(id: int) -> bool:
-    """True when nothing of the cluster runs, or the process that owned it is gone."""
-    state = cluster_state(id)
-    if not state.exists():
-        return False
-    owner = state / "owner"
-    if owner.exists():
-        pid, _, started = owner.read_text().partition(" ")
-        return not is_alive(int(pid)) or started_at(int(pid)) != started
-    return not is_running(id) and time.time() - state.stat().st_mtime > UP_TIMEOUT_S
-
-
 def _give_to_caller(path: Path) -> None:
     """Through sudo, the file belongs to whoever called it."""
     if user := os.environ.get("SUDO_UID"):
@@ -265,13 +217,6 @@ def _load_bridge_filter() -> None:
         for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables"):
             if (settings / name).exists():
                 (settings / name).write_text("0")
-
-
-def _remove_empty(directory: Path) -> None:
-    try:
-        directory.rmdir()
-    except OSError:
-        return  # another cluster or runtime lives there
 
 
 def describe_environment(plan: ClusterPlan, tools: Sequence[Path] = ()) -> str:

@@ -13,7 +13,8 @@ import pytest
 from lab import cluster as lab_cluster
 from lab import product
 from lab.cgroups import find_groups
-from lab.cluster import Cluster, remove_cluster
+from lab.claim import remove_cluster
+from lab.cluster import Cluster
 from lab.images import busybox_image
 from lab.plan import MAX_ID, bridge_name, cgroup_prefix, cluster_state
 from lab.processes import find_by_argument
@@ -124,7 +125,7 @@ def test_a_failed_start_leaves_nothing_and_says_why(root: None, monkeypatch: pyt
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_start_leaves_nothing(root: None, number: signal.Signals) -> None:
     id = next(id for id in range(1, MAX_ID + 1) if not Path("/sys/class/net", bridge_name(id)).exists())
-    script = f"from lab.cluster import Cluster\nCluster(id={id}).up()"
+    script = f"from lab.cluster import Cluster\nwith Cluster(id={id}):\n    pass"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     starting = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.DEVNULL)
     api_server = f"--token-auth-file={cluster_state(id)}/tokens.csv"
