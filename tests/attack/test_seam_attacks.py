@@ -16,8 +16,8 @@ import pytest
 from intact.adapters.keys.tls import CA_CERTIFICATES
 from intact.adapters.seam.https import _trust_only
 from intact.model.errors import TemporaryError, TrustError
-from intact.run.web import app, server
-from tests.unit.seam_contract import NODE, make_report
+from intact.run.web import app, deadline, server
+from tests.unit.seam_contract import KEY, NODE, make_report
 from tests.unit.served import SERVER_NAME, Served
 
 
@@ -80,6 +80,22 @@ def test_a_node_that_drips_its_body_is_refused_and_others_are_served_meanwhile(s
     finally:
         for connection in held:
             connection.close()
+
+
+def test_a_node_that_does_not_read_its_answer_is_cut_off(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N4, A5: and the whole answer never waits in the server's memory."""
+    monkeypatch.setattr(deadline, "STALL_TIMEOUT_S", 1.0)
+    document = bytes(64 << 20)
+    served.cluster.baselines[KEY] = document
+    with connect(served) as connection:
+        connection.sendall(f"GET /v1/baselines/{KEY} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer agent:evil\r\n\r\n".encode())
+        time.sleep(2.5)
+        received = 0
+        with contextlib.suppress(OSError):
+            while piece := connection.recv(1 << 20):
+                received += len(piece)
+    assert received < len(document) // 2
+    assert served.seam(NODE).fetch_baseline(KEY) == document
 
 
 def test_a_stolen_agent_speaks_of_its_own_node_only(served: Served) -> None:

@@ -12,6 +12,7 @@ import pytest
 from intact.adapters.codec import decode, decode_all, encode
 from intact.adapters.keys.tls import CA_CERTIFICATES, CHAIN, ensure_serving
 from intact.adapters.seam.https import _trust_only
+from intact.model.errors import TemporaryError
 from intact.model.finding import Level
 from intact.model.incident import Incident, IncidentState, Workload
 from intact.model.policy import Cause
@@ -187,3 +188,16 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> No
         assert presented().encode() == (served.certificates.current / CHAIN).read_bytes()
     finally:
         served.stop()
+
+
+def test_a_failure_inside_is_a_problem_without_its_inside(client: httpx2.Client, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(node: str) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(served.cluster, "plan_for", fail)
+    answer = ask(client, "GET", "/v1/plan")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    with pytest.raises(TemporaryError):
+        served.seam(NODE).fetch_plan("")
