@@ -93,13 +93,13 @@ properties:
         default: true
       interval:
         type: string
-        description: The longest time between two looks, such as 60s or 5m; at least 5s.
+        description: The longest time between two looks, such as 60s or 5m; at least 1s.
         maxLength: 16
         pattern: '^([0-9]{1,6}[smh])+$'
         default: 60s
         x-kubernetes-validations:
-          - rule: "duration(self) >= duration('5s') && duration(self) <= duration('24h')"
-            message: interval must be between 5s and 24h
+          - rule: "duration(self) >= duration('1s') && duration(self) <= duration('24h')"
+            message: interval must be between 1s and 24h
   baseline:
     type: object
     properties:
@@ -190,8 +190,8 @@ properties:
               maximum: 1000
             within: {{- include "intact.crd.duration" . | nindent 14 }}
           x-kubernetes-validations:
-            - rule: "!has(self.count) || self.count == 1 || has(self.within)"
-              message: "count needs within: the time in which so many findings count, for example within: 10m"
+            - rule: "(has(self.count) && self.count > 1) == has(self.within)"
+              message: "a count above 1 and within belong together, for example count: 3, within: 10m"
         do:
           type: array
           minItems: 1
@@ -206,7 +206,7 @@ properties:
         type: integer
         description: At most so many actions on a workload in the time given by per.
         minimum: 0
-        maximum: 1000
+        maximum: 50
       per: {{- include "intact.crd.duration" . | nindent 8 }}
       cooldown: {{- include "intact.crd.duration" . | nindent 8 }}
       minReady:

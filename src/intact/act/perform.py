@@ -6,7 +6,7 @@ for the same decision does nothing twice. Never forces: what a disruption budget
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -39,13 +39,11 @@ def perform(
     decision: Decision,
     actuator: Actuator,
     *,
-    records: Iterable[RevisionRecord],
-    soak_s: float,
-    own_hashes: frozenset[str],
+    record: RevisionRecord | None,
     now: float,
     wait: Callable[[float], object],
 ) -> Outcome | Later:
-    """Does what `decision` says. `records`, `soak_s` and `own_hashes` as in `plan_rollback`; `wait` sleeps for seconds.
+    """Does what `decision` says. `record` is what is remembered of the revision a RollBack goes to; `wait` sleeps for seconds.
 
     Raises TemporaryError: then call again.
     """
@@ -58,7 +56,7 @@ def perform(
             case ActionKind.RESTART_POD:
                 return _restart(decision, actuator, now)
             case ActionKind.ROLL_BACK:
-                return _roll_back(decision, actuator, tuple(records), soak_s, own_hashes, now, wait)
+                return _roll_back(decision, actuator, record, now, wait)
             case _:
                 assert_never(decision.action)
     except PermanentError as error:
@@ -92,9 +90,7 @@ def _restart(decision: Decision, actuator: Actuator, now: float) -> Outcome | La
 def _roll_back(
     decision: Decision,
     actuator: Actuator,
-    records: tuple[RevisionRecord, ...],
-    soak_s: float,
-    own_hashes: frozenset[str],
+    record: RevisionRecord | None,
     now: float,
     wait: Callable[[float], object],
 ) -> Outcome | Later:
@@ -105,7 +101,7 @@ def _roll_back(
     for _ in range(MAX_PATCHES):
         # 1
         deployment = actuator.read_deployment(workload.namespace, workload.name) if workload.kind == "Deployment" else None
-        step = plan_rollback(decision, deployment, records, soak_s=soak_s, own_hashes=own_hashes)
+        step = plan_rollback(decision, deployment, record)
         match step:
             case Refused():
                 return _outcome(decision, Phase.REFUSED, step.reason, now)

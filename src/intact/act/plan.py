@@ -6,16 +6,13 @@ plans anything but one eviction or one template: replica counts, annotations and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from intact.model.incident import Decision
-from intact.model.policy import ActionKind, RollbackTo
 from intact.model.revision import RevisionRecord
 
 from .ports import DeploymentState, PodState, Reference, RevisionState, Template
-from .target import choose_target
 from .template import pin_images, references_of
 
 
@@ -109,22 +106,16 @@ def plan_restart(decision: Decision, pod: PodState | None) -> Evict | AlreadyGon
 
 
 def plan_rollback(
-    decision: Decision,
-    deployment: DeploymentState | None,
-    records: Iterable[RevisionRecord],
-    *,
-    soak_s: float,
-    own_hashes: frozenset[str] = frozenset(),
+    decision: Decision, deployment: DeploymentState | None, record: RevisionRecord | None
 ) -> SetTemplate | AlreadyDone | Refused:
-    """The Deployment's template as it was in its target revision, each image pinned to the digest that really ran.
+    """The Deployment's template as it was in the revision the decision names, each image pinned to the digest that really ran.
 
-    `records` is what is remembered of its revisions, `own_hashes` the template hashes that earlier rollbacks of Intact made.
+    `record` is what is remembered of that revision.
 
-    1. The workload's kind has revisions, and it is the same object. 2. If it went back already, that is all: planning twice does not go
-    back twice. 3. It is not paused, and nobody else manages or changes it now. 4. The drifted revision is still the current one, and
-    Intact did not make it: one step at most. 5. There is a target. 6. Its images are known by digest.
+    1. The workload's kind has revisions, and it is the same object. 2. The target is still there. 3. Its images are known by digest. 4. If
+    it went back already, that is all: planning twice does not go back twice. 5. Nothing newer was rolled out since the decision. 6. It is
+    not paused, and nobody else manages or changes it now.
     """
-    records = tuple(records)
     # 1
     kind = decision.workload.kind
     reason = ROLL_BACK.get(kind, f"{ONLY_DEPLOYMENTS}, not a {kind}")
@@ -133,30 +124,23 @@ def plan_rollback(
     if deployment is None or deployment.terminating or (decision.workload.uid and deployment.uid != decision.workload.uid):
         return Refused("TargetGone", f"{decision.workload} is gone")
     # 2
-    current = deployment.current
-    drifted = decision.pod.revision if decision.pod else ""
-    if current is not None and drifted and drifted != current.hash and _went_back(deployment, drifted, records):
-        return AlreadyDone(current.hash)
+    target = next((r for r in deployment.revisions if r.name == decision.target and (record is None or r.uid == record.uid)), None)
+    if target is None:
+        return Refused("NoTarget", f"ReplicaSet {decision.target or '(none)'} is gone: revisionHistoryLimit says how many are kept")
     # 3
-    if unfit := _unfit(deployment):
-        return unfit
-    if current is None:
-        return Refused("MidRollout", f"{decision.workload} is being rolled out: its new ReplicaSet is not there yet")
-    # 4
-    if drifted and drifted != current.hash:
-        return Refused("Superseded", f"the drifted revision {drifted} is not the current one any more ({current.hash})")
-    if current.hash in own_hashes:
-        return Refused("OneStep", f"revision {current.hash} was rolled back to already; a person or a new rollout goes on from here")
-    # 5
-    to = RollbackTo(decision.to) if decision.to else RollbackTo.LAST_KNOWN_GOOD
-    chosen = choose_target(to, deployment, current, records, soak_s=soak_s)
-    if isinstance(chosen, str):
-        return Refused("NoTarget", chosen)
-    target, record = chosen
-    # 6
     template, unknown = pin_images(target.template, record.images if record else ())
     if unknown:
         return Refused("NoDigest", f"revision {target.number} ({target.name}): {unknown}")
+    # 4
+    current = deployment.current
+    if current is not None and (current.uid == target.uid or deployment.template == template):
+        return AlreadyDone(current.hash)
+    # 5
+    if current is not None and current.created_at > decision.at:
+        return Refused("Superseded", f"revision {current.number} ({current.name}) was rolled out after this was decided")
+    # 6
+    if unfit := _unfit(deployment):
+        return unfit
     references = references_of(template)
     shared = references_of(deployment.template)
     return SetTemplate(
@@ -166,26 +150,6 @@ def plan_rollback(
         references=references,
         shared=tuple(r for r in references if r in shared),
     )
-
-
-def is_allowed(action: ActionKind, kind: str) -> bool:
-    """Whether the table has a step at all for `action` on a workload (RollBack) or a pod's owner (RestartPod) of `kind`."""
-    match action:
-        case ActionKind.ALERT:
-            return True
-        case ActionKind.RESTART_POD:
-            return RESTART.get(kind) == ""
-        case ActionKind.ROLL_BACK:
-            return ROLL_BACK.get(kind) == ""
-
-
-def _went_back(deployment: DeploymentState, drifted: str, records: tuple[RevisionRecord, ...]) -> bool:
-    images = {r.uid: r.images for r in records}
-    for revision in deployment.revisions:
-        template, unknown = pin_images(revision.template, images.get(revision.uid, ()))
-        if revision.hash != drifted and not unknown and template == deployment.template:
-            return True
-    return False
 
 
 def _unfit(deployment: DeploymentState) -> Refused | None:

@@ -63,6 +63,7 @@ class RevisionState:
     hash: str
     number: int
     template: Template
+    created_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,6 +134,7 @@ class KubernetesActuator:
                     hash=(meta.labels or {}).get(HASH_LABEL, ""),
                     number=int(number) if number.isascii() and number.isdigit() else 0,
                     template=without_hash(one["spec"]["template"]),
+                    created_at=meta.creationTimestamp.timestamp() if meta.creationTimestamp else 0.0,
                 )
             )
         return found

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from intact.act.ports import Owner, PodState
 from intact.model.incident import PodFacts, Workload
 
-from .shapes import DeploymentShape, PodShape, ReplicaSetShape, pod_state
+from .shapes import DeploymentShape, Metadata, PodShape, ReplicaSetShape, pod_state
 
 MAX_GONE = 5000
 REMEMBER_GONE_S = 3600.0
@@ -36,12 +36,17 @@ class ReplicaSetFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentFacts:
+    """A Deployment: `rolling_out` while pods of another template than its own exist or some of its own do not. `managed_by` names whoever
+    would undo a change of it (`Argo CD`, `Flux`, `Helm`, `Kind name` of an operator's object), empty if nobody."""
+
     uid: str
     namespace: str
     name: str
     wanted: int
     ready: int
     paused: bool
+    rolling_out: bool
+    managed_by: str
 
 
 class ClusterCache:
@@ -99,6 +104,12 @@ class ClusterCache:
     def replica_set(self, uid: str) -> ReplicaSetFacts | None:
         with self._lock:
             return self._replica_sets.get(uid)
+
+    def replica_sets_of(self, deployment_uid: str) -> tuple[ReplicaSetFacts, ...]:
+        """The newest revision first. The first is the current one, once the Deployment's controller has seen its latest template."""
+        with self._lock:
+            own = [r for r in self._replica_sets.values() if r.owner and r.owner.uid == deployment_uid]
+        return tuple(sorted(own, key=lambda r: -r.number))
 
     def deployment(self, uid: str) -> DeploymentFacts | None:
         with self._lock:
@@ -252,11 +263,29 @@ def _replica_set(shape: ReplicaSetShape) -> ReplicaSetFacts:
 
 
 def _deployment(shape: DeploymentShape) -> DeploymentFacts:
+    meta, status = shape.metadata, shape.status
+    unseen = meta.generation > status.observedGeneration
+    wanted = 1 if shape.spec.replicas is None else shape.spec.replicas
     return DeploymentFacts(
-        uid=shape.metadata.uid,
-        namespace=shape.metadata.namespace,
-        name=shape.metadata.name,
-        wanted=1 if shape.spec.replicas is None else shape.spec.replicas,
-        ready=shape.status.readyReplicas,
+        uid=meta.uid,
+        namespace=meta.namespace,
+        name=meta.name,
+        wanted=wanted,
+        ready=status.readyReplicas,
         paused=shape.spec.paused,
+        rolling_out=unseen or status.updatedReplicas < wanted or status.replicas > status.updatedReplicas,
+        managed_by=manager_of(meta),
     )
+
+
+def manager_of(meta: Metadata) -> str:
+    """Who says by label, annotation or ownership that the object is its own to change (Argo CD resource tracking; Flux's kustomize and
+    helm controllers; Helm 3's labels)."""
+    labels = meta.labels or {}
+    if meta.owner is not None:
+        return f"{meta.owner.kind} {meta.owner.name}"
+    if (meta.annotations and meta.annotations.argo_cd) or "argocd.argoproj.io/instance" in labels:
+        return "Argo CD"
+    if "kustomize.toolkit.fluxcd.io/name" in labels or "helm.toolkit.fluxcd.io/name" in labels:
+        return "Flux"
+    return "Helm" if labels.get("app.kubernetes.io/managed-by") == "Helm" else ""

@@ -1,11 +1,12 @@
-"""The kinds of objects that Intact reads and writes, and the one place that names its API group."""
+"""The kinds of objects that Intact reads and writes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-GROUP = "intact.dev"
-VERSION = "v1alpha1"
+from intact.model.policy import API_VERSION, GROUP
+
+VERSION = API_VERSION.removeprefix(f"{GROUP}/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

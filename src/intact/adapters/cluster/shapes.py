@@ -14,6 +14,7 @@ from intact.model.incident import Workload
 
 MIRROR = "kubernetes.io/config.mirror"
 """The annotation of a mirror pod: the API's picture of a static pod (kubelet, static pods)."""
+ARGO_CD = "argocd.argoproj.io/tracking-id"
 REVISION = "deployment.kubernetes.io/revision"
 HASH_LABEL = "pod-template-hash"
 
@@ -28,6 +29,7 @@ class OwnerReference(msgspec.Struct):
 class Annotations(msgspec.Struct):
     mirror: str | None = msgspec.field(name=MIRROR, default=None)
     revision: str | None = msgspec.field(name=REVISION, default=None)
+    argo_cd: str | None = msgspec.field(name=ARGO_CD, default=None)
 
 
 class Metadata(msgspec.Struct):

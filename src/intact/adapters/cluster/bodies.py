@@ -1,0 +1,202 @@
+"""Model records as custom resources: what is shown of an incident, a remediation, a node, a baseline, and how much of it.
+
+In: model records. Out: JSON objects of at most `MAX_BYTES`. Pure. What does not fit is left out from the end and counted, never cut
+silently; the whole is in the controller's store and in the audit log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import msgspec
+
+from intact.model.entry import display_path
+from intact.model.incident import Decision, Incident, Outcome, PathSummary, Taken, Workload
+from intact.model.layer import Baseline
+from intact.model.policy import ActionKind
+from intact.model.seam import Coverage, NodeStatus
+
+from .kinds import BASELINE, INCIDENT, NODE, REMEDIATION, Kind
+
+Body: TypeAlias = dict[str, Any]
+
+MAX_BYTES = 16 * 1024
+_ROOM_BYTES = 2048
+"""What the API server adds: metadata, managed fields."""
+MAX_PATHS = 20
+MAX_NAMES = 20
+MAX_ACTIONS = 10
+MAX_CONTAINERS = 150
+MAX_GAPS = 5
+_RANK = {"Drifted": 0, "Unobserved": 1, "Pending": 2, "Intact": 3}
+
+
+def incident_body(incident: Incident, paths: Sequence[PathSummary]) -> Body:
+    """`paths` are the gravest first."""
+    last = incident.taken[-1] if incident.taken else None
+    status: Body = {
+        "state": incident.state.value,
+        "cause": incident.cause.value,
+        "level": incident.level.title,
+        "action": f"{last.action.title} {last.state}" if last else "",
+        "policy": incident.policy[:320],
+        "explanation": incident.explanation[:2048],
+        "firstSeen": instant(incident.first_seen),
+        "lastSeen": instant(incident.last_seen),
+        "count": incident.count,
+        "podCount": len(incident.pods),
+        "nodeCount": len(incident.nodes),
+        "pods": list(incident.pods[:MAX_NAMES]),
+        "nodes": list(incident.nodes[:MAX_NAMES]),
+        "omittedPaths": max(0, incident.count - min(len(paths), MAX_PATHS)),
+        "paths": [_path(p) for p in paths[:MAX_PATHS]],
+        "actions": [_action(t) for t in incident.taken[-MAX_ACTIONS:]],
+    }
+    body = _object(INCIDENT, incident.id, incident.workload.namespace, spec=_subject(incident.workload, "subject"), status=status)
+    return _fit(body, "paths", "omittedPaths")
+
+
+def remediation_body(decision: Decision) -> Body:
+    """The lock: without a status."""
+    spec = {
+        "action": decision.action.title,
+        "incident": decision.incident_id,
+        "policy": decision.policy[:320],
+        "reason": decision.reason[:2048],
+        "decidedAt": instant(decision.at),
+        **_subject(decision.workload, "target"),
+    }
+    if decision.to:
+        spec["to"] = decision.to
+    if decision.pod:
+        spec["pod"] = {"name": decision.pod.name, "uid": decision.pod.uid, "node": decision.pod.node}
+    body = _object(REMEDIATION, decision.name, decision.workload.namespace, spec=spec)
+    body["metadata"]["annotations"] = {"kubernetes.io/change-cause": _change_cause(decision)}
+    return body
+
+
+def outcome_body(outcome: Outcome) -> Body:
+    decision = outcome.decision
+    status = {"phase": outcome.phase.value, "message": outcome.message[:2048], "updatedAt": instant(outcome.at)}
+    if outcome.revision:
+        status["revision"] = outcome.revision[:63]
+    return _object(REMEDIATION, decision.name, decision.workload.namespace, status=status)
+
+
+def node_body(status: NodeStatus) -> Body:
+    counts = dict.fromkeys(("Intact", "Drifted", "Unobserved", "Pending"), 0)
+    for one in status.coverage:
+        counts[one.verdict if one.verdict in counts else "Unobserved"] += 1
+    listed = sorted(status.coverage, key=lambda c: (_RANK.get(c.verdict, 1), _container_name(c)))[:MAX_CONTAINERS]
+    gaps = status.gaps[-MAX_GAPS:]
+    shown: Body = {
+        "heardAt": instant(status.heard_at),
+        "tier": status.tier[:1024],
+        **{verdict.lower(): count for verdict, count in counts.items()},
+        "eventsLost": sum(g.events_lost for g in gaps),
+        "omittedContainers": len(status.coverage) - len(listed),
+        "containers": [_coverage(c) for c in listed],
+        "gaps": [
+            {"since": instant(g.since), "until": instant(g.until), "reason": g.reason[:256], "eventsLost": g.events_lost} for g in gaps
+        ],
+    }
+    return _fit(_object(NODE, status.node, "", status=shown), "containers", "omittedContainers")
+
+
+def baseline_body(baseline: Baseline, entries: int) -> Body:
+    """`entries` is the number of paths, which whoever built the baseline has counted."""
+    status: Body = {
+        "algorithm": baseline.key.algorithm,
+        "entries": entries,
+        "layers": len(baseline.layers),
+        "root": str(baseline.root),
+        "grade": baseline.grade.title,
+        "source": baseline.source[:1024],
+        "platform": baseline.platform[:64],
+        "aliases": [a[:512] for a in baseline.aliases[:MAX_NAMES]],
+    }
+    return _object(BASELINE, str(baseline.key).replace(":", "-"), "", spec={"key": str(baseline.key)}, status=status)
+
+
+def instant(at: float) -> str:
+    """RFC 3339 in UTC, whole seconds, as `metav1.Time` has it."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _object(kind: Kind, name: str, namespace: str, *, spec: Body | None = None, status: Body | None = None) -> Body:
+    body: Body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name}}
+    if namespace:
+        body["metadata"]["namespace"] = namespace
+    if spec is not None:
+        body["spec"] = spec
+    if status is not None:
+        body["status"] = status
+    return body
+
+
+def _subject(workload: Workload, column: str) -> Body:
+    reference = {"kind": workload.kind, "name": workload.name, "uid": workload.uid}
+    return {column: f"{workload.kind}/{workload.name}"[:320], "workload": reference}
+
+
+def _change_cause(decision: Decision) -> str:
+    match decision.action:
+        case ActionKind.ROLL_BACK:
+            what = f"rolled back to {decision.target or decision.to}"
+        case ActionKind.RESTART_POD:
+            what = f"pod {decision.pod.name if decision.pod else ''} replaced"
+        case _:
+            what = "alert only"
+    return f"Intact: {what}: {decision.reason}"[:1024]
+
+
+def _path(path: PathSummary) -> Body:
+    return {
+        "path": display_path(path.path, 240),
+        "change": path.change,
+        "level": path.level.title,
+        "expected": path.expected[:512],
+        "actual": path.actual[:512],
+        "firstSeen": instant(path.first_seen),
+        "pods": len(path.pods),
+    }
+
+
+def _action(taken: Taken) -> Body:
+    return {"name": taken.name, "action": taken.action.title, "state": taken.state[:64], "at": instant(taken.at)}
+
+
+def _coverage(coverage: Coverage) -> Body:
+    shown: Body = {
+        "container": _container_name(coverage)[:400],
+        "verdict": coverage.verdict if coverage.verdict in _RANK else "Unobserved",
+        "grade": coverage.grade[:32],
+    }
+    if coverage.container.pod:
+        shown["podUID"] = coverage.container.pod.uid
+    if coverage.baseline_root:
+        shown["baseline"] = str(coverage.baseline_root)[:140]
+    if coverage.verified_at:
+        shown["verifiedAt"] = instant(coverage.verified_at)
+    if coverage.reason:
+        shown["reason"] = coverage.reason[:256]
+    return shown
+
+
+def _container_name(coverage: Coverage) -> str:
+    pod = coverage.container.pod
+    return f"{pod.namespace}/{pod.name}/{coverage.container.name}" if pod else coverage.container.name
+
+
+def _fit(body: Body, trimmed: str, counter: str) -> Body:
+    """Drops entries from the end of the status' list `trimmed` until the object fits, and counts them in `counter`."""
+    status = body["status"]
+    limit = MAX_BYTES - _ROOM_BYTES
+    size: Callable[[Any], int] = lambda value: len(msgspec.json.encode(value))  # noqa: E731
+    excess = size(body) - limit
+    while excess > 0 and status[trimmed]:
+        excess -= size(status[trimmed].pop()) + 1
+        status[counter] += 1
+    return body
