@@ -20,7 +20,7 @@ import structlog
 from intact.compare.differ import compare, compare_layer
 from intact.compare.judge import judge, judge_layers
 from intact.model.container import Running
-from intact.model.errors import IntactError
+from intact.model.errors import IntactError, TemporaryError
 from intact.model.finding import Difference, State, Verdict
 from intact.model.layer import Baseline, LayerTable, Record
 from intact.model.observation import Observation, Scope, Unobserved
@@ -30,7 +30,7 @@ from intact.observe.watcher import Schedule
 
 log = structlog.get_logger()
 
-HEARTBEAT_S = 30.0
+HEARTBEAT_S = 15.0
 RELIST_S = 30.0
 """Containers are listed again this often even when the runtime said nothing: a lost event costs at most this long."""
 TICK_S = 0.2
@@ -113,7 +113,7 @@ class NodeFlow:
         self._inbox.put(lambda now: self._carry_out(command, now))
 
     def tell_gap(self, gap: Gap) -> None:
-        """Reports a time in which nothing was watched."""
+        """Reports a time in which nothing was watched. Raises TemporaryError where it cannot be kept now."""
         self._send(self._report(self._clock(), gaps=(gap,)))
 
     # -- the loop ----------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class NodeFlow:
         rings = self._doorbell.wait(min(TICK_S, max(0.0, self._schedule.next_due(now) - now)))
         now = self._clock()
         if rings.overflowed:
-            self._send(self._report(now, gaps=(Gap(since=now, until=now, reason="event queue overflow", events_lost=rings.lost),)))
+            self._hand_over(self._report(now, gaps=(Gap(since=now, until=now, reason="event queue overflow", events_lost=rings.lost),)))
             self._schedule.everything(now)
         for directory, paths in rings.dirty.items():
             self._ring(directory, paths, now)
@@ -171,7 +171,7 @@ class NodeFlow:
         log.info("container_seen", container=running.container.id[:12], name=running.container.name, image=running.container.image)
         if running.mounted is None:
             watched.reason = running.unobservable
-            self._tell(watched, self._blind(watched, self._clock()))
+            self._see_nothing(watched)
             return
         self._doorbell.watch([running.mounted.upper, *running.mounted.lowers])
         self._fetch_baseline(watched, self._clock())
@@ -206,7 +206,7 @@ class NodeFlow:
         except (IntactError, OSError) as error:
             watched.reason = f"no baseline: {error}"
             log.warning("no_baseline", container=container_id[:12], reason=str(error))
-            self._tell(watched, self._blind(watched, now))
+            self._see_nothing(watched)
             return
         watched.reason = ""
         log.info("baseline", container=container_id[:12], grade=watched.baseline.grade.title, root=str(watched.baseline.root))
@@ -214,14 +214,15 @@ class NodeFlow:
         self._schedule.add(container_id, next((p for p in self._plan.pods if p.pod_uid == pod_uid), self._plan.default), now)
         self._verify_layers(watched)
 
-    def _blind(self, watched: Watched, now: float) -> Verdict:
-        return Verdict(
+    def _see_nothing(self, watched: Watched) -> None:
+        watched.drift = Verdict(
             container=watched.running.container,
             state=State.UNOBSERVED,
             scope=Scope.DRIFT,
             unobserved=(Unobserved(path=b"/", reason=watched.reason),),
-            at=now,
+            at=self._clock(),
         )
+        self._tell(watched, watched.drift)
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -236,24 +237,32 @@ class NodeFlow:
                 self._forget_layer(directory)
                 self._verify_layers(watched)
 
-    def _look(self, container_id: str, paths: frozenset[bytes] | None) -> Verdict | None:
+    def _look(self, container_id: str, paths: frozenset[bytes] | None, *, anyway: bool = False) -> None:
+        """Looks, judges, and tells what is new; `anyway`: tells it in any case."""
         watched = self._watched.get(container_id)
         if watched is None or watched.baseline is None:
-            return None
+            return
         started = self._clock()
         observation = self._eyes.look(watched.running, watched.baseline, paths)
         self._schedule.looked(container_id, started, self._clock())
         verdict = judge(watched.baseline, observation, compare(watched.baseline, observation))
         watched.drift = verdict = verdict if paths is None else _merge(watched.drift, verdict, paths)
-        self._tell(watched, verdict)
-        return verdict
+        self._tell(watched, verdict, anyway=anyway)
 
     def _tell(self, watched: Watched, verdict: Verdict, *, anyway: bool = False) -> None:
         """Reports a verdict that differs from the one told before."""
         says = (verdict.state, frozenset(f.id for f in verdict.findings), verdict.unobserved, verdict.baseline_root)
-        if anyway or watched.said.get(verdict.scope) != says:
+        if (anyway or watched.said.get(verdict.scope) != says) and self._hand_over(self._report(self._clock(), verdicts=(verdict,))):
             watched.said[verdict.scope] = says
-            self._send(self._report(self._clock(), verdicts=(verdict,)))
+
+    def _hand_over(self, report: Report) -> bool:
+        """Whether `report` was kept. What was not is said again with the next heartbeat, from what is known then."""
+        try:
+            self._send(report)
+        except TemporaryError as error:
+            log.error("report_not_kept", reason=str(error))
+            return False
+        return True
 
     # -- read-only layers --------------------------------------------------------------------------------------------
 
@@ -316,24 +325,22 @@ class NodeFlow:
         if now >= command.expires_at:
             outcome = CommandOutcome(command_id=command.id, succeeded=False, message="expired before it was carried out", at=now)
         else:
-            verdicts = [
-                (watched, self._look(container_id, None))
-                for container_id, watched in self._watched.items()
-                if watched.running.container.pod is not None and watched.running.container.pod.uid == command.pod_uid
-            ]
-            for watched, verdict in verdicts:
-                self._tell(watched, verdict or self._blind(watched, now), anyway=True)
-            outcome = CommandOutcome(
-                command_id=command.id, succeeded=bool(verdicts), message=f"{len(verdicts)} containers looked at", at=now
-            )
-        self._send(self._report(now, outcomes=(outcome,)))
+            meant = [w for w in self._watched.values() if w.running.container.pod and w.running.container.pod.uid == command.pod_uid]
+            for watched in meant:
+                self._look(watched.running.container.id, None, anyway=True)
+            outcome = CommandOutcome(command_id=command.id, succeeded=bool(meant), message=f"{len(meant)} containers looked at", at=now)
+        self._hand_over(self._report(now, outcomes=(outcome,)))
 
     def _heartbeat(self, now: float) -> None:
         coverage = tuple(self._cover(w) for w in self._watched.values())
         says = {(c.container.id, c.verdict, c.reason, c.baseline_root, c.layers_verified_at > 0) for c in coverage}
         if now >= self._next_heartbeat or says != self._coverage_said:
-            self._next_heartbeat, self._coverage_said = now + HEARTBEAT_S, says
-            self._send(self._report(now, coverage=coverage))
+            self._next_heartbeat = now + HEARTBEAT_S
+            if self._hand_over(self._report(now, coverage=coverage)):
+                self._coverage_said = says
+            for watched in self._watched.values():
+                for verdict in filter(None, (watched.drift, watched.layers)):
+                    self._tell(watched, verdict)
 
     def _cover(self, watched: Watched) -> Coverage:
         baseline, layers = watched.baseline, watched.layers

@@ -9,9 +9,11 @@ import click
 from intact.model.errors import IntactError
 
 COMMANDS: dict[str, str] = {
+    "agent": "agent",
     "audit": "audit",
     "baseline": "baseline",
     "check": "check",
+    "controller": "controller",
     "watch": "watch",
 }
 """Command → module of this package that defines it as `command`; imported only when called, so that `--help` stays quick."""

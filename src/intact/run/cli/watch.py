@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from intact.run.delivery import start_delivery
 from intact.run.logs import configure_logs
 from intact.run.memory import make_router, open_state
 from intact.run.node import NodeProcess
+from intact.run.signals import stop_on_signals
 from intact.run.sinks import open_sinks
 from intact.run.standalone import Host
 
@@ -76,9 +76,7 @@ def command(
     configure_logs(verbose=verbose)
     if os.geteuid() != 0:
         raise InputError("`intact watch` must run as root", hint="it reads other users' containers and listens to file systems")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     node = os.uname().nodename
     address = find_socket(socket)
     kept = open_state(state)

@@ -1,0 +1,61 @@
+"""The agent: the node's half of the flow, a spool, and one HTTPS connection to the controller."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import structlog
+
+from intact.adapters.keys.signing import load_public_key
+from intact.adapters.runtime.discover import find_socket
+from intact.adapters.seam.https import Endpoint, HttpsCluster
+from intact.adapters.seam.sender import Sender
+from intact.adapters.seam.spool import Spool
+from intact.baseline.signing import PublicKey
+
+from .baselines import NodeBaselines, open_own_key, open_store
+from .node import NodeProcess
+from .settings import AgentSettings
+
+log = structlog.get_logger()
+
+
+def run_agent(settings: AgentSettings, stop: threading.Event) -> None:
+    """Watches this node until `stop` is set. Raises IntactError where it cannot begin."""
+    socket = find_socket(settings.runtime_socket or None)
+    endpoint = Endpoint(
+        url=settings.controller_url, server_name=settings.server_name, ca_file=settings.ca_file, token_file=settings.token_file
+    )
+    cluster = HttpsCluster(endpoint, settings.node, time.time)
+    spool = Spool(settings.state_dir / "spool", time.time)
+    sender = Sender(spool, cluster)
+    signer = open_own_key(settings.state_dir / "baselines" / "own")
+    store = open_store(settings.state_dir / "baselines", signer)
+    process = NodeProcess(
+        node=settings.node,
+        socket=socket,
+        state_dir=settings.state_dir,
+        baselines=NodeBaselines(
+            store,
+            socket=socket,
+            fetch=cluster.fetch_baseline,
+            trusted=lambda: _read_trusted(settings.baseline_key_file),
+        ),
+        send=spool.append,
+        layer_rate_bytes_s=settings.layer_rate_bytes_s,
+    )
+    log.info("agent_started", node=settings.node, socket=socket, controller=settings.controller_url, waiting=len(spool))
+    sender.start()
+    try:
+        process.run(stop, cluster)
+    finally:
+        sender.stop()
+        spool.close()
+        cluster.close()
+
+
+def _read_trusted(file: Path) -> tuple[PublicKey, ...]:
+    """The cluster's baseline key as it is pinned now: the file changes when the key does."""
+    return (PublicKey(load_public_key(file)),)
