@@ -129,6 +129,8 @@ class _Walk:
                 continue
             try:
                 handle = os.open(name, _PATH_FLAGS, dir_fd=directory)  # 1
+            except FileNotFoundError:
+                continue  # gone since it was listed, or a whiteout that overlayfs lists and does not have
             except OSError as error:
                 self._unreadable(path, error.strerror or "cannot be opened")
                 continue

@@ -1,0 +1,147 @@
+"""Layer stacks for the differential test: nasty ones by hand, and any number of random ones from a seed."""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from lab import layers
+from lab.layers import Entry
+
+CAPABILITY = b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)
+X_ATTRS = {"user.note": b"kept", "security.capability": CAPABILITY}
+
+_PASSWD = layers.file(b"/etc/passwd", b"root", 0o644)
+_TOOL = layers.file(b"/bin/tool", b"tool", 0o4755, uid=3, gid=4, xattrs={"security.capability": CAPABILITY})
+
+BY_HAND: Mapping[str, Sequence[Sequence[Entry]]] = {
+    "whiteout of a file": [[_PASSWD], [layers.whiteout(b"/etc/passwd")]],
+    "whiteout of a directory": [[layers.file(b"/a/b/c", b"1")], [layers.whiteout(b"/a/b")]],
+    "whiteout in the lowest layer": [[_PASSWD, layers.whiteout(b"/etc/passwd"), layers.file(b"/x", b"")]],
+    "whiteout in the lowest layer before its file": [[layers.whiteout(b"/etc/passwd"), _PASSWD]],
+    "whiteout then a directory of the same layer": [
+        [layers.file(b"/a/old", b"1")],
+        [layers.whiteout(b"/a"), layers.directory(b"/a", 0o700), layers.file(b"/a/new", b"2")],
+    ],
+    "whiteout then a file of the same layer": [[layers.file(b"/a/old", b"1")], [layers.whiteout(b"/a"), layers.file(b"/a", b"2")]],
+    "opaque before and after entries": [
+        [layers.file(b"/a/old", b"1"), layers.file(b"/b/old", b"1")],
+        [layers.opaque(b"/a"), layers.file(b"/a/new", b"2"), layers.file(b"/b/new", b"2"), layers.opaque(b"/b")],
+    ],
+    "opaque in the lowest layer": [
+        [layers.file(b"/a/b/c", b"1"), layers.directory(b"/a/d"), layers.opaque(b"/a")],
+        [layers.file(b"/z", b"")],
+    ],
+    "opaque root": [[_PASSWD], [layers.file(b"/.wh..wh..opq", b""), layers.file(b"/new", b"1")]],
+    "aufs link directory": [
+        [layers.directory(b"/.wh..wh.plnk"), layers.file(b"/.wh..wh.plnk/1.2", b"x"), _PASSWD],
+        [layers.file(b"/z", b"")],
+    ],
+    "file becomes directory and back": [
+        [layers.file(b"/a", b"1"), layers.file(b"/b/c", b"1")],
+        [layers.file(b"/a/x", b"2"), layers.file(b"/b", b"2")],
+        [layers.file(b"/a", b"3"), layers.directory(b"/b", 0o711)],
+    ],
+    "directory above a file above a directory": [[layers.file(b"/a/deep", b"1")], [layers.file(b"/a", b"2")], [layers.directory(b"/a")]],
+    "missing parents take the metadata below": [
+        [layers.directory(b"/opt", 0o1777, uid=7), layers.directory(b"/opt/app", 0o750, gid=9), layers.file(b"/opt/app/a", b"1")],
+        [layers.file(b"/opt/app/b", b"2"), layers.file(b"/opt/new/c", b"3")],
+        [layers.file(b"/opt/app/sub/d", b"4")],
+    ],
+    "missing parents below a set-group-id directory": [
+        [layers.directory(b"/srv", 0o2775, gid=50), layers.file(b"/srv/lib/python/x", b"1")],
+        [layers.file(b"/srv/other/y", b"2")],
+    ],
+    "missing parents over an opaque layer": [
+        [layers.directory(b"/a", 0o711), layers.directory(b"/a/b", 0o700)],
+        [layers.opaque(b"/a")],
+        [layers.file(b"/a/b/c", b"1")],
+    ],
+    "missing parent over a symlink": [
+        [layers.directory(b"/usr"), layers.directory(b"/usr/lib", 0o751, uid=5), layers.symlink(b"/lib", b"usr/lib")],
+        [layers.file(b"/lib/x", b"1")],
+    ],
+    "missing parent over a whiteout": [[layers.directory(b"/a", 0o700)], [layers.whiteout(b"/a")], [layers.file(b"/a/b", b"1")]],
+    "through a symlink of the same layer": [
+        [layers.directory(b"/usr"), layers.directory(b"/usr/lib"), layers.symlink(b"/lib", b"usr/lib"), layers.file(b"/lib/x", b"1")],
+        [layers.symlink(b"/s", b"/t"), layers.symlink(b"/t", b"u/../v"), layers.file(b"/s/y", b"2")],
+    ],
+    "hard links": [
+        [_PASSWD, layers.hard_link(b"/etc/link", _PASSWD), _TOOL, layers.hard_link(b"/bin/tool2", _TOOL)],
+        [layers.file(b"/etc/passwd", b"other")],
+    ],
+    "hard link to a symlink": [[s := layers.symlink(b"/s", b"nowhere"), layers.hard_link(b"/h", s)]],
+    "hard link whose target is replaced": [[_PASSWD, layers.hard_link(b"/l", _PASSWD), layers.file(b"/etc/passwd", b"new", 0o600)]],
+    "kinds": [
+        [
+            layers.fifo(b"/fifo", 0o620),
+            layers.character_device(b"/null", (1, 3)),
+            layers.block_device(b"/disk", (259, 70000)),
+            layers.symlink(b"/odd", b"\xff\n\x1b[2J"),
+            layers.directory(b"/sticky", 0o1777),
+            layers.file(b"/sgid", b"", 0o2755, uid=1, gid=2),
+        ],
+        [layers.character_device(b"/disk", (0, 0)), layers.file(b"/empty", b"")],
+    ],
+    "a whiteout as a device": [[layers.character_device(b"/gone", (0, 0)), layers.file(b"/x", b"1")], [layers.file(b"/y", b"")]],
+    "extended attributes": [
+        [layers.file(b"/f", b"1", xattrs=X_ATTRS), layers.directory(b"/d", xattrs={"user.dir": b"1", "trusted.overlay.opaque": b"y"})],
+        [layers.file(b"/d/x", b"2"), layers.directory(b"/e", xattrs={"user.overlay.opaque": b"y"})],
+    ],
+    "odd names": [
+        [
+            layers.file(b"/a//b/./c/../d", b"1"),
+            layers.file(b"/" + b"n" * 255, b"2"),
+            layers.file(b"/new\nline", b"3"),
+            layers.file(b"/\xff\xfe", b"4"),
+            layers.file(b"/" + b"/".join([b"p" * 200] * 8), b"5"),
+            layers.file("/rtl\u202egpj.sh".encode(), b"6"),
+        ]
+    ],
+    "an entry twice": [
+        [layers.file(b"/a", b"1"), layers.file(b"/a", b"22", 0o600), layers.directory(b"/d", 0o700), layers.directory(b"/d", 0o755)]
+    ],
+    "root's own metadata": [[layers.directory(b"/", 0o700, uid=5), layers.file(b"/x", b"")], [layers.directory(b"/", 0o711)]],
+    "an empty layer": [[layers.file(b"/x", b"")], []],
+}
+
+_NAMES = (b"a", b"b", b"c", b"d")
+
+
+def random_stack(seed: int) -> list[list[Entry]]:
+    """A few layers over a few names, so that they meet; whether a runtime accepts it is for the runtime to say."""
+    chance = random.Random(seed)
+    return [[_random_entry(chance, made) for _ in range(chance.randint(1, 6))] for made in ([] for _ in range(chance.randint(1, 4)))]
+
+
+def _random_entry(chance: random.Random, made: list[Entry]) -> Entry:
+    path = _random_path(chance, made)
+    uid, gid = chance.randint(0, 3), chance.randint(0, 3)
+    match chance.randint(0, 11):
+        case 0 | 1 | 2:
+            mode = chance.choice((0o644, 0o755, 0o4755, 0o2711))
+            made.append(layers.file(path, chance.randbytes(chance.randint(0, 600)), mode, uid=uid, gid=gid))
+            return made[-1]
+        case 3 | 4 | 5:
+            return layers.directory(path, chance.choice((0o755, 0o700, 0o1777, 0o2775)), uid=uid, gid=gid)
+        case 6:
+            return layers.whiteout(path)
+        case 7:
+            return layers.opaque(path)
+        case 8:
+            target = b"/".join(chance.choice((*_NAMES, b"..")) for _ in range(chance.randint(1, 3)))
+            return layers.symlink(path, chance.choice((b"", b"/")) + target, uid=uid, gid=gid)
+        case 9 if made:
+            return layers.hard_link(path, chance.choice(made))
+        case 10:
+            return layers.fifo(path, 0o600)
+        case _:
+            made.append(layers.file(path, b"same", xattrs={"user.k": chance.randbytes(3).hex().encode()}))
+            return made[-1]
+
+
+def _random_path(chance: random.Random, made: list[Entry]) -> bytes:
+    """Seldom below a file of the same layer, which no runtime unpacks."""
+    for _ in range(8):
+        path = b"".join(b"/" + chance.choice(_NAMES) for _ in range(chance.randint(1, 3)))
+        if not any(path.startswith(entry.path + b"/") for entry in made):
+            break
+    return path
