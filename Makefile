@@ -68,6 +68,7 @@ tools:  ## the Debian packages that all this needs
 	@bash lab/setup.sh
 
 env: tools $(VENV)/.ready  ## the Python environment
+	@mkdir -p $(dir $(INTACT_STATE))
 
 $(VENV)/.ready: requirements.lock pyproject.toml | tools
 	@mkdir -p $(INTACT_CACHE)

@@ -39,6 +39,7 @@ class NodeInit:
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(REPOSITORY),
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     def serve(self) -> None:

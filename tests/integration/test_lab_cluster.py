@@ -31,7 +31,8 @@ def find_leftovers(id: int) -> list[str]:
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(state) in line]
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if str(state).encode() in (entry / "cmdline").read_bytes():
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            if any(str(state).encode() in word and not word.startswith(b"KUBECONFIG=") for word in arguments):
                 found.append(entry.name)
         except OSError:
             continue  # it ended while we looked
