@@ -1,0 +1,31 @@
+"""The documented test vectors are what the code writes and reads: a format does not change by accident."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from intact.adapters.keys.signing import load_public_key
+from intact.baseline.document import load_document
+from intact.baseline.signing import PublicKey
+from intact.baseline.table import load_table
+from intact.model.encoding import decode_record
+from intact.model.layer import Grade
+from tests.unit.baseline.vectors import DIRECTORY, RECORDS, make_baseline, make_vectors
+
+
+@pytest.mark.parametrize(("name", "content"), make_vectors().items(), ids=list(make_vectors()))
+def test_a_vector_is_what_is_written(name: str, content: bytes) -> None:
+    assert (DIRECTORY / name).read_bytes() == content
+
+
+def test_the_documented_table_is_read() -> None:
+    assert tuple(load_table((DIRECTORY / "layer.table").read_bytes()).scan()) == RECORDS
+    document = json.loads((DIRECTORY / "layer-table.json").read_text())
+    assert tuple(decode_record(bytes.fromhex(record["encoded"])) for record in document["records"]) == RECORDS
+
+
+def test_the_documented_baseline_verifies_with_the_documented_key() -> None:
+    key = PublicKey(load_public_key(Path(DIRECTORY / "trusted.pub")))
+    found = load_document((DIRECTORY / "signed.baseline").read_bytes(), trusted=[key])
+    assert (found.grade, found.root, found.aliases) == (Grade.SIGNED, make_baseline().root, make_baseline().aliases)
