@@ -28,8 +28,11 @@ SD_ID = "intact@32473"
 """32473 is the enterprise number for those that have none of their own (RFC 5612)."""
 SD_PATHS = 5
 MAX_VALUE = 512
+MAX_MESSAGE_BYTES = 8000
+"""Collectors cut longer messages at 8 KiB (rsyslog's default); parameters that do not fit are left out, and `cut="true"` says so."""
 TIMEOUT_S = 10.0
 
+_CUT = b' cut="true"'
 _NOT_HEADER = re.compile(r"[^\x21-\x7e]")
 _ADDRESS = re.compile(r"(?:tcp://)?(\[[0-9A-Fa-f:.]+\]|[^\[\]:/]+):([0-9]{1,5})")
 
@@ -102,8 +105,17 @@ def format_alert(alert: Alert, *, hostname: str, app_name: str, process_id: int)
         str(process_id),
         _header_field(alert.kind.value, 32),
     ]
-    parameters = "".join(f' {name}="{_escape(value)}"' for name, value in _parameters(alert) if value)
-    return f"{' '.join(header)} [{SD_ID}{parameters}] ".encode() + b"\xef\xbb\xbf" + _one_line(alert.summary, 2048).encode()
+    text = b"\xef\xbb\xbf" + _one_line(alert.summary, 1024).encode()
+    element = f"{' '.join(header)} [{SD_ID}".encode()
+    room = MAX_MESSAGE_BYTES - len(element) - len(text) - len(_CUT) - 2
+    for name, value in _parameters(alert):
+        parameter = f' {name}="{_escape(value)}"'.encode() if value else b""
+        if len(parameter) > room:
+            element += _CUT
+            break
+        element += parameter
+        room -= len(parameter)
+    return element + b"] " + text
 
 
 def _parameters(alert: Alert) -> list[tuple[str, str]]:
