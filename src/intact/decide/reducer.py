@@ -22,6 +22,7 @@ from intact.model.entry import Kind, describe
 from intact.model.facts import WorkloadFacts
 from intact.model.finding import Finding, Level
 from intact.model.incident import Affected, Decision, Incident, IncidentState, Outcome, Phase, Reported, Seen, Taken
+from intact.model.layer import Grade
 from intact.model.policy import ActionKind, Cause, Mode, Policy
 
 from .cause import explain
@@ -45,6 +46,11 @@ class _News:
     @property
     def short_id(self) -> str:
         return self.reported.finding.id[:16]
+
+    @property
+    def rank(self) -> tuple[float, Level, Grade]:
+        """Which of several reports of one finding is believed: the latest, then the gravest."""
+        return self.reported.finding.observed_at, self.level, self.reported.finding.grade
 
 
 def reduce(
@@ -115,9 +121,10 @@ def _take_news(reported: Sequence[Reported], policy: Policy, now: float) -> list
         level = assess(one.finding, policy, now)
         if level is None:
             continue
+        fresh = _News(one, level)
         known = latest.get(one.finding.id)
-        if known is None or one.finding.observed_at > known.reported.finding.observed_at:
-            latest[one.finding.id] = _News(one, level)
+        if known is None or fresh.rank > known.rank:
+            latest[one.finding.id] = fresh
     return [latest[key] for key in sorted(latest)]
 
 
