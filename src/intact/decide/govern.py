@@ -2,8 +2,8 @@
 
 Policies and pods in, one policy a pod or one plan a node out; the same answer whatever the order of the input.
 
-1. The cluster policy with the most requirements in its selector governs; by name where several have as many.
-2. Without one, the policy of the pod's own namespace, chosen the same way; of equals, the strictest mode first.
+1. The cluster policy with the most requirements in its selector governs; of equals the strictest mode first, then by name.
+2. Without one, the policy of the pod's own namespace, chosen the same way.
 3. Under a cluster policy the namespace's own may only tighten the mode; the rest is the cluster's.
 4. A pod that no policy selects is observed with the defaults: nothing is done to it.
 """
