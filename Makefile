@@ -43,7 +43,7 @@ unit: env  ## unit tests
 	@$(PYTEST) tests/unit
 
 property: env  ## laws that hold for every input
-	@$(PYTEST) tests/property
+	@$(AS_ROOT) $(PYTEST) tests/property
 
 attack: env  ## one test for each attack, against a real container runtime
 	@$(AS_ROOT) $(PYTEST) tests/attack

@@ -41,9 +41,15 @@ def install(cluster: Cluster, *, values: Mapping[str, str] | None = None, argume
     command += [f"--set-string={name}={value}" for name, value in settings.items()]
     with step("Intact in the cluster"):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=cluster.environment)
-    if done.returncode:
-        state = cluster.kubectl("-n", NAMESPACE, "get", "pods,events", check=False)
-        raise LabError(f"helm could not install Intact: {done.stderr.strip()}\n{state}")
+        if done.returncode:
+            raise LabError(f"helm could not install Intact: {done.stderr.strip()}\n{_describe_failure(cluster)}")
+
+
+def _describe_failure(cluster: Cluster) -> str:
+    pods = cluster.kubectl("-n", NAMESPACE, "get", "pods,events", check=False)
+    selector = "--selector=app.kubernetes.io/name=intact"
+    logs = cluster.kubectl("-n", NAMESPACE, "logs", selector, "--all-containers", "--prefix", "--tail=20", check=False)
+    return f"{pods}\n{logs}"
 
 
 def make_volume(cluster: Cluster) -> None:
