@@ -144,8 +144,6 @@ def test_file_replaced_by_a_fifo_between_stat_and_open(staged: Staged) -> None:
 
     (staged.inside / "bait").write_bytes(b"x")
     with HostTree(os.fsencode(staged.upper)) as tree:
-        node = next(n for n in tree.walk() if isinstance(n, Node) and n.name == b"bait")
-    with HostTree(os.fsencode(staged.upper)) as tree:
         for node in tree.walk():
             if isinstance(node, Node) and node.name == b"bait":
                 (staged.upper / "bait").unlink()

@@ -32,6 +32,8 @@ from .scratch import mount_overlay
 BATCH_S = 0.005
 _PATHS_HELD = 16_384
 _SELF_TEST_S = 0.5
+_UNLINKED = b" (deleted)"
+"""What the kernel appends to a path that no longer leads to the file, though another may (d_path)."""
 
 
 class FanotifyDoorbell:
@@ -169,12 +171,14 @@ class FanotifyDoorbell:
             return
         try:
             links = os.fstat(opened).st_nlink
-            found = self._book.place(_read_path(opened))
+            path = _read_path(opened)
         except OSError:
-            links, found = 2, None
+            links, path = 2, b""
         finally:
             os.close(opened)
-        if links == 0:
+        found = self._book.place(path)
+        is_being_copied = isinstance(found, WorkPlace) and not path.endswith(_UNLINKED)
+        if links == 0 or (links == 1 and is_being_copied):
             return
         if links == 1 and isinstance(found, Place) and found.watched == place.watched:
             self._book.mark(place.watched, found.inside)

@@ -1,0 +1,211 @@
+"""Ways to change a file without the name of that file being called out: the doorbell must lead to it all the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from intact.adapters.linux.doorbell import FanotifyDoorbell
+from intact.adapters.linux.scratch import mount_overlay
+from intact.observe.ports import Rings
+from tests.attack.staged import Staged, seen
+
+pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Iterator[Staged]:
+    with Staged(tmp_path / "staged") as staged:
+        (staged.image / "etc/deep").mkdir(parents=True)
+        (staged.image / "etc" / "conf").write_bytes(b"setting = 1\n")
+        (staged.image / "etc" / "deep" / "file").touch()
+        yield staged.start()
+
+
+@pytest.fixture
+def doorbell(staged: Staged) -> Iterator[FanotifyDoorbell]:
+    bell = FanotifyDoorbell(staged.base)
+    tier = bell.start()
+    assert tier.name in "AB", tier.reason
+    if tier.name == "B":
+        pytest.skip(tier.reason)
+    assert bell.watch([os.fsencode(staged.upper), os.fsencode(staged.image)]) == {}
+    yield bell
+    bell.close()
+
+
+def ring(bell: FanotifyDoorbell, timeout_s: float = 5.0) -> Rings:
+    """Everything that rings until it has been quiet for a moment."""
+    dirty: dict[bytes, frozenset[bytes] | None] = {}
+    overflowed, lost = False, 0
+    wait = timeout_s
+    while rings := bell.wait(wait):
+        for directory, paths in rings.dirty.items():
+            before = dirty.get(directory, frozenset())
+            dirty[directory] = None if before is None or paths is None else before | paths
+        overflowed |= rings.overflowed
+        lost += rings.lost
+        wait = 0.2
+        if not rings.dirty and not rings.overflowed:
+            break
+    return Rings(dirty=dirty, overflowed=overflowed, lost=lost)
+
+
+def look_where_it_rang(staged: Staged, bell: FanotifyDoorbell) -> dict[bytes, object]:
+    rings = ring(bell)
+    assert os.fsencode(staged.upper) in rings.dirty, "nothing rang"
+    paths = rings.dirty[os.fsencode(staged.upper)]
+    observation = staged.look(only=None if paths is None else set(paths))
+    return {**seen(observation), **dict.fromkeys(observation.absent)}
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (lambda root: (root / "new").write_bytes(b"x"), b"/new"),
+        (lambda root: os.truncate(root / "etc/conf", 0), b"/etc/conf"),
+        (lambda root: (root / "etc/conf").chmod(0o4755), b"/etc/conf"),
+        (lambda root: os.setxattr(root / "etc/conf", "user.x", b"1"), b"/etc/conf"),
+        (lambda root: (root / "etc/conf").unlink(), b"/etc/conf"),
+        (lambda root: (root / "etc/conf").rename(root / "etc/moved"), b"/etc/moved"),
+        (lambda root: subprocess.run(["rm", "-r", "etc/deep"], cwd=root, check=True), b"/etc/deep"),
+        (lambda root: (root / "link").symlink_to("/etc"), b"/link"),
+        (lambda root: os.mkfifo(root / "fifo"), b"/fifo"),
+    ],
+)
+def test_each_kind_of_change_rings(staged: Staged, doorbell: FanotifyDoorbell, change: Callable[[Path], object], path: bytes) -> None:
+    # A directory of our own to stand in: the child process of one change cannot inherit the descriptor.
+    inside = Path(f"/proc/{os.getpid()}/fd/{staged.overlay}")
+    change(inside)
+    assert path in look_where_it_rang(staged, doorbell)
+
+
+def test_files_moved_in_with_their_directory(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    (staged.inside / "tmp/a/b").mkdir(parents=True)
+    (staged.inside / "tmp/a/b/shell").write_bytes(b"#!/bin/sh\n")
+    ring(doorbell)
+    (staged.inside / "tmp/a").rename(staged.inside / "hidden")
+    assert b"/hidden/b/shell" in look_where_it_rang(staged, doorbell)
+    (staged.inside / "hidden/b/shell").write_bytes(b"#!/bin/bash\n")
+    assert b"/hidden/b/shell" in look_where_it_rang(staged, doorbell)
+
+
+def test_write_through_another_hard_link(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    (staged.inside / "one").write_bytes(b"1")
+    (staged.inside / "other").hardlink_to(staged.inside / "one")
+    ring(doorbell)
+    (staged.inside / "one").write_bytes(b"2")
+    assert {b"/one", b"/other"} <= set(look_where_it_rang(staged, doorbell))
+
+
+def test_write_through_a_name_that_is_gone(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    (staged.inside / "one").write_bytes(b"1")
+    (staged.inside / "other").hardlink_to(staged.inside / "one")
+    with (staged.inside / "one").open("r+b", buffering=0) as file:
+        (staged.inside / "one").unlink()
+        ring(doorbell)
+        file.write(b"2")
+        assert b"/other" in look_where_it_rang(staged, doorbell)
+
+
+def test_write_through_a_nameless_file_that_got_a_name(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    nameless = os.open(staged.inside, os.O_TMPFILE | os.O_RDWR)
+    try:
+        os.link(f"/proc/self/fd/{nameless}", "named", src_dir_fd=staged.overlay, dst_dir_fd=staged.overlay, follow_symlinks=True)
+        ring(doorbell)
+        os.write(nameless, b"payload")
+        assert b"/named" in look_where_it_rang(staged, doorbell)
+    finally:
+        os.close(nameless)
+
+
+def test_change_in_a_directory_too_deep_for_its_path(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    name = "n" * 200
+    here = os.dup(staged.overlay)
+    for _ in range(40):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    ring(doorbell)
+    os.close(os.open("payload", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=here))
+    os.close(here)
+    assert any(path.endswith(b"/payload") for path in look_where_it_rang(staged, doorbell))
+
+
+def test_lower_directory_edited_on_the_host(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    with (staged.image / "etc/conf").open("ab") as file:
+        file.write(b"more")
+    rings = ring(doorbell)
+    assert rings.dirty == {os.fsencode(staged.image): frozenset({b"/etc/conf"})}
+
+
+def test_what_happens_elsewhere_on_the_disk_does_not_ring(staged: Staged, doorbell: FanotifyDoorbell, tmp_path: Path) -> None:
+    (tmp_path / "unrelated").write_bytes(b"x")
+    (staged.upper.parent / "work" / "copying").touch()
+    assert ring(doorbell, 0.3).dirty == {}
+    doorbell.forget([os.fsencode(staged.upper)])
+    (staged.inside / "new").write_bytes(b"x")
+    assert ring(doorbell, 0.3).dirty == {}
+
+
+def test_a_flood_overflows_is_counted_and_the_bell_goes_on(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    limit = int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
+    group = doorbell._group
+    assert group is not None
+    with doorbell._rung:  # the listener cannot take anything while the queue fills
+        (staged.inside / "flood").mkdir()
+        for number in range(limit // 2 + 2000):
+            (staged.inside / f"flood/{number}").touch()
+            (staged.inside / f"flood/{number}").unlink()
+    rings = ring(doorbell, 20)
+    assert rings.overflowed and rings.lost >= 1
+    (staged.inside / "after").touch()
+    assert b"/after" in look_where_it_rang(staged, doorbell)
+
+
+def test_writer_is_named_only_when_it_is_certain(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    time.sleep(0.05)
+    (staged.inside / "mine").touch()
+    upper = os.fsencode(staged.upper)
+    rings = doorbell.wait(5)
+    process = rings.writers[upper][b"/mine"]
+    assert process is not None and process.pid == os.getpid()
+    ring(doorbell, 0.1)
+    subprocess.run(["touch", f"/proc/{os.getpid()}/fd/{staged.overlay}/theirs"], check=True)
+    rings = doorbell.wait(5)
+    assert rings.writers[upper][b"/theirs"] is None
+
+
+def test_containers_that_come_and_go_leave_nothing_behind(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(60):
+        base = staged.base / "snapshots" / f"c{number}"
+        upper, work = base / "fs", base / "work"
+        upper.mkdir(parents=True)
+        work.mkdir()
+        overlay = mount_overlay((os.fsencode(staged.image),), os.fsencode(upper), os.fsencode(work))
+        doorbell.watch([os.fsencode(upper)])
+        os.close(os.open("dropped", os.O_WRONLY | os.O_CREAT, dir_fd=overlay))
+        os.close(overlay)
+        heard = False
+        deadline = time.monotonic() + 5
+        while not heard and time.monotonic() < deadline:
+            heard = os.fsencode(upper) in doorbell.wait(0.5).dirty
+        assert heard, f"container {number} was missed"
+        doorbell.forget([os.fsencode(upper)])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_bell_without_rights_says_so_and_never_rings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bell = FanotifyDoorbell(tmp_path / "missing")
+    tier = bell.start()
+    assert tier.name == "C" and "No such file" in tier.reason
+    bell.watch([b"/tmp"])
+    assert bell.wait(0.01).dirty == {}
+    bell.close()
