@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -29,6 +30,7 @@ from intact.audit.steps import record_outcome as audit_outcome
 from intact.audit.tally import CleanTally
 from intact.decide.expect import is_clean
 from intact.decide.govern import compile_plan, govern
+from intact.decide.known_good import note_look
 from intact.decide.ports import IncidentStore, RemediationStore, ReportStore, RevisionStore, Transactions
 from intact.decide.reducer import record_outcome, reduce, resolve
 from intact.decide.target import choose_target
@@ -45,6 +47,7 @@ from intact.model.seam import Command, Coverage, NodeStatus, Plan, Report
 from intact.notify.alert import alert_for_decision, alert_for_forged, alert_for_incident, alert_for_outcome
 from intact.notify.router import Router
 
+from .commands import CommandBox
 from .world import ActionContext, World
 
 log = structlog.get_logger()
@@ -115,9 +118,8 @@ class ClusterFlow:
         self._tally = CleanTally()
         self._unpublished: dict[str, Incident] = {}
         self._nodes: dict[str, NodeStatus] = {}
-        self._commands: dict[str, Command] = {}
-        self._commanded = threading.Condition()
-        self._listeners: list[Callable[[str], None]] = []
+        self._commands = CommandBox(clock)
+        self._asked: dict[str, float] = {}
         self._next_housekeeping = 0.0
 
     # -- the seam ----------------------------------------------------------------------------------------------------
@@ -138,10 +140,10 @@ class ClusterFlow:
                 leaves += self._take_verdict(verdict, reported, now)
             # 4
             for workload, found in reported.items():
-                leaves += self._reduce(workload, found, now)
+                leaves += self._reduce(workload, found, self._policy_of(found[0].pod), now)
             self._audit.append(leaves)
         for outcome in report.outcomes:
-            self._commands.pop(outcome.command_id, None)
+            self._commands.settle(node, outcome.command_id)
         self._work.set()
 
     def node_of(self, pod_uid: str) -> str | None:
@@ -161,12 +163,10 @@ class ClusterFlow:
         return self._library.document(key)
 
     def commands_for(self, node: str, wait_s: float) -> tuple[Command, ...]:
-        with self._commanded:
-            self._commanded.wait_for(lambda: self._orders(node), timeout=wait_s)
-            return self._orders(node)
+        return self._commands.take(node, wait_s)
 
     def when_commanded(self, call: Callable[[str], None]) -> None:
-        self._listeners.append(call)
+        self._commands.when_put(call)
 
     # -- for people --------------------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class ClusterFlow:
         short = replace(verdict, findings=(), aggregates=())
         self._looks.setdefault(pod.uid, {})[verdict.container.id, verdict.scope] = _Look(short, clean)
         self._on_verdict(verdict)
-        self._remember_revision(pod, clean, verdict.at, now)
+        self._remember_revision(pod, verdict.state, clean, verdict.at, now)
         if verdict.findings:
             reported[pod.workload].extend(Reported(finding=finding, pod=pod) for finding in verdict.findings)
         if verdict.state is State.INTACT:
@@ -211,20 +211,25 @@ class ClusterFlow:
         grade = Grade.VERIFIED if own == root else min(verdict.grade, Grade.NODE_REPORTED)
         return replace(verdict, grade=grade, findings=tuple(replace(f, grade=grade) for f in verdict.findings))
 
-    def _reduce(self, workload: Workload, reported: list[Reported], now: float) -> list[Leaf]:
-        before = self._memory.incidents.find_open(workload)
-        policy = self._policy_of(reported[0].pod)
-        incident, decisions = reduce(before, reported, policy, self._facts(workload, policy, now), now)
-        if incident is None:
+    def _reduce(self, workload: Workload, reported: Sequence[Reported], policy: Policy, now: float) -> list[Leaf]:
+        """The workload's last incident with what is new, or without anything new: guard rails and causes change with time too."""
+        last = self._last_incident(workload)
+        incident, decisions = reduce(last, reported, policy, self._facts(workload, policy, now), now)
+        if incident is None or (incident == last and not decisions):
             return []
+        before = last if last is not None and last.id == incident.id else None
         self._memory.incidents.save(incident)
         fresh = self._memory.incidents.count(incident.id, reported)
         leaves = [record_finding(one.finding, workload=workload, incident=incident.id, now=now) for one in fresh]
-        if incident != before:
-            leaves.append(record_incident(incident, opened=before is None, now=now))
-            self._unpublished[incident.id] = incident
+        leaves.append(record_incident(incident, opened=before is None, now=now))
+        self._unpublished[incident.id] = incident
         self._submit(alert_for_incident(before, incident, reported, now=now))
         return leaves + self._propose(incident, decisions, reported, now)
+
+    def _last_incident(self, workload: Workload) -> Incident | None:
+        """The open one, else the last resolved: a node may still speak of what that one was about."""
+        known = self._memory.incidents.find_open(workload)
+        return known or next((i for i in self._memory.incidents.list_recent(RECENT_INCIDENTS) if i.workload == workload), None)
 
     def _propose(self, incident: Incident, decisions: tuple[Decision, ...], reported: Sequence[Reported], now: float) -> list[Leaf]:
         """Intent first: what is decided is stored and recorded here, and carried out by `step`."""
@@ -271,19 +276,14 @@ class ClusterFlow:
             return None
         return min((look.verdict.at for look in looks if look.verdict.scope is not Scope.LAYERS), default=None)
 
-    def _remember_revision(self, pod: PodFacts, clean: bool, at: float, now: float) -> None:
+    def _remember_revision(self, pod: PodFacts, state: State, clean: bool, at: float, now: float) -> None:
         """What a rollback may go back to is learnt from every look."""
-        fresh = self._world.revision_of(pod, now)
-        if fresh is None:
-            return
-        known = next((r for r in self._memory.revisions.of(fresh.workload) if r.uid == fresh.uid), None)
-        record = fresh if known is None else replace(known, images=fresh.images, number=fresh.number)
-        if clean:
-            record = replace(record, intact_since=record.intact_since or at, intact_until=max(at, record.intact_until or at))
-        else:
-            record = replace(record, intact_since=None, intact_until=None, drifted_at=at)
-        if record != known:
-            self._memory.revisions.save(record)
+        records = self._memory.revisions.of(pod.workload)
+        record = self._world.revision_of(pod, records, now)
+        if record is not None:
+            record = note_look(record, state, clean=clean, at=at)
+            if record not in records:
+                self._memory.revisions.save(record)
 
     def _soak(self, covered: Coverage, now: float) -> None:
         """A node's coverage tells the last clean look, which a verdict told only once."""
@@ -292,7 +292,7 @@ class ClusterFlow:
         look = looks.get((covered.container.id, Scope.DRIFT))
         if look is not None and look.clean and covered.verified_at > look.verdict.at:
             looks[covered.container.id, Scope.DRIFT] = replace(look, verdict=replace(look.verdict, at=covered.verified_at))
-            self._remember_revision(pod, True, covered.verified_at, now)
+            self._remember_revision(pod, look.verdict.state, True, covered.verified_at, now)
 
     # -- actions -----------------------------------------------------------------------------------------------------
 
@@ -346,22 +346,23 @@ class ClusterFlow:
                 self._unpublished[incident.id] = incident
                 reported = self._memory.incidents.findings(incident.id, TOLD_FINDINGS)
                 self._submit(alert_for_outcome(incident, moved, reported, now=now))
-        self._world.publish_outcome(moved, now)
         self._work.set()
 
     def _settle(self, incident: Incident, now: float) -> None:
-        """Closes an incident whose pods are gone or intact again; asks for a look at those it does not know of."""
+        """Closes an incident whose pods are gone or intact again, else thinks about it anew; asks for a look at pods nobody saw yet."""
         with self._lock:
             policy = self._policy_named(incident.policy)
             facts = self._facts(incident.workload, policy, now)
             unknown = {pod.uid for pod in facts.pods if pod.uid not in self._looks}
             resolved = resolve(incident, facts, now)
-            if resolved != incident:
-                with self._memory.transactions.transaction():
+            with self._memory.transactions.transaction():
+                if resolved == incident:
+                    self._audit.append(self._reduce(incident.workload, (), policy, now))
+                else:
                     self._memory.incidents.save(resolved)
                     self._audit.append([record_incident(resolved, opened=False, now=now)])
                     self._submit(alert_for_incident(incident, resolved, (), now=now))
-                self._unpublished[incident.id] = resolved
+                    self._unpublished[incident.id] = resolved
         if unknown:
             self._order_looks(incident.workload, now)
 
@@ -370,43 +371,40 @@ class ClusterFlow:
         return next((p for p in self._world.policies() if str(p) == name), Policy(name=name))
 
     def _order_looks(self, workload: Workload, now: float) -> None:
-        """Asks the nodes to look at every pod of the workload now."""
+        """Asks the nodes to look at every pod of the workload now, unless they were asked a moment ago."""
         for pod in self._world.facts(workload, now).pods:
-            if not any(c.pod_uid == pod.uid and now < c.expires_at for c in self._commands.values()):
+            if now >= self._asked.get(pod.uid, 0.0):
+                self._asked[pod.uid] = now + RESCAN_EXPIRES_S
                 id = f"rescan-{pod.uid}-{int(now)}"
-                command = Command(id=id, node=pod.node, kind="Rescan", pod_uid=pod.uid, expires_at=now + RESCAN_EXPIRES_S)
-                with self._commanded:
-                    self._commands[id] = command
-                    self._commanded.notify_all()
-                for call in self._listeners:
-                    call(pod.node)
-
-    def _orders(self, node: str) -> tuple[Command, ...]:
-        now = self._clock()
-        return tuple(c for c in list(self._commands.values()) if c.node == node and now < c.expires_at)
+                self._commands.put(Command(id=id, node=pod.node, kind="Rescan", pod_uid=pod.uid, expires_at=now + RESCAN_EXPIRES_S))
 
     # -- telling -----------------------------------------------------------------------------------------------------
 
     def _publish(self, now: float) -> None:
+        """Shows what changed; what the world wants later, or could not take, is kept for then."""
         with self._lock:
-            incidents, self._unpublished = list(self._unpublished.values()), {}
+            incidents, self._unpublished = self._unpublished, {}
             nodes = list(self._nodes.values())
-        for incident in incidents:
-            try:
-                self._world.publish_incident(incident, now)
-                for outcome in self._memory.remediations.of(incident.id):
-                    self._world.publish_outcome(outcome, now)
-            except IntactError as error:
-                log.warning("not_published", incident=incident.id, reason=str(error))
-                self._unpublished.setdefault(incident.id, incident)
+        for incident in incidents.values():
+            outcomes = self._memory.remediations.of(incident.id)
+            shown = [partial(self._world.publish_incident, incident), *(partial(self._world.publish_outcome, o) for o in outcomes)]
+            waiting = [show for show in shown if not self._show(show, now)]
+            if waiting:
+                with self._lock:
+                    self._unpublished.setdefault(incident.id, incident)
         for status in nodes:
-            try:
-                self._world.publish_status(status, now)
-            except IntactError as error:
-                log.warning("not_published", node=status.node, reason=str(error))
+            self._show(partial(self._world.publish_status, status), now)
+
+    @staticmethod
+    def _show(publish: Callable[[float], float], now: float) -> bool:
+        try:
+            return publish(now) == 0.0
+        except IntactError as error:
+            log.warning("not_published", reason=str(error))
+            return False
 
     def _keep_house(self, now: float) -> None:
         with self._lock, self._memory.transactions.transaction():
             self._memory.reports.forget_before(now - REMEMBERED_S)
             self._audit.append(list(self._tally.due(now)))
-        self._commands = {id: c for id, c in self._commands.items() if now < c.expires_at}
+        self._asked = {uid: until for uid, until in self._asked.items() if now < until}

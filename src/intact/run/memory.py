@@ -32,6 +32,7 @@ class ClusterState:
 
     memory: Memory
     audit: AuditLog
+    leaves: SqlLeafStore
     outbox: SqlOutbox
 
 
@@ -39,6 +40,7 @@ def open_state(directory: Path) -> ClusterState:
     """Opens the state in `directory`, or begins it. Raises IntactError with what to do where it cannot be used."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = Database.in_directory(directory)
+    leaves = SqlLeafStore(database)
     return ClusterState(
         memory=Memory(
             transactions=database,
@@ -47,7 +49,8 @@ def open_state(directory: Path) -> ClusterState:
             remediations=SqlRemediationStore(database),
             reports=SqlReportStore(database),
         ),
-        audit=_open_audit(directory, database),
+        audit=_open_audit(directory, leaves),
+        leaves=leaves,
         outbox=SqlOutbox(database),
     )
 
@@ -56,11 +59,11 @@ def make_router(state: ClusterState, sinks: Sequence[Sink]) -> Router:
     return Router(state.outbox, sinks, clock=time.time)
 
 
-def _open_audit(directory: Path, database: Database) -> AuditLog:
+def _open_audit(directory: Path, leaves: SqlLeafStore) -> AuditLog:
     """The log with its own key: `audit.pem`, and `audit.pub` for whoever verifies an export."""
     stem = directory / AUDIT_KEY
     if not stem.with_suffix(".pem").exists():
         generate_key(stem)
     private = load_private_key(stem.with_suffix(".pem"))
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return AuditLog(SqlLeafStore(database), key=NoteKey(name=AUDIT_ORIGIN, public=public), signer=private, now=time.time())
+    return AuditLog(leaves, key=NoteKey(name=AUDIT_ORIGIN, public=public), signer=private, now=time.time())

@@ -5,6 +5,7 @@ In: policies that people gave on the command line. Never acts: what a policy ask
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from intact.model.container import Container
@@ -47,18 +48,21 @@ class Host:
         targets = tuple((to, NoTarget(reason=NO_CLUSTER)) for to in RollbackTo)
         return WorkloadFacts(workload=workload, ready=len(pods), desired=1, pods=pods, targets=targets)
 
-    def revision_of(self, pod: PodFacts, now: float) -> RevisionRecord | None:
+    def revision_of(self, pod: PodFacts, records: Iterable[RevisionRecord], now: float) -> RevisionRecord | None:
         return None
 
     def advance(self, outcome: Outcome, context: ActionContext, now: float) -> Outcome:
         return replace(outcome, phase=Phase.REFUSED, message=NO_CLUSTER, at=now)
 
-    def publish_incident(self, incident: Incident, now: float) -> None: ...
+    def publish_incident(self, incident: Incident, now: float) -> float:
+        return 0.0
 
-    def publish_outcome(self, outcome: Outcome, now: float) -> None: ...
+    def publish_outcome(self, outcome: Outcome, now: float) -> float:
+        return 0.0
 
-    def publish_status(self, status: NodeStatus, now: float) -> None:
+    def publish_status(self, status: NodeStatus, now: float) -> float:
         """Containers that the host does not run any more are forgotten."""
         alive = {covered.container.id for covered in status.coverage}
         if status.coverage:
             self._known = {workload: pod for workload, pod in self._known.items() if pod.uid in alive}
+        return 0.0

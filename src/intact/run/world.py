@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,14 +42,15 @@ class World(Protocol):
     def facts(self, workload: Workload, now: float) -> WorkloadFacts:
         """What the world itself knows: pods, readiness, revision, rollout. What was seen and done before is added by the flow."""
 
-    def revision_of(self, pod: PodFacts, now: float) -> RevisionRecord | None:
-        """The pod's revision with the digests that really run; None where there is no revision, or a digest is not known yet."""
+    def revision_of(self, pod: PodFacts, records: Iterable[RevisionRecord], now: float) -> RevisionRecord | None:
+        """The record of the pod's revision, brought up to the digests that really run, out of `records` or new; None where it has none."""
 
     def advance(self, outcome: Outcome, context: ActionContext, now: float) -> Outcome:
         """One step on the way of an action, or `outcome` itself while there is nothing new. Raises TemporaryError: try again."""
 
-    def publish_incident(self, incident: Incident, now: float) -> None: ...
+    def publish_incident(self, incident: Incident, now: float) -> float:
+        """Shows it to people. Returns 0, or in how many seconds to call again: what changes often is not written each time."""
 
-    def publish_outcome(self, outcome: Outcome, now: float) -> None: ...
+    def publish_outcome(self, outcome: Outcome, now: float) -> float: ...
 
-    def publish_status(self, status: NodeStatus, now: float) -> None: ...
+    def publish_status(self, status: NodeStatus, now: float) -> float: ...

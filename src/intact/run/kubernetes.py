@@ -1,0 +1,128 @@
+"""A Kubernetes cluster, as a world for the cluster flow: the caches answer questions, `act` does the work, custom resources show it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+
+from intact.act.perform import Later, perform
+from intact.act.ports import Actuator
+from intact.act.verify import verify
+from intact.adapters.cluster.cache import ClusterCache, facts_of
+from intact.adapters.cluster.objects import Objects
+from intact.adapters.cluster.revisions import record_pod
+from intact.model.container import Container
+from intact.model.facts import PodState, WorkloadFacts
+from intact.model.incident import Incident, Outcome, PathSummary, Phase, PodFacts, Workload
+from intact.model.policy import Policy
+from intact.model.revision import RevisionRecord
+from intact.model.seam import NodeStatus
+
+from .world import ActionContext
+
+log = structlog.get_logger()
+
+ACTIVE = (Phase.RUNNING, Phase.SUCCEEDED)
+
+
+class Policies(Protocol):
+    def all(self) -> tuple[Policy, ...]: ...
+
+
+class KubernetesWorld:
+    """Implements `run.world.World`. `own_namespace` is Intact's, where nothing is ever acted on."""
+
+    def __init__(
+        self,
+        *,
+        cache: ClusterCache,
+        actuator: Actuator,
+        objects: Objects,
+        policies: Policies,
+        summarize: Callable[[Incident], tuple[PathSummary, ...]],
+        own_namespace: str,
+    ) -> None:
+        self._cache = cache
+        self._actuator = actuator
+        self._objects = objects
+        self._policies = policies
+        self._summarize = summarize
+        self._own_namespace = own_namespace
+
+    def locate(self, container: Container, now: float) -> PodFacts:
+        """From the cache, else from the API server: a node often speaks of a pod before its watch does."""
+        pod = container.pod
+        if pod is None:
+            workload = Workload(kind="Container", namespace="", name=container.name, uid=container.id)
+            return PodFacts(uid=container.id, namespace="", name=container.name, node=container.node, labels=(), workload=workload)
+        known = self._cache.facts(pod.uid)
+        if known is not None:
+            return known
+        found = self._actuator.read_pod(pod.namespace, pod.name)
+        if found is not None and found.uid == pod.uid:
+            return facts_of(found)
+        workload = Workload(kind="Pod", namespace=pod.namespace, name=pod.name, uid=pod.uid)
+        return PodFacts(uid=pod.uid, namespace=pod.namespace, name=pod.name, node=container.node, labels=(), workload=workload)
+
+    def node_of(self, pod_uid: str) -> str | None:
+        return self._cache.node_of(pod_uid)
+
+    def pods_on(self, node: str) -> tuple[PodFacts, ...]:
+        return tuple(facts_of(pod) for pod in self._cache.pods_on(node))
+
+    def policies(self) -> tuple[Policy, ...]:
+        return self._policies.all()
+
+    def facts(self, workload: Workload, now: float) -> WorkloadFacts:
+        pods = tuple(pod for pod in self._cache.pods_of(workload) if not pod.finished)
+        deployment = self._cache.deployment(workload.uid)
+        revisions = self._cache.replica_sets_of(workload.uid)
+        return WorkloadFacts(
+            workload=workload,
+            ready=deployment.ready if deployment else sum(pod.ready for pod in pods),
+            desired=self._cache.wanted(workload),
+            revision=revisions[0].hash if revisions else "",
+            paused=deployment.paused if deployment else False,
+            rolling_out=deployment.rolling_out if deployment else False,
+            pods=tuple(PodState(uid=p.uid, name=p.name, node=p.node, revision=p.revision, ready=p.ready) for p in pods),
+            managed_by=deployment.managed_by if deployment else "",
+            own_namespace=self._own_namespace,
+        )
+
+    def revision_of(self, pod: PodFacts, records: Iterable[RevisionRecord], now: float) -> RevisionRecord | None:
+        state = self._cache.pod(pod.uid)
+        replica_set = self._cache.replica_set(state.owner.uid) if state is not None and state.owner is not None else None
+        if state is None or replica_set is None or replica_set.owner is None:
+            return None
+        known = next((record for record in records if record.uid == replica_set.uid), None)
+        return record_pod(known, state, replica_set, now)
+
+    def advance(self, outcome: Outcome, context: ActionContext, now: float) -> Outcome:
+        decision = outcome.decision
+        if outcome.phase in ACTIVE:
+            pods, wanted = self._cache.pods_of(decision.workload), self._cache.wanted(decision.workload)
+            return verify(outcome, pods, context.verdicts, wanted=wanted, acted_at=decision.at, now=now)
+        self._objects.claim(decision)
+        record = next((record for record in context.records if record.name == decision.target), None)
+        done = perform(decision, self._actuator, record=record, now=now, wait=time.sleep)
+        if isinstance(done, Later):
+            log.info("action_later", name=decision.name, reason=done.message)
+            return outcome
+        return done
+
+    def publish_incident(self, incident: Incident, now: float) -> float:
+        if not incident.workload.namespace:
+            return 0.0
+        return self._objects.put_incident(incident, self._summarize(incident), now)
+
+    def publish_outcome(self, outcome: Outcome, now: float) -> float:
+        if outcome.phase is Phase.PROPOSED:
+            return 0.0
+        self._objects.claim(outcome.decision)
+        return self._objects.put_outcome(outcome, now)
+
+    def publish_status(self, status: NodeStatus, now: float) -> float:
+        return self._objects.put_node(status, now)

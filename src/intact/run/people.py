@@ -1,0 +1,34 @@
+"""What people may read of the controller through its API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from intact.audit.export import export_log
+from intact.model.incident import Incident
+from intact.model.seam import NodeStatus
+
+from .cluster_flow import ClusterFlow
+from .memory import ClusterState
+
+MOST_INCIDENTS = 500
+
+
+class People:
+    """Implements `run.seam.PeopleSide`."""
+
+    def __init__(self, flow: ClusterFlow, state: ClusterState) -> None:
+        self._flow, self._state = flow, state
+
+    def status(self) -> tuple[NodeStatus, ...]:
+        return self._flow.status()
+
+    def incidents(self, namespace: str) -> tuple[Incident, ...]:
+        recent = self._state.memory.incidents.list_recent(MOST_INCIDENTS)
+        return tuple(i for i in recent if not namespace or i.workload.namespace == namespace)
+
+    def incident(self, incident_id: str) -> Incident | None:
+        return self._state.memory.incidents.get(incident_id)
+
+    def export_audit(self) -> Iterator[bytes]:
+        return export_log(self._state.leaves)[1]
