@@ -20,6 +20,8 @@ from intact.model.errors import InputError
 
 VERSION = 1
 MAX_LEAF_BYTES = 1 << 20
+MAX_BODY_BYTES = MAX_LEAF_BYTES - (1 << 17)
+"""Leaves room for the other fields at their largest."""
 MAX_TEXT = 4096
 MAX_INTEGER = 2**53 - 1
 """RFC 8785 §3.2.2.3: larger integers are not the same in every reader."""
@@ -79,10 +81,7 @@ def encode_leaf(leaf: Leaf) -> bytes:
         "version": VERSION,
         "workload": leaf.workload,
     }
-    try:
-        data = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"an audit leaf holds a text that is not Unicode: {error}") from None
+    data = _write(document)
     if len(data) > MAX_LEAF_BYTES:
         raise InputError(f"an audit leaf of {len(data)} bytes is larger than the bound of {MAX_LEAF_BYTES}")
     return data
@@ -133,9 +132,15 @@ def parse_time(text: str) -> float:
     raise InputError(f"not a time of the audit log: {text[:40]!r}")
 
 
-def write_text(text: str) -> str:
-    """`text`, beyond MAX_TEXT characters its start and its length; what is not Unicode is escaped."""
-    bounded = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text)} characters)"
+def measure_body(body: Mapping[str, object]) -> tuple[int, str]:
+    """The size in bytes of a body as it is written, and the SHA-256 of that in hex."""
+    data = _write(body)
+    return len(data), hashlib.sha256(data).hexdigest()
+
+
+def write_text(text: str, limit: int = MAX_TEXT) -> str:
+    """`text`, beyond `limit` characters its start and its length; what is not Unicode is escaped."""
+    bounded = text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
     return bounded.encode("utf-8", "backslashreplace").decode()
 
 
@@ -144,11 +149,18 @@ def write_integer(number: int) -> int | str:
     return number if abs(number) <= MAX_INTEGER else f"{number:#x}"[:MAX_TEXT]
 
 
-def write_bytes(data: bytes) -> str:
-    r"""`data` as `model.bytestext` writes it; beyond MAX_TEXT bytes its start, `\+`, its size and its SHA-256 (nobody's text)."""
-    if len(data) <= MAX_TEXT:
+def write_bytes(data: bytes, limit: int = MAX_TEXT) -> str:
+    r"""`data` as `model.bytestext` writes it; beyond `limit` bytes its start, `\+`, its size and its SHA-256 (nobody's text)."""
+    if len(data) <= limit:
         return escape_bytes(data)
-    return rf"{escape_bytes(data[:MAX_TEXT])}\+{len(data)}:{hashlib.sha256(data).hexdigest()}"
+    return rf"{escape_bytes(data[:limit])}\+{len(data)}:{hashlib.sha256(data).hexdigest()}"
+
+
+def _write(document: Mapping[str, object]) -> bytes:
+    try:
+        return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"an audit leaf holds a text that is not Unicode: {error}") from None
 
 
 def _check(value: object, depth: int) -> None:

@@ -13,10 +13,12 @@ from intact.model.incident import Decision, Incident, IncidentState, Outcome, Wo
 from intact.model.layer import Grade
 from intact.model.seam import Gap
 
-from .record import Leaf, LeafKind, format_time, write_bytes, write_integer, write_text
+from .record import MAX_BODY_BYTES, Leaf, LeafKind, format_time, measure_body, write_bytes, write_integer, write_text
 
 MAX_LISTED = 100
 """How many items of a list stand in one leaf; their number always does."""
+SHORT = 512
+"""The bound on a text that occurs many times in one leaf; Kubernetes' own names are shorter."""
 
 
 def record_finding(finding: Finding, *, workload: Workload | None, incident: str, now: float) -> Leaf:
@@ -27,7 +29,7 @@ def record_finding(finding: Finding, *, workload: Workload | None, incident: str
         "id": finding.id,
         "path": write_bytes(difference.path),
         "change": difference.change.value,
-        "fields": [write_text(name) for name in difference.fields[:MAX_LISTED]],
+        "fields": [write_text(name, SHORT) for name in difference.fields[:MAX_LISTED]],
         "expected": _entry(difference.expected),
         "actual": _entry(difference.actual),
         "level": finding.level.title,
@@ -50,11 +52,13 @@ def record_verdict(verdict: Verdict, *, workload: Workload | None, now: float) -
         "findings": [finding.id for finding in verdict.findings[:MAX_LISTED]],
         "findings_count": len(verdict.findings),
         "aggregates": [
-            {"pattern": write_text(a.pattern), "rule": write_text(a.rule), "count": write_integer(a.count)}
+            {"pattern": write_text(a.pattern, SHORT), "rule": write_text(a.rule, SHORT), "count": write_integer(a.count)}
             for a in verdict.aggregates[:MAX_LISTED]
         ],
         "aggregates_count": len(verdict.aggregates),
-        "unobserved": [{"path": write_bytes(u.path), "reason": write_text(u.reason)} for u in verdict.unobserved[:MAX_LISTED]],
+        "unobserved": [
+            {"path": write_bytes(u.path, SHORT), "reason": write_text(u.reason, SHORT)} for u in verdict.unobserved[:MAX_LISTED]
+        ],
         "unobserved_count": len(verdict.unobserved),
         "baseline_root": _optional(verdict.baseline_root),
         "grade": verdict.grade.title if verdict.grade is not None else None,
@@ -92,9 +96,9 @@ def record_incident(incident: Incident, *, opened: bool, now: float) -> Leaf:
         "first_seen": format_time(incident.first_seen),
         "last_seen": format_time(incident.last_seen),
         "count": incident.count,
-        "pods": [write_text(pod) for pod in incident.pods[:MAX_LISTED]],
+        "pods": [write_text(pod, SHORT) for pod in incident.pods[:MAX_LISTED]],
         "pods_count": len(incident.pods),
-        "nodes": [write_text(node) for node in incident.nodes[:MAX_LISTED]],
+        "nodes": [write_text(node, SHORT) for node in incident.nodes[:MAX_LISTED]],
         "nodes_count": len(incident.nodes),
         "policy": write_text(incident.policy),
         "explanation": write_text(incident.explanation),
@@ -161,7 +165,7 @@ def record_baseline(*, key: Digest, root: Digest, grade: Grade, source: str, ali
         "root": str(root),
         "grade": grade.title,
         "source": write_text(source),
-        "aliases": [write_text(name) for name in names[:MAX_LISTED]],
+        "aliases": [write_text(name, SHORT) for name in names[:MAX_LISTED]],
         "aliases_count": len(names),
         "entries": entries,
     }
@@ -192,18 +196,22 @@ def record_key_event(*, purpose: str, verb: str, key: str, now: float) -> Leaf:
 def _leaf(
     kind: LeafKind, now: float, body: Mapping[str, object], *, node: str = "", workload: Workload | None = None, incident: str = ""
 ) -> Leaf:
+    """What is still too large once each text is bounded stands there by its size and digest: an oversized body must not keep a step out."""
     name = write_text(str(workload)) if workload is not None else ""
+    size_bytes, digest = measure_body(body)
+    if size_bytes > MAX_BODY_BYTES:
+        body = {"oversized_bytes": size_bytes, "oversized_sha256": digest}
     return Leaf(kind=kind.value, at=now, body=body, node=write_text(node), workload=name, incident=write_text(incident))
 
 
 def _container(container: Container) -> dict[str, object]:
     return {
-        "container": write_text(container.id),
-        "container_name": write_text(container.name),
-        "image": write_text(container.image),
+        "container": write_text(container.id, SHORT),
+        "container_name": write_text(container.name, SHORT),
+        "image": write_text(container.image, SHORT),
         "image_key": _optional(container.image_key),
-        "pod": write_text(f"{container.pod.namespace}/{container.pod.name}") if container.pod else None,
-        "pod_uid": write_text(container.pod.uid) if container.pod else None,
+        "pod": write_text(f"{container.pod.namespace}/{container.pod.name}", SHORT) if container.pod else None,
+        "pod_uid": write_text(container.pod.uid, SHORT) if container.pod else None,
     }
 
 
@@ -224,7 +232,7 @@ def _entry(entry: Entry | None) -> dict[str, object] | None:
         "target": write_bytes(entry.target),
         "device": [write_integer(part) for part in entry.device] if entry.device is not None else None,
         "xattrs": [
-            {"name": write_bytes(name), "size_bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+            {"name": write_bytes(name, SHORT), "size_bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
             for name, value in entry.xattrs[:MAX_LISTED]
         ],
         "xattrs_count": len(entry.xattrs),

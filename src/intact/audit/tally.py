@@ -12,7 +12,7 @@ from .record import Leaf
 from .steps import record_clean
 
 INTERVAL_S = 300.0
-MAX_CONTAINERS = 500
+MAX_CONTAINERS = 200
 """Verdicts in one leaf; beyond it the leaf is written early."""
 
 

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intact.audit.record import MAX_INTEGER, Leaf, encode_leaf, format_time, parse_leaf, parse_time, write_bytes, write_text
-from intact.audit.steps import record_finding, record_gap
+from intact.audit.steps import record_clean, record_finding, record_gap, record_verdict
 from intact.audit.tally import CleanTally
 from intact.model.bytestext import escape_bytes, unescape_bytes
 from intact.model.container import Container, Pod
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
 from intact.model.errors import InputError
-from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
+from intact.model.finding import Aggregate, Change, Difference, Finding, Level, State, Verdict
 from intact.model.layer import Grade
-from intact.model.observation import Scope
+from intact.model.observation import Scope, Unobserved
 from intact.model.seam import Gap
 
 CONTAINER = Container(id="c1", name="web", image="web:1", image_key=None, node="n1", pod=Pod(namespace="shop", name="web-1", uid="u1"))
@@ -120,3 +121,16 @@ def test_clean_verdicts_of_an_interval_are_one_leaf_per_node() -> None:
     assert [(c["container"], c["observed_at"]) for c in containers] == [("a", format_time(40)), ("b", format_time(40))]
     assert tally.due(1000.0) == tally.flush(1000.0) == ()
     encode_leaf(leaf)
+
+
+def test_a_verdict_of_any_size_is_recorded() -> None:
+    hostile = Container(id="\x01" * 9999, name="\x01" * 9999, image="\x01" * 9999, image_key=None, node="\x01" * 9999)
+    unobserved = tuple(Unobserved(path=b"/" + b"\x01" * 9999, reason="\x01" * 9999) for _ in range(1000))
+    aggregates = tuple(Aggregate(pattern="\x01" * 9999, rule="\x01" * 9999, count=2**70) for _ in range(1000))
+    verdict = Verdict(
+        container=hostile, state=State.UNOBSERVED, scope=Scope.DRIFT, unobserved=unobserved, aggregates=aggregates, compared=2**70
+    )
+    assert parse_leaf(encode_leaf(record_verdict(verdict, workload=None, now=1.0))).kind == "Verdict"
+    clean = replace(verdict, state=State.INTACT)
+    leaf = parse_leaf(encode_leaf(record_clean("n", [clean] * 200, since=0.0, looks=200, now=1.0)))
+    assert leaf.body.keys() == {"oversized_bytes", "oversized_sha256"}
