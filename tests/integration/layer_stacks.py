@@ -109,7 +109,12 @@ _NAMES = (b"a", b"b", b"c", b"d")
 def random_stack(seed: int) -> list[list[Entry]]:
     """A few layers over a few names, so that they meet; whether a runtime accepts it is for the runtime to say."""
     chance = random.Random(seed)
-    return [[_random_entry(chance, made) for _ in range(chance.randint(1, 6))] for made in ([] for _ in range(chance.randint(1, 4)))]
+    return [_random_layer(chance) for _ in range(chance.randint(1, 4))]
+
+
+def _random_layer(chance: random.Random) -> list[Entry]:
+    made: list[Entry] = []
+    return [_random_entry(chance, made) for _ in range(chance.randint(1, 6))]
 
 
 def _random_entry(chance: random.Random, made: list[Entry]) -> Entry:

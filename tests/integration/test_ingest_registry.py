@@ -58,7 +58,7 @@ class Registry:
     def source(self, reference: str) -> BlobSource:
         opened = open_image(parse_image_name(f"docker://{self.host}/{REPOSITORY}{reference}"), plain_http=frozenset({self.host}))
         assert not hasattr(opened, "path")
-        return opened  # type: ignore[return-value]
+        return opened
 
     def blob(self, digest: str) -> Path:
         value = digest.removeprefix("sha256:")

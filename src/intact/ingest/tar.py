@@ -26,6 +26,9 @@ WITHOUT_CONTENT = frozenset({LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO}
 
 _HEADER = Struct("100s8s8s8s12s12s8ss100s6s2s32s32s8s8s155s12s")
 _ZEROS = bytes(BLOCK)
+_BLANKS = 8 * ord(" ")
+_DEVICES = frozenset({CHAR, BLOCK_DEVICE})
+_NO_DEVICE = (0, 0)
 _PAX, _GNU_NAME, _GNU_LINK, _OLD, _GNU_SPARSE = b"x", b"L", b"K", b"\0", b"S"
 _XATTR = b"SCHILY.xattr."
 _SPARSE = b"GNU.sparse."
@@ -91,15 +94,12 @@ class _Reader:
             if kind == _GNU_LINK:
                 long_link = _text(self._take_special(size))
                 continue
-            device = (0, 0)
-            if magic == b"ustar\0":
+            device = _NO_DEVICE
+            if magic == b"ustar\0" and prefix[0]:
+                name = _text(prefix[:131] if block[508:512] == b"tar\0" else prefix) + b"/" + name
+            if kind in _DEVICES and (magic == b"ustar\0" or (magic == b"ustar " and version == b" \0")):
                 device = self._number(major), self._number(minor)
-                prefix = _text(prefix[:131] if block[508:512] == b"tar\0" else prefix)
-                if prefix:
-                    name = prefix + b"/" + name
-            elif magic == b"ustar " and version == b" \0":
-                device = self._number(major), self._number(minor)
-            owner, group, link = self._number(uid), self._number(gid), _text(link)
+            owner, group, link = self._number(uid), self._number(gid), _text(link) if link[0] else b""
             xattrs = _NONE
             if extended:
                 name = extended.get(b"path") or name
@@ -149,9 +149,10 @@ class _Reader:
         if len(block) < BLOCK:
             self._refuse("the archive ends within a header", code="Truncated")
         stated = self._number(block[148:156])
-        blanked = block[:148] + b"        " + block[156:]
-        if stated != sum(blanked) and stated != sum(b - 256 if b > 127 else b for b in blanked):
-            self._refuse("the header's checksum is wrong", code="Checksum")
+        if stated != sum(block) - sum(block[148:156]) + _BLANKS:
+            blanked = block[:148] + b"        " + block[156:]
+            if stated != sum(b - 256 if b > 127 else b for b in blanked):  # signed, as old tars summed
+                self._refuse("the header's checksum is wrong", code="Checksum")
         return block
 
     def _read_extended(self, size: int) -> dict[bytes, bytes]:
