@@ -16,6 +16,8 @@ class AlertKind(StrEnum):
     ACTION = "Action"
     """Something was decided, done, proven, or refused."""
     RESOLVED = "IncidentResolved"
+    FORGED = "ForgedReport"
+    """A node spoke of what is not its own."""
     SUPPRESSED = "AlertsSuppressed"
     """Alerts that a rate limit kept back, as a number."""
 

@@ -18,6 +18,7 @@ from intact.model.policy import ActionKind
 MAX_PATHS = 20
 MAX_NAMES = 50
 MAX_TEXT = 1000
+FORGED_EVERY_S = 3600.0
 
 _TOLD_PHASES = {Phase.SUCCEEDED, Phase.VERIFIED, Phase.FAILED, Phase.REFUSED}
 
@@ -60,6 +61,20 @@ def alert_for_forged(node: str, claim: str, reason: str, *, now: float) -> Alert
         level=Level.CRITICAL,
         summary=f"node {_plain(node)} reported on {_plain(claim)}, which is not its own: {_plain(reason)}",
         nodes=(node,),
+        count=1,
+    )
+
+
+def alert_for_forged(node: str, *, claimed: str, reason: str, now: float) -> Alert:
+    """Tells that `node` spoke of what is not its own: once an hour and node, whatever it claims, so that it cannot flood people."""
+    return Alert(
+        id=_make_id("forged", node, str(int(now // FORGED_EVERY_S))),
+        kind=AlertKind.FORGED,
+        at=now,
+        level=Level.CRITICAL,
+        summary=f"node {_plain(node)} made a report it had no right to: {_plain(claimed)}: {_plain(reason)}"[:MAX_TEXT],
+        nodes=(_plain(node),),
+        reason=_plain(reason),
         count=1,
     )
 

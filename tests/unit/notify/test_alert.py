@@ -19,7 +19,7 @@ from intact.model.incident import Decision, Incident, IncidentState, Outcome, Ph
 from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.policy import ActionKind, Cause
-from intact.notify.alert import MAX_PATHS, alert_for_decision, alert_for_incident, alert_for_outcome
+from intact.notify.alert import MAX_PATHS, alert_for_decision, alert_for_forged, alert_for_incident, alert_for_outcome
 
 WEB = Workload(kind="Deployment", namespace="shop", name="web", uid="w1")
 POD = PodFacts(uid="p1", namespace="shop", name="web-1", node="n1", labels=(), workload=WEB)
@@ -116,6 +116,14 @@ def test_the_gravest_paths_come_first_and_their_number_is_bounded() -> None:
     )
     assert alert and [path.path for path in alert.paths[:3]] == [b"/z", b"/b", b"/tmp/0"]
     assert len(alert.paths) == MAX_PATHS and alert.paths_total == 502
+
+
+def test_a_node_that_forges_reports_is_told_of_once_an_hour_whatever_it_claims() -> None:
+    alerts = [alert_for_forged("n1", claimed=f"pod {n}\n", reason="runs on n2", now=7200.0 + n) for n in range(100)]
+    assert len({alert.id for alert in alerts}) == 1 and alerts[0].kind is AlertKind.FORGED and alerts[0].level is Level.CRITICAL
+    assert alerts[0].summary.isprintable()
+    assert alert_for_forged("n1", claimed="", reason="", now=10800.0).id != alerts[0].id
+    assert alert_for_forged("n2", claimed="", reason="", now=7200.0).id != alerts[0].id
 
 
 @given(st.binary(min_size=1, max_size=60), st.text(max_size=20), st.floats())
