@@ -138,15 +138,17 @@ class _Scan:
             return
         if found.overlay.get(b"opaque") == b"y":  # 2
             self.opaque.append(path)
-        entry = replace(found.entry, uid=map_id(found.entry.uid, self.uid_map), gid=map_id(found.entry.gid, self.gid_map))  # 4
+        entry = found.entry
+        if self.uid_map or self.gid_map:  # 4
+            entry = replace(entry, uid=map_id(entry.uid, self.uid_map), gid=map_id(entry.gid, self.gid_map))
         if path == b"/" and _is_as_the_runtime_makes_it(entry):
             return
         if b"redirect" in found.overlay:  # 3
             self._note(Unobserved(path=path, reason="redirect: its content is in a layer beneath under another name"))
         elif b"metacopy" in found.overlay:
             self._note(Unobserved(path=path, reason="metacopy: its content is in a layer beneath"))
-        elif entry.kind is Kind.FILE:
-            entry = replace(entry, digest=self._hash(found, expected))  # 5
+        elif entry.kind is Kind.FILE and (digest := self._hash(found, expected)):  # 5
+            entry = replace(entry, digest=digest)
         self.present.append(entry)
 
     def tell_bounds(self) -> None:

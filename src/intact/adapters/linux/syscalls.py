@@ -19,7 +19,8 @@ _NUMBERS = {
     "aarch64": {"fanotify_init": 262, "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "sync_file_range": 84,
                 "statx": 291},
 }  # fmt: skip
-_SHARED = {"open_tree": 428, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "openat2": 437, "mount_setattr": 442}
+_SAME_EVERYWHERE = {"open_tree": 428, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "openat2": 437, "mount_setattr": 442}
+_HERE = {**_NUMBERS[platform.machine()], **_SAME_EVERYWHERE} if platform.machine() in _NUMBERS else {}
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -46,9 +47,9 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def _call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
-    machine = platform.machine()
-    number = _SHARED.get(name) or _NUMBERS.get(machine, {}).get(name)
+    number = _HERE.get(name)
     if number is None:
+        machine = platform.machine()
         raise PermanentError(f"no system call numbers for {machine}", code="UnsupportedMachine", hint="run on x86_64 or aarch64")
     passed = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
     result: int = _libc.syscall(ctypes.c_long(number), *passed)

@@ -51,7 +51,8 @@ class _Level:
     descriptor: int | None
     trail: Trail
     status: os.stat_result
-    handle: bytes | None
+    handle: bytes | None = None
+    """The way back, once the descriptor was given up."""
     waiting: list[bytes] = field(default_factory=list)
 
 
@@ -167,7 +168,7 @@ class HostTree:
                 return None if gone else Unobserved(path=path, reason=_say(error))
             os.close(above)
             trail = trail.below(name)
-        return _Level(descriptor, trail, os.fstat(descriptor), _handle(descriptor))
+        return _Level(descriptor, trail, os.fstat(descriptor))
 
     def _begin(self, level: _Level, ordered: bool, after: bytes) -> Iterator[Node | Unobserved]:
         """2. Lists a directory just opened; without order, looks at its names at once."""
@@ -207,7 +208,7 @@ class HostTree:
             elif entered is not None:
                 levels.append(entered)
                 if len(levels) > _KEPT_OPEN:
-                    _let_go(levels[-_KEPT_OPEN - 1])
+                    _give_up(levels[-_KEPT_OPEN - 1])
                 yield from self._begin(entered, ordered, after)
         else:
             yield from self._look(level, name, after)
@@ -246,7 +247,7 @@ class HostTree:
         if status.st_dev != level.status.st_dev:
             os.close(descriptor)
             return Unobserved(path=level.trail.path_of(name), reason="another file system is mounted here")
-        return _Level(descriptor, level.trail.below(name), status, _handle(descriptor))
+        return _Level(descriptor, level.trail.below(name), status)
 
     def _leave(self, level: _Level, levels: list[_Level]) -> None:
         """4. Back to the directory above: by `..` if it has no descriptor and no handle."""
@@ -355,6 +356,13 @@ def _handle(descriptor: int) -> bytes | None:
         return syscalls.name_to_handle(descriptor)
     except OSError:
         return None
+
+
+def _give_up(level: _Level) -> None:
+    """4. Closes a directory that is still to be returned to."""
+    if level.descriptor is not None and level.handle is None:
+        level.handle = _handle(level.descriptor)
+    _let_go(level)
 
 
 def _let_go(level: _Level) -> None:
