@@ -53,26 +53,14 @@ def alert_for_outcome(incident: Incident, outcome: Outcome, reported: Sequence[R
 
 
 def alert_for_forged(node: str, claim: str, reason: str, *, now: float) -> Alert:
-    """Tells that `node` reported what is not its own to say; `claim` is from its report. One alert an hour for the same claim."""
-    return Alert(
-        id=_make_id("forged", node, claim, str(int(now // 3600))),
-        kind=AlertKind.FORGED,
-        at=now,
-        level=Level.CRITICAL,
-        summary=f"node {_plain(node)} reported on {_plain(claim)}, which is not its own: {_plain(reason)}",
-        nodes=(node,),
-        count=1,
-    )
-
-
-def alert_for_forged(node: str, *, claimed: str, reason: str, now: float) -> Alert:
-    """Tells that `node` spoke of what is not its own: once an hour and node, whatever it claims, so that it cannot flood people."""
+    """Tells that `node` reported what is not its own to say; `claim` is from its report. One alert an hour and node, whatever it claims:
+    every forged report is on record, and none may drown other alerts."""
     return Alert(
         id=_make_id("forged", node, str(int(now // FORGED_EVERY_S))),
         kind=AlertKind.FORGED,
         at=now,
         level=Level.CRITICAL,
-        summary=f"node {_plain(node)} made a report it had no right to: {_plain(claimed)}: {_plain(reason)}"[:MAX_TEXT],
+        summary=f"node {_plain(node)} reported on {_plain(claim)}, which is not its own: {_plain(reason)}"[:MAX_TEXT],
         nodes=(_plain(node),),
         reason=_plain(reason),
         count=1,

@@ -119,11 +119,11 @@ def test_the_gravest_paths_come_first_and_their_number_is_bounded() -> None:
 
 
 def test_a_node_that_forges_reports_is_told_of_once_an_hour_whatever_it_claims() -> None:
-    alerts = [alert_for_forged("n1", claimed=f"pod {n}\n", reason="runs on n2", now=7200.0 + n) for n in range(100)]
+    alerts = [alert_for_forged("n1", f"pod {n}\n", "runs on n2", now=7200.0 + n) for n in range(100)]
     assert len({alert.id for alert in alerts}) == 1 and alerts[0].kind is AlertKind.FORGED and alerts[0].level is Level.CRITICAL
     assert alerts[0].summary.isprintable()
-    assert alert_for_forged("n1", claimed="", reason="", now=10800.0).id != alerts[0].id
-    assert alert_for_forged("n2", claimed="", reason="", now=7200.0).id != alerts[0].id
+    assert alert_for_forged("n1", "", "", now=10800.0).id != alerts[0].id
+    assert alert_for_forged("n2", "", "", now=7200.0).id != alerts[0].id
 
 
 @given(st.binary(min_size=1, max_size=60), st.text(max_size=20), st.floats())
