@@ -103,7 +103,7 @@ def test_a_registry_that_alters_a_layer_is_caught(registry: Registry, image: Ima
     original = stored.read_bytes()
     stored.write_bytes(original[:1000] + bytes([original[1000] ^ 1]) + original[1001:])
     try:
-        with pytest.raises((TrustError, InputError), match="sha256:"):
+        with pytest.raises(TrustError, match="has the digest"):
             ingest(registry.source(":1"))
     finally:
         stored.write_bytes(original)

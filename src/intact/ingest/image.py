@@ -232,10 +232,17 @@ class _Verified:
                 yield chunk
 
         same = layer.digest == self._diff_id
-        for data in decompress(hashed(), layer.media_type, limits=self._limits, layer=str(layer.digest)):
-            if not same:
-                tar.update(data)
-            yield data
+        chunks = hashed()
+        try:
+            for data in decompress(chunks, layer.media_type, limits=self._limits, layer=str(layer.digest)):
+                if not same:
+                    tar.update(data)
+                yield data
+        except InputError:
+            for _ in chunks:  # damaged on the way, or by whoever made it? The digest tells
+                pass
+            _check_blob(self._source, layer, read, Digest(layer.digest.algorithm, blob.digest()))
+            raise
         _check_blob(self._source, layer, read, Digest(layer.digest.algorithm, blob.digest()))  # 5
         found = Digest(self._diff_id.algorithm, tar.digest()) if not same else layer.digest
         if found != self._diff_id:  # 6
