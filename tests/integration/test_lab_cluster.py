@@ -89,9 +89,9 @@ def test_a_volume_belongs_to_the_user_it_was_made_for(cluster: Cluster, layout_d
 
 def test_intact_runs_in_its_own_image_without_a_shell(cluster: Cluster) -> None:
     reference = product.ensure_image().push(cluster.registry, f"intact:{product.version()}")
-    cluster.kubectl("run", "product", f"--image={reference}", "--restart=Never", "--", "--help")
+    cluster.kubectl("run", "product", f"--image={reference}", "--restart=Never", "--", "--version")
     cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/product", "--timeout=60s")
-    assert "Usage:" in cluster.kubectl("logs", "product")
+    assert product.version() in cluster.kubectl("logs", "product")
     cluster.kubectl("delete", "pod", "product")
 
 
