@@ -33,7 +33,7 @@ NAMES = ["a", "b", "a.b", "\udcff\n"]
 PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["write", "append"]), PATHS, st.sampled_from(["", "x", "y" * 300])),
-    st.tuples(st.just("mkdir"), PATHS, st.just("")),
+    st.tuples(st.sampled_from(["mkdir", "replace"]), PATHS, st.just("")),
     st.tuples(st.sampled_from(["remove", "touch", "fifo"]), PATHS, st.just("")),
     st.tuples(st.just("rename"), PATHS, PATHS),
     st.tuples(st.just("link"), PATHS, PATHS),
@@ -80,10 +80,14 @@ def perform(inside: Path, step: str, name: str, argument: str) -> None:
     path = inside / name
     match step:
         case "write" | "append":
+            path.parent.mkdir(parents=True, exist_ok=True)
             how = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | (os.O_TRUNC if step == "write" else os.O_APPEND)
             with open(os.open(path, how, 0o644), "w") as file:
                 file.write(argument)
         case "mkdir":
+            path.mkdir(parents=True)
+        case "replace":
+            shutil.rmtree(path)
             path.mkdir()
         case "remove":
             path.unlink() if not path.is_dir() or path.is_symlink() else shutil.rmtree(path)
