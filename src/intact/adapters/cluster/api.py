@@ -7,6 +7,7 @@ Lease stops before its next write. Errors come as `intact.model.errors`, with th
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 import httpx2
 import msgspec
 from lightkube.config.client_adapter import ConnectionParams
-from lightkube.config.kubeconfig import KubeConfig
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 from lightkube.core.generic_client import BasicRequest, GenericSyncClient
 from lightkube.core.resource import ApiInfo, ResourceDef
@@ -82,10 +83,10 @@ class Api:
         except (ConfigError, KeyError) as error:
             raise InputError(f"no Kubernetes configuration: {error}", hint="set KUBECONFIG") from error
         timeout = httpx2.Timeout(TIMEOUT_S)
-        self._calls = GenericSyncClient(ConnectionParams(timeout=timeout), found, field_manager=FIELD_MANAGER)
+        self._calls = GenericSyncClient(_Connection(timeout=timeout), found, field_manager=FIELD_MANAGER)
         # Watches hold their connections: in a pool of their own they keep none from the calls.
-        self._watches = GenericSyncClient(ConnectionParams(timeout=httpx2.Timeout(TIMEOUT_S, read=WATCH_SILENCE_S)), found)
-        self._fence = fence
+        self._watches = GenericSyncClient(_Connection(timeout=httpx2.Timeout(TIMEOUT_S, read=WATCH_SILENCE_S)), found)
+        self.fence = fence
         self.namespace: str = self._calls.namespace
 
     def close(self) -> None:
@@ -143,17 +144,17 @@ class Api:
     def create(self, kind: Kind, body: Mapping[str, Any], *, record: bool = True) -> Object:
         """Creates it. Raises `Conflict` with code `AlreadyExists`. `record` False: a review, which writes nothing and needs no fence."""
         if record:
-            self._fence()
+            self.fence()
         return self._object(self._call("post", kind, body=body, namespace=_namespace_of(body))) or {}
 
     def create_sub(self, kind: Kind, name: str, namespace: str, action: str, body: Mapping[str, Any]) -> Object:
         """POST to a subresource, such as a pod's eviction."""
-        self._fence()
+        self.fence()
         return self._object(self._call("post", kind, name=name, namespace=namespace, body=body, action=action)) or {}
 
     def apply(self, kind: Kind, body: Mapping[str, Any], *, status: bool = False) -> Object:
         """Server-side apply of `body`, or of its status alone; fields of ours that others took are taken back."""
-        self._fence()
+        self.fence()
         name = body["metadata"]["name"]
         params = {"force": "true", "fieldManager": FIELD_MANAGER}
         headers = {"Content-Type": "application/apply-patch+yaml"}
@@ -167,20 +168,20 @@ class Api:
 
     def patch(self, kind: Kind, name: str, namespace: str, operations: list[Object]) -> Object:
         """A JSON patch (RFC 6902). A failed `test` comes as `Rejected` with code `Invalid`."""
-        self._fence()
+        self.fence()
         headers = {"Content-Type": "application/json-patch+json"}
         return self._object(self._call("patch", kind, name=name, namespace=namespace, body=operations, headers=headers)) or {}
 
     def replace(self, kind: Kind, body: Mapping[str, Any], *, fenced: bool = True) -> Object:
         """PUT. Raises `Conflict` when `body`'s resourceVersion is not the current one. `fenced` False is for the Lease itself."""
         if fenced:
-            self._fence()
+            self.fence()
         name = body["metadata"]["name"]
         return self._object(self._call("put", kind, name=name, namespace=_namespace_of(body), body=body)) or {}
 
     def delete(self, kind: Kind, name: str, namespace: str = "") -> None:
         """Deletes it; it is no error when there is none."""
-        self._fence()
+        self.fence()
         self._call("delete", kind, name=name, namespace=namespace, absent_ok=True)
 
     def _call(
@@ -223,6 +224,17 @@ class Api:
 
     def _object(self, body: bytes | None) -> Object | None:
         return None if body is None else msgspec.json.decode(body, type=dict)
+
+
+class _Connection(ConnectionParams):
+    """Python 3.13 asks of certificates what clusters' own authorities often lack (an authority key identifier, RFC 5280 section 4.2.1.1).
+    The chain to the cluster's CA and the name are checked as kubectl checks them."""
+
+    def httpx_params(self, config: SingleConfig) -> dict[str, Any]:
+        params: dict[str, Any] = super().httpx_params(config)
+        if isinstance(params["verify"], ssl.SSLContext):
+            params["verify"].verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return params
 
 
 class WatchStream:
