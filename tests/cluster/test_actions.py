@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 
@@ -18,10 +15,9 @@ from intact.act.verify import verify
 from intact.adapters.cluster.actuator import KubernetesActuator
 from intact.adapters.cluster.api import Api
 from intact.adapters.cluster.cache import ClusterCache, facts_of
-from intact.adapters.cluster.kinds import DEPLOYMENT, POD, REPLICA_SET
-from intact.adapters.cluster.reflector import ApiSource, Reflector
+from intact.adapters.cluster.follow import Follower
+from intact.adapters.cluster.policies import PolicyStore
 from intact.adapters.cluster.revisions import record_pod
-from intact.adapters.cluster.shapes import DeploymentShape, PodShape, ReplicaSetShape
 from intact.model.container import Container
 from intact.model.finding import State, Verdict
 from intact.model.incident import Decision, Outcome, Phase, PodFacts, Workload
@@ -42,29 +38,6 @@ from tests.cluster.kubernetes import (
 )
 
 
-@contextmanager
-def following(api: Api) -> Iterator[ClusterCache]:
-    """The cache as the controller keeps it, from three reflectors."""
-    cache = ClusterCache()
-    reflectors: list[Reflector[Any]] = [
-        Reflector(ApiSource(api, POD, PodShape), cache.pods),
-        Reflector(ApiSource(api, REPLICA_SET, ReplicaSetShape), cache.replica_sets),
-        Reflector(ApiSource(api, DEPLOYMENT, DeploymentShape), cache.deployments),
-    ]
-    threads = [Thread(target=r.run, daemon=True) for r in reflectors]
-    for thread in threads:
-        thread.start()
-    try:
-        assert all(r.synced.wait(15) for r in reflectors)
-        yield cache
-    finally:
-        for reflector in reflectors:
-            reflector.stop()
-        for thread in threads:
-            thread.join(10)
-        assert not any(thread.is_alive() for thread in threads)
-
-
 @pytest.fixture(scope="module")
 def api(cluster: Cluster) -> Api:
     install_chart(cluster)
@@ -73,7 +46,9 @@ def api(cluster: Cluster) -> Api:
 
 @pytest.fixture(scope="module")
 def cache(api: Api) -> Iterator[ClusterCache]:
-    with following(api) as cache:
+    cache = ClusterCache()
+    with Follower(api, cache, PolicyStore()) as follower:
+        follower.wait_synced(15)
         yield cache
 
 

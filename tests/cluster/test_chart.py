@@ -109,8 +109,9 @@ def test_the_controller_has_exactly_these_rights(cluster: Cluster) -> None:
     policies = "integritypolicies clusterintegritypolicies"
     assert rights(one(objects, "ClusterRole", "intact-controller")) == (
         every("", "pods", "get list watch")
-        | every("apps", "deployments replicasets", "get list watch")
-        | every("intact.dev", policies, "get list watch")
+        | every("apps", "deployments", "get list watch")
+        | every("apps", "replicasets", "list watch")
+        | every("intact.dev", policies, "list watch")
         | every("intact.dev", " ".join(f"{p}/status" for p in policies.split()), "patch")
         | every("intact.dev", records, "get list create patch delete")
         | every("intact.dev", " ".join(f"{r}/status" for r in records.split()), "patch")
@@ -207,7 +208,7 @@ def test_the_rights_hold_on_a_real_cluster(cluster: Cluster) -> None:
         return cluster.kubectl("auth", "can-i", *what, who, check=False).strip() == "yes"
 
     assert may("intact-controller", "patch", "deployments", "-n", "default")
-    assert may("intact-controller", "create", "pods/eviction", "-n", "default")
+    assert may("intact-controller", "create", "pods", "--subresource=eviction", "-n", "default")
     assert not may("intact-controller", "delete", "pods", "-n", "default")
     assert not may("intact-controller", "list", "secrets", "-n", "default")
     assert not may("intact-controller", "update", "deployments", "-n", "default")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 import pytest
 
 from intact.adapters.cluster.api import Api, Rejected
+from intact.adapters.cluster.cache import ClusterCache
+from intact.adapters.cluster.follow import Follower
 from intact.adapters.cluster.kinds import BASELINE, INCIDENT, NODE, POLICY, REMEDIATION
 from intact.adapters.cluster.objects import NODE_REFRESH_S, QUIET_S, Objects
+from intact.adapters.cluster.policies import PolicyStore
 from intact.decide.grammar import parse_policy
 from intact.model.container import Container, Pod
 from intact.model.digest import Digest
@@ -20,7 +24,7 @@ from intact.model.layer import Baseline, Grade
 from intact.model.policy import ActionKind, Cause
 from intact.model.seam import Coverage, NodeStatus
 from lab.cluster import Cluster
-from tests.cluster.kubernetes import admin, as_controller, fresh_namespace, install_chart
+from tests.cluster.kubernetes import admin, as_controller, eventually, fresh_namespace, install_chart
 
 EXAMPLE = {
     "selector": {"matchLabels": {"app": "web"}},
@@ -257,6 +261,41 @@ def test_a_baseline_is_named_by_its_key_and_by_nothing_else(cluster: Cluster, co
     with pytest.raises(Rejected, match="the name must be the key"):
         admin(cluster).create(BASELINE, body)
     controller.delete(BASELINE, str(key).replace(":", "-"))
+
+
+def test_people_see_whether_their_policy_is_in_force(cluster: Cluster, namespace: str, controller: Api) -> None:
+    seen: list[int] = []
+    store = PolicyStore(on_change=lambda: seen.append(1))
+    with Follower(controller, ClusterCache(), store) as follower:
+        follower.wait_synced(15)
+        admin(cluster).create(POLICY, policy(namespace, EXAMPLE))
+        (declared,) = eventually(lambda: [o for _, o in store.declared() if o["metadata"].get("namespace") == namespace] or None)
+        objects = Objects(controller)
+        assert parse_policy(declared, POLICY.kind).generation == 1
+        objects.put_policy_status(POLICY, "web", namespace, generation=1, pods=2, problem="spec.expect[0]: too wide", now=100.0)
+        assert "False" in cluster.kubectl("get", "ipol", "web", "-n", namespace)
+        objects.put_policy_status(POLICY, "web", namespace, generation=1, pods=2, problem="", now=101.0)
+        cluster.kubectl("wait", "--for=condition=Accepted", "ipol/web", "-n", namespace, "--timeout=5s")
+        changes = len(seen)
+        admin(cluster).delete(POLICY, "web", namespace)
+        eventually(lambda: len(seen) > changes)
+    # What only its status changed of was told to nobody.
+    assert len(seen) == changes + 1
+
+
+def test_old_records_that_have_ended_are_removed_and_others_stay(namespace: str, controller: Api) -> None:
+    objects = Objects(controller)
+    done, running = decision(namespace, "long-done"), decision(namespace, "still-running")
+    for one, phase in ((done, Phase.VERIFIED), (running, Phase.RUNNING)):
+        objects.claim(one)
+        objects.put_outcome(Outcome(decision=one, phase=phase, message="", at=1000.0), 0.0)
+    objects.put_incident(replace(incident(namespace, 3, IncidentState.RESOLVED), id="long-resolved"), [], 0.0)
+    objects.expire(1000.0, 3600.0)
+    assert objects.phase_of(done) is Phase.VERIFIED
+    assert objects.expire(10_000.0, 3600.0) >= 2
+    assert objects.phase_of(done) is None
+    assert objects.phase_of(running) is Phase.RUNNING
+    assert controller.get(INCIDENT, "long-resolved", namespace) is None
 
 
 def test_a_process_that_may_not_act_writes_nothing(cluster: Cluster, namespace: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from intact.model.entry import display_path
-from intact.model.incident import Decision, Incident, Outcome, PathSummary, Taken, Workload
+from intact.model.incident import Decision, Incident, IncidentState, Outcome, PathSummary, Phase, Taken, Workload
 from intact.model.layer import Baseline
 from intact.model.policy import ActionKind
 from intact.model.seam import Coverage, NodeStatus
@@ -36,6 +36,7 @@ _RANK = {"Drifted": 0, "Unobserved": 1, "Pending": 2, "Intact": 3}
 def incident_body(incident: Incident, paths: Sequence[PathSummary]) -> Body:
     """`paths` are the gravest first."""
     last = incident.taken[-1] if incident.taken else None
+    resolved = incident.state is IncidentState.RESOLVED
     status: Body = {
         "state": incident.state.value,
         "cause": incident.cause.value,
@@ -53,6 +54,7 @@ def incident_body(incident: Incident, paths: Sequence[PathSummary]) -> Body:
         "omittedPaths": max(0, incident.count - min(len(paths), MAX_PATHS)),
         "paths": [_path(p) for p in paths[:MAX_PATHS]],
         "actions": [_action(t) for t in incident.taken[-MAX_ACTIONS:]],
+        "conditions": [condition("Resolved", resolved, incident.state.value, "", incident.last_seen if resolved else incident.first_seen)],
     }
     body = _object(INCIDENT, incident.id, incident.workload.namespace, spec=_subject(incident.workload, "subject"), status=status)
     return _fit(body, "paths", "omittedPaths")
@@ -79,7 +81,13 @@ def remediation_body(decision: Decision) -> Body:
 
 def outcome_body(outcome: Outcome) -> Body:
     decision = outcome.decision
-    status = {"phase": outcome.phase.value, "message": outcome.message[:2048], "updatedAt": instant(outcome.at)}
+    verified = outcome.phase is Phase.VERIFIED
+    status: Body = {
+        "phase": outcome.phase.value,
+        "message": outcome.message[:2048],
+        "updatedAt": instant(outcome.at),
+        "conditions": [condition("Verified", verified, outcome.phase.value, "", outcome.at if verified else decision.at)],
+    }
     if outcome.revision:
         status["revision"] = outcome.revision[:63]
     return _object(REMEDIATION, decision.name, decision.workload.namespace, status=status)
@@ -118,6 +126,18 @@ def baseline_body(baseline: Baseline, entries: int) -> Body:
         "aliases": [a[:512] for a in baseline.aliases[:MAX_NAMES]],
     }
     return _object(BASELINE, str(baseline.key).replace(":", "-"), "", spec={"key": str(baseline.key)}, status=status)
+
+
+def condition(type: str, holds: bool, reason: str, message: str, since: float, *, generation: int = 0) -> Body:
+    """A `metav1.Condition`; `since` is when it last changed between True and False."""
+    made: Body = {
+        "type": type,
+        "status": "True" if holds else "False",
+        "reason": reason,
+        "message": message[:1024],
+        "lastTransitionTime": instant(since),
+    }
+    return made | ({"observedGeneration": generation} if generation else {})
 
 
 def instant(at: float) -> str:

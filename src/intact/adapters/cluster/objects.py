@@ -20,8 +20,8 @@ from intact.model.layer import Baseline
 from intact.model.seam import NodeStatus
 
 from .api import Api, Conflict, Rejected
-from .bodies import Body, baseline_body, incident_body, node_body, outcome_body, remediation_body
-from .kinds import BASELINE, CLUSTER_POLICY, INCIDENT, NODE, POLICY, REMEDIATION, Kind
+from .bodies import Body, baseline_body, condition, incident_body, instant, node_body, outcome_body, remediation_body
+from .kinds import BASELINE, INCIDENT, NODE, REMEDIATION, Kind
 
 QUIET_S = 10.0
 NODE_REFRESH_S = 300.0
@@ -42,6 +42,7 @@ class Objects:
         self._api = api
         self._lock = threading.Lock()
         self._written: dict[tuple[str, str, str], _Written] = {}
+        self._accepted: dict[tuple[str, str, str], tuple[bool, float]] = {}
 
     def put_incident(self, incident: Incident, paths: Sequence[PathSummary], now: float) -> float:
         """Shows the incident; `paths` the gravest first. Returns 0, or in how many seconds to call again."""
@@ -85,34 +86,42 @@ class Objects:
     def put_baseline(self, baseline: Baseline, entries: int, now: float) -> float:
         return self._put(BASELINE, baseline_body(baseline, entries), baseline.grade.title, now)
 
-    def put_policy_status(
-        self, kind: Kind, name: str, namespace: str, *, generation: int, pods: int, problem: str, changed_at: str, now: float
-    ) -> float:
-        """Whether a policy was accepted, or in `problem` why not, and how many pods it governs. `changed_at` is the RFC 3339 time of the
-        last change between accepted and not."""
-        if kind not in (POLICY, CLUSTER_POLICY):
-            raise InputError(f"{kind.kind} is not a kind of policy")
-        condition = {
-            "type": "Accepted",
-            "status": "False" if problem else "True",
-            "reason": "Invalid" if problem else "Valid",
-            "message": problem[:4096] or "in force",
+    def put_policy_status(self, kind: Kind, name: str, namespace: str, *, generation: int, pods: int, problem: str, now: float) -> float:
+        """Whether a policy is in force, or in `problem` why not, and how many pods it governs. Returns as `put_incident`."""
+        accepted = not problem
+        with self._lock:
+            known = self._accepted.get((kind.plural, namespace, name))
+            since = known[1] if known and known[0] is accepted else now
+            self._accepted[kind.plural, namespace, name] = (accepted, since)
+        reason = "Valid" if accepted else "Invalid"
+        status = {
             "observedGeneration": generation,
-            "lastTransitionTime": changed_at,
+            "pods": pods,
+            "conditions": [condition("Accepted", accepted, reason, problem or "in force", since, generation=generation)],
         }
-        status = {"observedGeneration": generation, "pods": pods, "conditions": [condition]}
         metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
         body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "status": status}
-        essence = {**status, "conditions": [{k: v for k, v in condition.items() if k != "lastTransitionTime"}]}
-        return self._put(kind, body, f"{generation} {problem}", now, essence=essence, create=False)
+        return self._put(kind, body, f"{generation} {problem}", now, create=False)
 
-    def delete_incident(self, name: str, namespace: str) -> None:
-        self._delete(INCIDENT, name, namespace)
-
-    def delete_remediation(self, name: str, namespace: str) -> None:
-        self._delete(REMEDIATION, name, namespace)
+    def expire(self, now: float, ttl_s: float) -> int:
+        """Deletes resolved incidents and ended remediations of which nothing changed for `ttl_s` seconds; the audit log keeps them.
+        Returns how many."""
+        before = instant(now - ttl_s)
+        count = 0
+        for kind, field, ended, at in (
+            (INCIDENT, "state", {"Resolved"}, "lastSeen"),
+            (REMEDIATION, "phase", {"Verified", "Failed", "Refused"}, "updatedAt"),
+        ):
+            for one in self._api.list_all(kind):
+                status, meta = one.get("status") or {}, one["metadata"]
+                # RFC 3339 times in UTC with whole seconds sort as text.
+                if status.get(field) in ended and str(status.get(at) or before) < before:
+                    self._delete(kind, meta["name"], meta["namespace"])
+                    count += 1
+        return count
 
     def delete_node(self, name: str) -> None:
+        """For a node that is gone."""
         self._delete(NODE, name, "")
 
     def forget_before(self, at: float) -> None:

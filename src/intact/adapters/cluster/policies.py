@@ -1,104 +1,77 @@
-"""The policies of the cluster as they are now, parsed; one that does not parse governs nothing and says why in its status.
+"""The policies of the cluster as they are declared: kept as JSON, for whoever knows the grammar.
 
-In: objects of two reflectors. Out: `Policy` records and what is to be shown of each. Thread-safe. Never half applies a policy.
+In: calls of two reflectors. Out: the declared objects with what the grammar reads of them, and a call when any of them changed.
+Thread-safe. Never judges a policy.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from intact.model.errors import InputError
-from intact.model.policy import Policy
-
-from .kinds import CLUSTER_POLICY, POLICY, Kind
-
-Parse = Callable[[Mapping[str, Any], str], Policy]
+from .api import Object
+from .kinds import Kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownPolicy:
-    """A policy object: parsed, or with the problem why it is not in force. `spec` is its text as it was read."""
+class PolicyStore:
+    """`of(kind)` is the store for that kind's reflector. `on_change()` is called from a reflector's thread; it returns quickly."""
 
-    kind: Kind
-    namespace: str
-    name: str
-    generation: int
-    spec: Mapping[str, Any]
-    policy: Policy | None
-    problem: str = ""
-
-
-class PolicyCache:
-    """`namespaced` and `clustered` are the stores for two reflectors. `on_change(before, after)` is called from their threads, each of the
-    two None where there is no such policy."""
-
-    def __init__(self, parse: Parse, *, on_change: Callable[[KnownPolicy | None, KnownPolicy | None], None] = lambda *_: None) -> None:
-        self._parse = parse
-        self._on_change = on_change
+    def __init__(self, *, on_change: Callable[[], None] = lambda: None) -> None:
         self._lock = threading.Lock()
-        self._known: dict[str, KnownPolicy] = {}
-        self.namespaced = _Policies(self, POLICY)
-        self.clustered = _Policies(self, CLUSTER_POLICY)
+        self._on_change = on_change
+        self._declared: dict[Kind, dict[tuple[str, str], Object]] = {}
 
-    def all(self) -> tuple[Policy, ...]:
-        """Those in force."""
+    def of(self, kind: Kind) -> _OneKind:
+        return _OneKind(self, kind)
+
+    def declared(self) -> tuple[tuple[Kind, Object], ...]:
+        """All policies: apiVersion, kind, name, namespace, generation and spec."""
         with self._lock:
-            return tuple(known.policy for known in self._known.values() if known.policy is not None)
+            return tuple((kind, one) for kind, objects in self._declared.items() for one in objects.values())
 
-    def known(self) -> tuple[KnownPolicy, ...]:
+    def change(self, kind: Kind, change: Callable[[dict[tuple[str, str], Object]], bool]) -> None:
+        """Applies `change` to the objects of `kind`, and tells if it says that something changed."""
         with self._lock:
-            return tuple(self._known.values())
-
-    def put(self, kind: Kind, one: Mapping[str, Any]) -> None:
-        meta = one["metadata"]
-        policy, problem = None, ""
-        try:
-            policy = self._parse(one, kind.kind)
-        except InputError as error:
-            problem = str(error)
-        fresh = KnownPolicy(
-            kind=kind,
-            namespace=meta.get("namespace", ""),
-            name=meta["name"],
-            generation=meta.get("generation", 0),
-            spec=one.get("spec") or {},
-            policy=policy,
-            problem=problem,
-        )
-        with self._lock:
-            before = self._known.get(meta["uid"])
-            self._known[meta["uid"]] = fresh
-        if before is None or before.generation != fresh.generation:
-            self._on_change(before, fresh)
-
-    def drop(self, uid: str) -> None:
-        with self._lock:
-            before = self._known.pop(uid, None)
-        if before is not None:
-            self._on_change(before, None)
-
-    def uids_of(self, kind: Kind) -> set[str]:
-        with self._lock:
-            return {uid for uid, known in self._known.items() if known.kind is kind}
+            changed = change(self._declared.setdefault(kind, {}))
+        if changed:
+            self._on_change()
 
 
-class _Policies:
-    def __init__(self, cache: PolicyCache, kind: Kind) -> None:
-        self._cache, self._kind = cache, kind
+class _OneKind:
+    def __init__(self, store: PolicyStore, kind: Kind) -> None:
+        self._store, self._kind = store, kind
 
-    def replace_all(self, objects: Iterable[dict[str, Any]]) -> None:
-        stale = self._cache.uids_of(self._kind)
-        for one in objects:
-            stale.discard(one["metadata"]["uid"])
-            self._cache.put(self._kind, one)
-        for uid in stale:
-            self._cache.drop(uid)
+    def replace_all(self, objects: Iterable[Object]) -> None:
+        wanted = {_key(o): self._reduce(o) for o in objects}
 
-    def upsert(self, one: dict[str, Any]) -> None:
-        self._cache.put(self._kind, one)
+        def change(known: dict[tuple[str, str], Object]) -> bool:
+            changed = known != wanted
+            known.clear()
+            known.update(wanted)
+            return changed
 
-    def remove(self, one: dict[str, Any]) -> None:
-        self._cache.drop(one["metadata"]["uid"])
+        self._store.change(self._kind, change)
+
+    def upsert(self, one: Object) -> None:
+        reduced = self._reduce(one)
+
+        def change(known: dict[tuple[str, str], Object]) -> bool:
+            changed = known.get(_key(one)) != reduced
+            known[_key(one)] = reduced
+            return changed
+
+        self._store.change(self._kind, change)
+
+    def remove(self, one: Object) -> None:
+        self._store.change(self._kind, lambda known: known.pop(_key(one), None) is not None)
+
+    def _reduce(self, one: Object) -> Object:
+        metadata: dict[str, Any] = one["metadata"]
+        kept = {key: metadata[key] for key in ("name", "namespace", "generation") if key in metadata}
+        return {"apiVersion": self._kind.api_version, "kind": self._kind.kind, "metadata": kept, "spec": one.get("spec") or {}}
+
+
+def _key(one: Object) -> tuple[str, str]:
+    metadata = one["metadata"]
+    return str(metadata.get("namespace", "")), str(metadata["name"])
