@@ -111,7 +111,7 @@ def test_an_unknown_field_is_refused_by_kubectl(cluster: Cluster, namespace: str
     assert "created" not in answer
 
 
-WEB = Workload(kind="Deployment", namespace="", name="web", uid="d1")
+AT = "2026-01-01T00:00:00Z"
 
 
 def incident(namespace: str, count: int = 3, state: IncidentState = IncidentState.OPEN) -> Incident:
@@ -272,9 +272,11 @@ def test_people_see_whether_their_policy_is_in_force(cluster: Cluster, namespace
         (declared,) = eventually(lambda: [o for _, o in store.declared() if o["metadata"].get("namespace") == namespace] or None)
         objects = Objects(controller)
         assert parse_policy(declared, POLICY.kind).generation == 1
-        objects.put_policy_status(POLICY, "web", namespace, generation=1, pods=2, problem="spec.expect[0]: too wide", now=100.0)
+        objects.put_policy_status(
+            POLICY, "web", namespace, generation=1, pods=2, problem="spec.expect[0]: too wide", changed_at=AT, now=100.0
+        )
         assert "False" in cluster.kubectl("get", "ipol", "web", "-n", namespace)
-        objects.put_policy_status(POLICY, "web", namespace, generation=1, pods=2, problem="", now=101.0)
+        objects.put_policy_status(POLICY, "web", namespace, generation=1, pods=2, problem="", changed_at=AT, now=101.0)
         cluster.kubectl("wait", "--for=condition=Accepted", "ipol/web", "-n", namespace, "--timeout=5s")
         changes = len(seen)
         admin(cluster).delete(POLICY, "web", namespace)

@@ -37,6 +37,7 @@ def incident_body(incident: Incident, paths: Sequence[PathSummary]) -> Body:
     """`paths` are the gravest first."""
     last = incident.taken[-1] if incident.taken else None
     resolved = incident.state is IncidentState.RESOLVED
+    turned_at = incident.last_seen if resolved else incident.first_seen
     status: Body = {
         "state": incident.state.value,
         "cause": incident.cause.value,
@@ -54,7 +55,7 @@ def incident_body(incident: Incident, paths: Sequence[PathSummary]) -> Body:
         "omittedPaths": max(0, incident.count - min(len(paths), MAX_PATHS)),
         "paths": [_path(p) for p in paths[:MAX_PATHS]],
         "actions": [_action(t) for t in incident.taken[-MAX_ACTIONS:]],
-        "conditions": [condition("Resolved", resolved, incident.state.value, "", incident.last_seen if resolved else incident.first_seen)],
+        "conditions": [condition("Resolved", resolved, incident.state.value, "", instant(turned_at))],
     }
     body = _object(INCIDENT, incident.id, incident.workload.namespace, spec=_subject(incident.workload, "subject"), status=status)
     return _fit(body, "paths", "omittedPaths")
@@ -86,7 +87,7 @@ def outcome_body(outcome: Outcome) -> Body:
         "phase": outcome.phase.value,
         "message": outcome.message[:2048],
         "updatedAt": instant(outcome.at),
-        "conditions": [condition("Verified", verified, outcome.phase.value, "", outcome.at if verified else decision.at)],
+        "conditions": [condition("Verified", verified, outcome.phase.value, "", instant(outcome.at if verified else decision.at))],
     }
     if outcome.revision:
         status["revision"] = outcome.revision[:63]
@@ -128,14 +129,14 @@ def baseline_body(baseline: Baseline, entries: int) -> Body:
     return _object(BASELINE, str(baseline.key).replace(":", "-"), "", spec={"key": str(baseline.key)}, status=status)
 
 
-def condition(type: str, holds: bool, reason: str, message: str, since: float, *, generation: int = 0) -> Body:
-    """A `metav1.Condition`; `since` is when it last changed between True and False."""
+def condition(type: str, holds: bool, reason: str, message: str, since: str, *, generation: int = 0) -> Body:
+    """A `metav1.Condition`; `since` is the RFC 3339 time when it last changed between True and False."""
     made: Body = {
         "type": type,
         "status": "True" if holds else "False",
         "reason": reason,
         "message": message[:1024],
-        "lastTransitionTime": instant(since),
+        "lastTransitionTime": since,
     }
     return made | ({"observedGeneration": generation} if generation else {})
 

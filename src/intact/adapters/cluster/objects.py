@@ -42,7 +42,6 @@ class Objects:
         self._api = api
         self._lock = threading.Lock()
         self._written: dict[tuple[str, str, str], _Written] = {}
-        self._accepted: dict[tuple[str, str, str], tuple[bool, float]] = {}
 
     def put_incident(self, incident: Incident, paths: Sequence[PathSummary], now: float) -> float:
         """Shows the incident; `paths` the gravest first. Returns 0, or in how many seconds to call again."""
@@ -86,22 +85,18 @@ class Objects:
     def put_baseline(self, baseline: Baseline, entries: int, now: float) -> float:
         return self._put(BASELINE, baseline_body(baseline, entries), baseline.grade.title, now)
 
-    def put_policy_status(self, kind: Kind, name: str, namespace: str, *, generation: int, pods: int, problem: str, now: float) -> float:
-        """Whether a policy is in force, or in `problem` why not, and how many pods it governs. Returns as `put_incident`."""
+    def put_policy_status(
+        self, kind: Kind, name: str, namespace: str, *, generation: int, pods: int, problem: str, changed_at: str, now: float
+    ) -> float:
+        """Whether a policy is in force, or in `problem` why not, and how many pods it governs. `changed_at` is the RFC 3339 time of the
+        last change between the two. Returns as `put_incident`."""
         accepted = not problem
-        with self._lock:
-            known = self._accepted.get((kind.plural, namespace, name))
-            since = known[1] if known and known[0] is accepted else now
-            self._accepted[kind.plural, namespace, name] = (accepted, since)
-        reason = "Valid" if accepted else "Invalid"
-        status = {
-            "observedGeneration": generation,
-            "pods": pods,
-            "conditions": [condition("Accepted", accepted, reason, problem or "in force", since, generation=generation)],
-        }
+        made = condition("Accepted", accepted, "Valid" if accepted else "Invalid", problem or "in force", changed_at, generation=generation)
+        status = {"observedGeneration": generation, "pods": pods, "conditions": [made]}
         metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
         body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "status": status}
-        return self._put(kind, body, f"{generation} {problem}", now, create=False)
+        essence = (generation, pods, problem)
+        return self._put(kind, body, f"{generation} {problem}", now, essence=essence, create=False)
 
     def expire(self, now: float, ttl_s: float) -> int:
         """Deletes resolved incidents and ended remediations of which nothing changed for `ttl_s` seconds; the audit log keeps them.
