@@ -18,6 +18,7 @@ from typing import Protocol
 import pytest
 
 from intact.adapters.codec import decode, encode
+from intact.adapters.seam.ports import FORGED, Cluster
 from intact.adapters.seam.sender import Sender
 from intact.adapters.seam.spool import Spool
 from intact.model.container import Container, Pod
@@ -30,7 +31,6 @@ from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.seam import Command, Coverage, NodeStatus, Plan, PodPlan, Report
 from intact.run.commands import CommandBox
-from intact.run.seam import FORGED, Cluster
 
 NODE = "node-a"
 KEY = Digest.of(b"an image's configuration")

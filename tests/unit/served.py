@@ -9,9 +9,9 @@ from pathlib import Path
 
 from intact.adapters.keys.tls import CA_CERTIFICATES, CHAIN, KEY, DirectoryStore, ensure_serving
 from intact.adapters.seam.https import Endpoint, HttpsCluster
+from intact.adapters.seam.ports import UNAUTHENTICATED, Cluster
 from intact.model.errors import TrustError
 from intact.model.seam import AgentIdentity
-from intact.run.seam import UNAUTHENTICATED, Cluster
 from intact.run.web.app import make_app
 from intact.run.web.people import Access
 from intact.run.web.server import ApiServer

@@ -92,7 +92,7 @@ class _Look:
 
 
 class ClusterFlow:
-    """Implements `run.seam.ClusterSide`. Threads: any number call the seam's methods; one calls `run`."""
+    """Implements `adapters.seam.ports.ClusterSide`. Threads: any number call the seam's methods; one calls `run`."""
 
     def __init__(
         self,

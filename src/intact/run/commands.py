@@ -10,10 +10,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from intact.adapters.seam.ports import deliverable
 from intact.model.errors import TemporaryError
 from intact.model.seam import Command
-
-from .seam import deliverable
 
 REDELIVER_S = 15.0
 MAX_PER_NODE = 1000

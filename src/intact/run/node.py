@@ -12,12 +12,12 @@ import structlog
 from intact.adapters.linux.doorbell import FanotifyDoorbell
 from intact.adapters.runtime.containerd import Containerd
 from intact.adapters.runtime.events import Changes
+from intact.adapters.seam.ports import Cluster
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Gap, Report
 
 from .eyes import HostEyes, HostMounts
 from .node_flow import Baselines, NodeFlow
-from .seam import Cluster
 
 log = structlog.get_logger()
 

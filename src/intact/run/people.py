@@ -15,7 +15,7 @@ MOST_INCIDENTS = 500
 
 
 class People:
-    """Implements `run.seam.PeopleSide`."""
+    """Implements `adapters.seam.ports.PeopleSide`."""
 
     def __init__(self, flow: ClusterFlow, state: ClusterState) -> None:
         self._flow, self._state = flow, state

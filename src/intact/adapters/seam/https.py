@@ -19,10 +19,10 @@ import httpx2
 import msgspec
 
 from intact.adapters.codec import decode, decode_all, encode
+from intact.adapters.seam.ports import UNAUTHENTICATED, UNTRUSTED_SERVER, deliverable
 from intact.model.digest import Digest
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
 from intact.model.seam import Command, Plan, Report
-from intact.run.seam import UNAUTHENTICATED, UNTRUSTED_SERVER, deliverable
 
 if sys.version_info >= (3, 14):
     from compression import zstd

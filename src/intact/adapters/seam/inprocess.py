@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from intact.adapters.seam.ports import ClusterSide, accept, deliverable
 from intact.model.digest import Digest
 from intact.model.seam import Command, Plan, Report
-from intact.run.seam import ClusterSide, accept, deliverable
 
 
 class InProcessCluster:

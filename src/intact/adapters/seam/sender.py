@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from intact.adapters.seam.ports import FORGED, Cluster
 from intact.model.errors import InputError, IntactError
-from intact.run.seam import FORGED, Cluster
 
 from .spool import Spool
 

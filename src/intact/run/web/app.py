@@ -19,10 +19,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from intact.adapters.codec import decode, encode, encode_all
+from intact.adapters.seam.ports import FORGED, UNAUTHENTICATED, ClusterSide, PeopleSide, accept
 from intact.model.digest import Digest
 from intact.model.errors import InputError, IntactError, TemporaryError, TrustError
 from intact.model.seam import AgentIdentity, Report
-from intact.run.seam import FORGED, UNAUTHENTICATED, ClusterSide, PeopleSide, accept
 
 from .body import read_body
 from .deadline import Deadline

@@ -18,8 +18,8 @@ from typing import Generic, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
+from intact.adapters.seam.ports import UNAUTHENTICATED
 from intact.model.errors import TemporaryError, TrustError
-from intact.run.seam import UNAUTHENTICATED
 
 REMEMBER_S = 60.0
 """How long a reviewed token counts without another review: also how long a revoked one still works."""

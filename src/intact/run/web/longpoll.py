@@ -7,8 +7,8 @@ import time
 
 from starlette.concurrency import run_in_threadpool
 
+from intact.adapters.seam.ports import ClusterSide, deliverable
 from intact.model.seam import Command
-from intact.run.seam import ClusterSide, deliverable
 
 LOOK_AGAIN_S = 5.0
 """A waiter asks again this often even if nobody called: commands that become due by themselves are not late by more."""

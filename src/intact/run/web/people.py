@@ -11,8 +11,8 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from intact.adapters.codec import encode, encode_all
+from intact.adapters.seam.ports import UNAUTHENTICATED, PeopleSide
 from intact.model.errors import InputError, TrustError
-from intact.run.seam import UNAUTHENTICATED, PeopleSide
 
 from .gate import MAX_TOKEN_BYTES, Rates
 

@@ -14,8 +14,8 @@ import pytest
 
 from intact.adapters.keys.tls import CA_CERTIFICATES, DirectoryStore, ensure_serving
 from intact.adapters.seam.https import HttpsCluster
+from intact.adapters.seam.ports import UNAUTHENTICATED, UNTRUSTED_SERVER
 from intact.model.errors import PermanentError, TemporaryError, TrustError
-from intact.run.seam import UNAUTHENTICATED, UNTRUSTED_SERVER
 from tests.unit.seam_contract import NODE, SeamContract, World, make_report
 from tests.unit.served import SERVER_NAME, Served
 

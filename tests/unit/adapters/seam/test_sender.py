@@ -16,12 +16,12 @@ import pytest
 from intact.adapters.keys.tls import CA_CERTIFICATES, DirectoryStore, ensure_serving
 from intact.adapters.seam import sender as sending
 from intact.adapters.seam.https import Endpoint, HttpsCluster
+from intact.adapters.seam.ports import FORGED, UNAUTHENTICATED, UNTRUSTED_SERVER
 from intact.adapters.seam.sender import Sender
 from intact.adapters.seam.spool import Spool
 from intact.model.digest import Digest
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
 from intact.model.seam import Command, Plan, Report
-from intact.run.seam import FORGED, UNAUTHENTICATED, UNTRUSTED_SERVER
 from tests.unit.seam_contract import NODE, FileCluster, make_report, wait_until
 from tests.unit.served import SERVER_NAME
 
