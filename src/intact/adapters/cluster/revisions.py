@@ -1,7 +1,7 @@
-"""The memory of what really ran: pods and verdicts become `RevisionRecord`s. Pure.
+"""The memory of what really ran: pods become `RevisionRecord`s. Pure.
 
-In: a record as it was, a pod of the revision as it is, or a look at one of its pods. Out: the record as it should be kept; the same object
-if nothing changed. Digests are those the runtime reports, never what a template or a tag says.
+In: a record as it was, a pod of the revision as it is. Out: the record as it should be kept; the same object if nothing changed. Digests are
+those the runtime reports, never what a template or a tag says. How long a revision was intact is for `decide` to say.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import re
 from dataclasses import replace
 
 from intact.act.ports import ContainerState, PodState
-from intact.model.finding import State, Verdict
 from intact.model.incident import Workload
 from intact.model.revision import RevisionRecord
 
@@ -41,24 +40,6 @@ def record_pod(record: RevisionRecord | None, pod: PodState, replica_set: Replic
     if images == record.images and replica_set.number == record.number:
         return record
     return replace(record, images=images, number=replica_set.number)
-
-
-def record_verdict(record: RevisionRecord, verdict: Verdict) -> RevisionRecord:
-    """`record` after a look at a container of one of its pods. A look that found drift, or that could not look, ends the time intact;
-    looks older than the last one counted change nothing."""
-    match verdict.state:
-        case State.INTACT:
-            if record.intact_until is not None and verdict.at <= record.intact_until:
-                return record
-            if record.drifted_at is not None and verdict.at <= record.drifted_at:
-                return record
-            since = verdict.at if record.intact_since is None else record.intact_since
-            return replace(record, intact_since=since, intact_until=verdict.at)
-        case State.DRIFTED:
-            drifted_at = max(verdict.at, record.drifted_at or 0.0)
-            return replace(record, intact_since=None, intact_until=None, drifted_at=drifted_at)
-        case State.UNOBSERVED:
-            return replace(record, intact_since=None, intact_until=None) if record.intact_since is not None else record
 
 
 def pulled_image(container: ContainerState) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from intact.adapters.cluster.cache import REMEMBER_GONE_S, ClusterCache, facts_of
-from intact.adapters.cluster.revisions import record_pod, record_verdict
+from intact.adapters.cluster.revisions import record_pod
 from intact.adapters.cluster.shapes import DeploymentShape, PodShape, ReplicaSetShape
-from intact.model.container import Container
-from intact.model.finding import State, Verdict
 from intact.model.incident import Workload
-from intact.model.observation import Scope
 
-SHA = "sha256:" + "a" * 64
+SHA, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 WEB = Workload(kind="Deployment", namespace="shop", name="web", uid="d1")
 
 
@@ -150,23 +148,16 @@ def test_who_would_undo_a_change_is_known() -> None:
     assert managers == {"argo": "Argo CD", "flux": "Flux", "helm": "Helm", "operator": "Shop s", "nobody": ""}
 
 
-def look(state: State, at: float) -> Verdict:
-    return Verdict(container=Container(id="c", name="web", image="", image_key=None, node="n"), state=state, scope=Scope.DRIFT, at=at)
-
-
-def test_a_revision_remembers_the_digests_that_ran_and_how_long_it_was_intact() -> None:
+def test_a_revision_remembers_every_digest_that_ran() -> None:
     cache = make()
     found, held = cache.pod("p1"), cache.replica_set("r1")
     assert found is not None and held is not None
     record = record_pod(None, found, held, 10.0)
     assert (record.workload, record.number, record.images) == (WEB, 4, (("web", f"reg/web@{SHA}"),))
     assert record_pod(record, found, held, 20.0) is record
-    record = record_verdict(record_verdict(record, look(State.INTACT, 100.0)), look(State.INTACT, 700.0))
-    assert record.soaked(600.0)
-    assert not record_verdict(record, look(State.UNOBSERVED, 710.0)).soaked(1.0)
-    drifted = record_verdict(record, look(State.DRIFTED, 720.0))
-    assert (drifted.intact_since, drifted.drifted_at) == (None, 720.0)
-    assert record_verdict(drifted, look(State.INTACT, 719.0)) is drifted
+    moved = replace(found, containers=tuple(replace(c, image_id=f"reg/web@{OTHER}") for c in found.containers))
+    both = record_pod(record, moved, held, 30.0).images
+    assert {image for name, image in both if name == "web"} == {f"reg/web@{SHA}", f"reg/web@{OTHER}"}
 
 
 def test_an_imported_image_has_no_digest_to_go_back_to() -> None:
