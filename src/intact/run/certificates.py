@@ -1,0 +1,53 @@
+"""The serving certificate on disk, and what agents pin of it in the cluster."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from intact.adapters.cluster.api import Api
+from intact.adapters.cluster.keystore import SecretStore, publish_pinned
+from intact.adapters.keys.tls import ensure_serving
+from intact.model.errors import TemporaryError
+
+from .web.server import ApiServer
+
+log = structlog.get_logger()
+
+CHECK_S = 60.0
+
+
+class Certificates:
+    """`pinned` is shown to agents and auditors beside the CA. The private keys are in the cluster's Secret; `directory` holds a copy of the
+    serving key, for this process alone."""
+
+    def __init__(self, api: Api, *, namespace: str, service: str, directory: Path, pinned: Mapping[str, bytes]) -> None:
+        self._api, self._namespace, self._pinned = api, namespace, pinned
+        self._store = SecretStore(api, namespace)
+        full = f"{service}.{namespace}"
+        self._names = (f"{full}.svc", full, f"{full}.svc.cluster.local", service)
+        self.chain, self.key = directory / "tls.crt", directory / "tls.key"
+        self._renew_at = 0.0
+
+    def renew(self) -> None:
+        """Writes what is in force now. Raises TemporaryError when another replica is doing the same."""
+        serving = ensure_serving(self._store, self._names, time.time())
+        self.key.touch(mode=0o600)
+        self.key.write_bytes(serving.key)
+        self.chain.write_bytes(serving.chain)
+        publish_pinned(self._api, self._namespace, {"ca.crt": serving.ca_bundle, **self._pinned})
+        self._renew_at = serving.renew_at
+
+    def keep(self, server: ApiServer, stop: threading.Event) -> None:
+        """Renews in time, until `stop` is set."""
+        while not stop.wait(CHECK_S):
+            if time.time() >= self._renew_at:
+                try:
+                    self.renew()
+                    server.reload_certificate()
+                except TemporaryError as error:
+                    log.warning("certificate_not_renewed", reason=str(error))

@@ -1,0 +1,62 @@
+"""Every image that runs, read from its registry in the background, once: the cluster's own baselines."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+
+from intact.adapters.cluster.cache import ClusterCache
+from intact.adapters.cluster.objects import Objects
+from intact.adapters.cluster.revisions import pulled_image
+from intact.audit.log import AuditLog
+from intact.audit.steps import record_baseline
+from intact.model.errors import IntactError
+
+from .baselines import ClusterBaselines
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 2.0
+RETRY_S = 60.0
+
+
+class ImageReader:
+    """An image that cannot be read is tried again; until then, what the nodes say of it counts as their word."""
+
+    def __init__(self, cache: ClusterCache, library: ClusterBaselines, objects: Objects, audit: AuditLog) -> None:
+        self._cache, self._library, self._objects, self._audit = cache, library, objects, audit
+        self._done: set[str] = set()
+        self._retry_at: dict[str, float] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.wait(LOOK_EVERY_S):
+            running = {pulled_image(c) for pod in self._cache.all_pods() for c in (*pod.init_containers, *pod.containers)} - {""}
+            self._done &= running
+            for reference in sorted(running - self._done):
+                if not stop.is_set() and time.time() >= self._retry_at.get(reference, 0.0):
+                    self._read(reference, time.time())
+
+    def _read(self, reference: str, now: float) -> None:
+        try:
+            baseline = self._library.compute(reference)
+            entries = sum(len(layer) for layer in baseline.layers)
+            self._objects.put_baseline(baseline, entries, now)
+            leaf = record_baseline(
+                key=baseline.key,
+                root=baseline.root,
+                grade=baseline.grade,
+                source=baseline.source,
+                aliases=baseline.aliases,
+                entries=entries,
+                now=now,
+            )
+            self._audit.append([leaf])
+        except IntactError as error:
+            log.warning("image_not_read", image=reference, reason=str(error))
+            self._retry_at[reference] = now + RETRY_S
+            return
+        self._done.add(reference)
+        self._retry_at.pop(reference, None)
+        log.info("baseline", image=reference, key=str(baseline.key), entries=entries, grade=baseline.grade.title)

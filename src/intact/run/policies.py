@@ -1,0 +1,132 @@
+"""The policies in force: what is declared in the cluster, parsed. One that does not parse governs nothing, and says why.
+
+In: the declared objects, whenever they change. Out: `Policy` records, and each change of one. Thread-safe. Never half applies a policy.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from intact.adapters.cluster.bodies import instant
+from intact.adapters.cluster.cache import ClusterCache
+from intact.adapters.cluster.kinds import Kind
+from intact.adapters.cluster.objects import Objects
+from intact.decide.govern import govern
+from intact.decide.grammar import parse_policy
+from intact.model.errors import InputError, IntactError
+from intact.model.policy import Mode, Policy
+
+log = structlog.get_logger()
+
+SHOW_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownPolicy:
+    """A policy object: parsed, or with the problem why it is not in force. `spec` is what was declared."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    generation: int
+    spec: Mapping[str, Any]
+    policy: Policy | None
+    problem: str = ""
+
+
+Change = tuple[KnownPolicy | None, KnownPolicy | None]
+"""A policy before and after; None where there was or is none."""
+
+
+class PolicyBook:
+    """`declared` gives all objects there are; `on_change` is told each change, from the thread that calls `refresh`."""
+
+    def __init__(
+        self, declared: Callable[[], Iterable[tuple[Kind, Mapping[str, Any]]]], *, on_change: Callable[[Change], None] = lambda _: None
+    ) -> None:
+        self._declared = declared
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str, str], KnownPolicy] = {}
+
+    def refresh(self) -> None:
+        """Reads what is declared now."""
+        with self._lock:
+            before = self._known
+            self._known = {_key(known): known for known in (_read(kind, one) for kind, one in self._declared())}
+            changes = [(before.get(key), self._known.get(key)) for key in sorted(before.keys() | self._known.keys())]
+            for change in changes:
+                if change[0] != change[1]:
+                    self._on_change(change)
+
+    def all(self) -> tuple[Policy, ...]:
+        """Those in force."""
+        with self._lock:
+            return tuple(known.policy for known in self._known.values() if known.policy is not None)
+
+    def known(self) -> tuple[KnownPolicy, ...]:
+        with self._lock:
+            return tuple(self._known.values())
+
+
+def show_policies(book: PolicyBook, cache: ClusterCache, objects: Objects, stop: threading.Event) -> None:
+    """Tells each policy's author whether it is in force and on how many pods, until `stop` is set."""
+    since: dict[tuple[str, str, str, bool], str] = {}
+    while True:
+        in_force = book.all()
+        governed = Counter(str(govern(pod.namespace, pod.labels, in_force)) for pod in cache.all_pods())
+        for known in book.known():
+            pods = governed[str(known.policy)] if known.policy else 0
+            try:
+                objects.put_policy_status(
+                    known.kind,
+                    known.name,
+                    known.namespace,
+                    generation=known.generation,
+                    pods=pods,
+                    problem=known.problem,
+                    changed_at=since.setdefault((known.kind.kind, known.namespace, known.name, known.policy is None), instant(time.time())),
+                    now=time.time(),
+                )
+            except IntactError as error:
+                log.info("policy_status_not_written", policy=known.name, reason=str(error))
+        if stop.wait(SHOW_EVERY_S):
+            return
+
+
+_STRICTNESS = {Mode.OFF: 0, Mode.OBSERVE: 1, Mode.ENFORCE: 2}
+
+
+def is_weaker(change: Change) -> bool:
+    """Whether the mode does less than before: of a policy that was deleted, broken or turned down; without one, pods are observed."""
+    was, now = (known.policy.mode if known and known.policy else Mode.OBSERVE for known in change)
+    return _STRICTNESS[now] < _STRICTNESS[was]
+
+
+def _read(kind: Kind, one: Mapping[str, Any]) -> KnownPolicy:
+    meta = one["metadata"]
+    policy, problem = None, ""
+    try:
+        policy = parse_policy(one, kind.kind)
+    except InputError as error:
+        problem = str(error)
+    return KnownPolicy(
+        kind=kind,
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        generation=meta.get("generation", 0),
+        spec=one.get("spec") or {},
+        policy=policy,
+        problem=problem,
+    )
+
+
+def _key(known: KnownPolicy) -> tuple[str, str, str]:
+    return known.kind.kind, known.namespace, known.name
