@@ -1,7 +1,7 @@
 """The memory of what really ran: pods become `RevisionRecord`s. Pure.
 
-In: a record as it was, a pod of the revision as it is. Out: the record as it should be kept; the same object if nothing changed. Digests are
-those the runtime reports, never what a template or a tag says. How long a revision was intact is for `decide` to say.
+In: a record as it was, a pod of the revision as it is. Out: the record as it should be kept; the same object if nothing changed. Digests
+are those the runtime reports, never what a template or a tag says. How long a revision was intact is for `decide` to say.
 """
 
 from __future__ import annotations
