@@ -7,11 +7,15 @@ VENV   := $(INTACT_CACHE)/venv
 PY     := $(VENV)/bin/python
 PYTHON ?= python3
 NODES  ?= 1
+# The environment is shared by every tree of this user; what runs is the code of this one.
+export PYTHONPATH := $(CURDIR)/src:$(CURDIR)
 # Containers, mounts and fanotify need root. Through sudo nothing is written into the tree.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env INTACT_CACHE=$(INTACT_CACHE) INTACT_STATE=$(INTACT_STATE) \
-  INTACT_KUBE_BIN=$(INTACT_KUBE_BIN) KUBECONFIG=$(KUBECONFIG) PATH=$(PATH) PYTHONDONTWRITEBYTECODE=1)
+  INTACT_KUBE_BIN=$(INTACT_KUBE_BIN) INTACT_TEST_CLUSTER=$(INTACT_TEST_CLUSTER) KUBECONFIG=$(KUBECONFIG) CI=$(CI) PATH=$(PATH) \
+  PYTHONPATH=$(PYTHONPATH) PYTHONDONTWRITEBYTECODE=1)
 PYTEST  := $(PY) -m pytest -o cache_dir=$(INTACT_CACHE)/pytest$(if $(AS_ROOT),-user)
 
+.NOTPARALLEL:
 .PHONY: help demo test cluster cluster-down lint types contracts unit property attack integration cluster-test bench image \
   env tools binaries lock
 
@@ -21,7 +25,10 @@ help:  ## this list
 demo: env  ## the main job as a story on this machine (CLUSTER=current: Act 2 on the cluster of KUBECONFIG)
 	@$(AS_ROOT) $(PY) -m demo $(if $(CLUSTER),--cluster $(CLUSTER))
 
-test: lint types contracts unit property attack integration cluster-test  ## all of it, as continuous integration runs it
+test: lint types contracts binaries  ## all of it, as continuous integration runs it
+	@echo "tests: unit, property, fuzz, attack, integration, cluster; the twenty slowest are listed at the end" >&2
+	@$(AS_ROOT) $(PYTEST) --durations=20 --durations-min=5 \
+	  tests/unit tests/property tests/fuzz tests/attack tests/integration tests/cluster
 
 cluster: env  ## a Kubernetes cluster with Intact installed, to try by hand (NODES=3: three nodes)
 	@$(AS_ROOT) $(PY) -m lab cluster --nodes $(NODES)
@@ -34,7 +41,7 @@ lint: env  ## ruff: rules and format
 	@$(VENV)/bin/ruff format --check --quiet . || { $(VENV)/bin/ruff format --diff --quiet . ; exit 1; }
 
 types: env  ## mypy, strict
-	@$(VENV)/bin/mypy src lab
+	@$(VENV)/bin/mypy
 
 contracts: env  ## which room may import which (import-linter)
 	@$(VENV)/bin/lint-imports --no-cache
@@ -42,8 +49,8 @@ contracts: env  ## which room may import which (import-linter)
 unit: env  ## unit tests
 	@$(PYTEST) tests/unit
 
-property: env  ## laws that hold for every input
-	@$(AS_ROOT) $(PYTEST) tests/property
+property: env  ## laws that hold for every input, and random hostile input
+	@$(AS_ROOT) $(PYTEST) tests/property tests/fuzz
 
 attack: env  ## one test for each attack, against a real container runtime
 	@$(AS_ROOT) $(PYTEST) tests/attack
@@ -67,16 +74,18 @@ binaries: env  ## the Kubernetes programs: 6 to 9 minutes on two cores, once
 tools:  ## the Debian packages that all this needs
 	@bash lab/setup.sh
 
-env: tools $(VENV)/.ready  ## the Python environment
-	@mkdir -p $(dir $(INTACT_STATE))
+env: tools  ## the Python environment
+	@mkdir -p $(INTACT_CACHE) $(dir $(INTACT_STATE))
+	@cat requirements.lock pyproject.toml | cmp -s - $(VENV)/.ready || $(MAKE) --no-print-directory $(VENV)/.ready
 
-$(VENV)/.ready: requirements.lock pyproject.toml | tools
-	@mkdir -p $(INTACT_CACHE)
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+# Made for what the two files say, not for when they were written: a second tree with the same ones makes it no second time.
+.PHONY: $(VENV)/.ready
+$(VENV)/.ready:
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Python environment: $(VENV)" >&2
 	@$(PY) -m pip install --quiet --require-hashes -r requirements.lock
 	@$(PY) -m pip install --quiet --no-deps --editable .
-	@touch $@
+	@cat requirements.lock pyproject.toml >$@
 
 lock: env  ## pin every dependency with its hashes
 	@$(PY) -m pip install --quiet uv

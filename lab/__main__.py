@@ -111,7 +111,7 @@ def become_root() -> None:
         return
     for directory in (cache_dir(), state_dir().parent):
         directory.mkdir(parents=True, exist_ok=True)  # so that what is above them belongs to the user
-    own = {"INTACT_CACHE": str(cache_dir()), "INTACT_STATE": str(state_dir()), "PYTHONPATH": str(REPOSITORY)}
+    own = {"INTACT_CACHE": str(cache_dir()), "INTACT_STATE": str(state_dir()), "PYTHONPATH": f"{REPOSITORY}/src:{REPOSITORY}"}
     own["PYTHONDONTWRITEBYTECODE"] = "1"
     kept = {name: value for name, value in os.environ.items() if name.startswith(("INTACT_", "PATH", "GO"))}
     settings = [f"{name}={value}" for name, value in {**kept, **own}.items()]

@@ -73,10 +73,10 @@ def make_volume(cluster: Cluster) -> None:
 
 def write_commands(cluster: Cluster) -> Path:
     """A directory with `intact` and `kubectl-intact` for the PATH: the code of this tree, in this environment."""
-    directory = cluster.state / "bin"
+    directory, code = cluster.state / "bin", shlex.quote(str(REPOSITORY / "src"))
     directory.mkdir(exist_ok=True)
     for name in ("intact", "kubectl-intact"):
         script = directory / name
-        script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m intact "$@"\n')
+        script.write_text(f'#!/bin/sh\nPYTHONPATH={code} exec {shlex.quote(sys.executable)} -m intact "$@"\n')
         script.chmod(0o755)
     return directory

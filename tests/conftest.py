@@ -6,10 +6,29 @@ from pathlib import Path
 
 import pytest
 
+import intact
 from lab.cluster import Cluster
 from lab.runtime import Runtime
+from lab.settings import REPOSITORY
+from tests.leftovers import Watch
 
 NOT_ROOT = "needs root (containers, mounts, fanotify): run it as root or through `make`, which uses sudo"
+
+
+def pytest_configure() -> None:
+    """Processes that tests start run the code of this tree, as the tests do."""
+    os.environ["PYTHONPATH"] = f"{REPOSITORY}/src:{REPOSITORY}"
+    if not Path(intact.__file__).is_relative_to(REPOSITORY):
+        raise pytest.UsageError(f"the tests of {REPOSITORY} would test {intact.__file__}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The first to be set up and the last to be taken down: whatever tests and fixtures started, is gone."""
+    watch = Watch(tmp_path_factory.getbasetemp())
+    yield
+    left = watch.find()
+    assert not left, "the tests left on this machine:\n" + "\n".join(left)
 
 
 @pytest.fixture(scope="session")
