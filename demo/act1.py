@@ -1,4 +1,4 @@
-"""Act 1, without Kubernetes: containerd and runc, `intact watch`, a web server that is tampered with, and a record that is broken by hand."""
+"""Act 1, without Kubernetes: containerd, `intact watch`, a web server that is tampered with, and a record that is broken by hand."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def play(story: Story, workspace: Path) -> None:
         runtime.run(IMAGE, CONTAINER)
         first = _hear(heard, lambda line: line["type"] == "verdict" and line["container"]["id"] == CONTAINER)
         story.show(
-            f"{first['container']['image']}: {first['state']}, {first['compared']} paths of its writable layer compared, baseline {first['baseline']['grade']}"
+            f"{first['container']['image']}: {first['state']}, {first['compared']} paths compared, baseline {first['baseline']['grade']}"
         )
         story.claim("a container that nobody touched is intact", first["state"] == "Intact", str(first))
         for tampering in TAMPERINGS:
