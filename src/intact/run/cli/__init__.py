@@ -14,6 +14,8 @@ COMMANDS: dict[str, str] = {
     "baseline": "baseline",
     "check": "check",
     "controller": "controller",
+    "incident": "incident",
+    "status": "status",
     "watch": "watch",
 }
 """Command → module of this package that defines it as `command`; imported only when called, so that `--help` stays quick."""
