@@ -23,6 +23,7 @@ from intact.audit.verify import MAX_LINE_BYTES, verify_export
 from intact.model.entry import display_path
 from intact.model.errors import InputError, PermanentError
 
+from .in_cluster import NAMESPACE, call_in_controller
 from .output import output_option, print_rows
 
 state_option = click.option(
@@ -116,11 +117,16 @@ def show(state_dir: Path, since: str | None, until: str | None, kinds: tuple[str
 
 @command.command()
 @state_option
+@click.option("--cluster", "in_cluster", is_flag=True, help="The log of the controller in the cluster that kubectl talks to.")
+@click.option("-n", "--namespace", default=NAMESPACE, show_default=True, help="With --cluster: where Intact is installed.")
 @click.option("-o", "--output", "file", type=click.Path(path_type=Path), required=True, help="File to write; - is stdout.")
-def export(state_dir: Path, file: Path) -> None:
+def export(state_dir: Path, in_cluster: bool, namespace: str, file: Path) -> None:
     """Writes the whole log to one file that `verify` can prove without this host."""
     from intact.audit.export import export_log
 
+    if in_cluster:
+        _write_out(file, call_in_controller(["audit", "export", "-o", "-"], namespace=namespace))
+        return
     with _open_store(state_dir) as store, _progress("exporting") as advance:
         header, lines = export_log(store)
 
@@ -130,10 +136,7 @@ def export(state_dir: Path, file: Path) -> None:
                     advance(number, header.leaves + header.checkpoints)
                 yield line
 
-        if str(file) == "-":
-            sys.stdout.buffer.writelines(counted())
-        else:
-            _write_file(file, counted())
+        _write_out(file, counted())
     click.echo(f"exported {header.leaves} leaves and {header.checkpoints} checkpoints of {header.origin}", err=True)
 
 
@@ -222,6 +225,13 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a text file") from None
+
+
+def _write_out(file: Path, chunks: Iterator[bytes]) -> None:
+    if str(file) == "-":
+        sys.stdout.buffer.writelines(chunks)
+    else:
+        _write_file(file, chunks)
 
 
 def _write_file(path: Path, chunks: Iterator[bytes]) -> None:
