@@ -59,7 +59,7 @@ def show(name: str, namespace: str, state: Path | None, output: str) -> None:
             raise InputError(f"there is no incident {clean(name)}{where}", hint="`intact incident list -A` names them all")
         actions = source.actions(name, str(incident["namespace"]))
     if output == "table":
-        _print_incident(incident, actions, time.time())
+        print_incident(incident, actions, time.time())
     else:
         print_rows([{**incident, "actions": actions}], {}, output, "")
 
@@ -79,7 +79,7 @@ def _list_columns(now: float) -> Mapping[str, Callable[[Mapping[str, Any]], str]
     }
 
 
-def _print_incident(incident: Row, actions: Sequence[Row], now: float) -> None:
+def print_incident(incident: Row, actions: Sequence[Row], now: float) -> None:
     cause = str(incident["cause"])
     explained = incident["explanation"] or CAUSES.get(cause, "")
     lines = {

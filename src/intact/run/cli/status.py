@@ -37,7 +37,7 @@ def command(namespace: str, state: Path | None, output: str) -> int:
     with open_source(state) as source:
         view = take_view(source, namespace, time.time())
     if output == "table":
-        _print_tables(view)
+        print_view(view)
     else:
         print_rows([{"type": type, **row} for type, rows in view.parts for row in rows], {}, output, "")
     return int(view.summary["exit_code"])
@@ -158,7 +158,7 @@ def _ago(at: float, now: float) -> str:
     return f"{describe_age(at, now)} ago" if at else "never"
 
 
-def _print_tables(view: View) -> None:
+def print_view(view: View) -> None:
     print_rows(view.nodes, _node_columns(view.now), "table", "no node has reported")
     for node in view.nodes:
         letter, _, reason = str(node["tier"]).partition(":")
