@@ -209,3 +209,25 @@ def test_bell_without_rights_says_so_and_never_rings(tmp_path: Path, monkeypatch
     bell.watch([b"/tmp"])
     assert bell.wait(0.01).dirty == {}
     bell.close()
+
+
+def test_watched_directories_are_heard_through_mounts_of_their_own(staged: Staged, tmp_path: Path) -> None:
+    """As in the agent's pod: its own directory and the runtime's are two mounts of one file system, so no path begins alike in both."""
+    scratch, shown = tmp_path / "scratch", tmp_path / "shown"
+    for directory in (scratch, shown):
+        directory.mkdir()
+    subprocess.run(["mount", "--bind", scratch, scratch], check=True)
+    subprocess.run(["mount", "--bind", staged.base, shown], check=True)
+    bell = FanotifyDoorbell(scratch)
+    upper = os.fsencode(shown / staged.upper.relative_to(staged.base))
+    try:
+        assert bell.start().name in "AB"
+        assert bell.watch([upper]) == {}
+        (staged.inside / "etc/conf").write_bytes(b"setting = 2\n")
+        rings = ring(bell)
+        assert b"/etc/conf" in (rings.dirty[upper] or ())
+        assert not rings.overflowed
+    finally:
+        bell.close()
+        for directory in (shown, scratch):
+            subprocess.run(["umount", directory], check=True)

@@ -25,7 +25,7 @@ from intact.model.errors import PermanentError
 from intact.observe.doorbell import Place, RingBook, WorkPlace
 from intact.observe.ports import Process, Rings, Tier
 
-from . import fanotify, processes
+from . import fanotify, processes, syscalls
 from .fanotify import ENTRIES, MOVED_FROM, MOVED_TO, ON_DIRECTORY, Q_OVERFLOW, WRITES, Event
 from .scratch import mount_overlay
 
@@ -163,20 +163,23 @@ class FanotifyDoorbell:
         if child in self._followed:
             return
         self._followed.add(child)
-        try:
-            opened = self._group.open(event, child)
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                self._book.mark_whole(place.watched)
-            return
-        try:
-            links = os.fstat(opened).st_nlink
-            path = _read_path(opened)
-        except OSError:
-            links, path = 2, b""
-        finally:
-            os.close(opened)
-        found = self._book.place(path)
+        links, found, path = 0, None, b""
+        for mount in self._group.mounts(event):
+            try:
+                opened = syscalls.open_by_handle(mount, child, os.O_PATH)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    self._book.mark_whole(place.watched)
+                return
+            try:
+                links, path = os.fstat(opened).st_nlink, _read_path(opened)
+            except OSError:
+                links, path = 2, b""
+            finally:
+                os.close(opened)
+            found = self._book.place(path)
+            if found is not None:
+                break
         is_being_copied = isinstance(found, WorkPlace) and not path.endswith(_UNLINKED)
         if links == 0 or (links == 1 and is_being_copied):
             return
@@ -203,27 +206,38 @@ class FanotifyDoorbell:
         return path
 
     def _resolve(self, event: Event, handle: bytes) -> bytes | None:
+        """The path through the mount that shows it below a watched directory, if there is one."""
         assert self._group is not None
-        opened = self._group.open(event, handle)
-        suffix = b""
-        try:
-            while True:
-                try:
-                    return _read_path(opened) + suffix
-                except OSError as error:
-                    if error.errno != errno.ENAMETOOLONG:
-                        raise
-                    above = os.open(b"..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=opened)
-                    os.close(opened)
-                    opened, suffix = above, b"/"
-        finally:
-            os.close(opened)
+        path = None
+        for mount in self._group.mounts(event):
+            path = _resolve_through(mount, handle)
+            if self._book.place(path) is not None:
+                break
+        return path
 
     def _describe(self, pid: int) -> Process | None:
         """Who has held `pid` since before this batch's first event."""
         if pid not in self._described:
             self._described[pid] = processes.describe_process(pid, alive_since_ticks=self._quiet_since_ticks)
         return self._described[pid]
+
+
+def _resolve_through(mount: int, handle: bytes) -> bytes:
+    """The path of a directory. Raises OSError: ESTALE when it is gone."""
+    opened = syscalls.open_by_handle(mount, handle, os.O_PATH)
+    suffix = b""
+    try:
+        while True:
+            try:
+                return _read_path(opened) + suffix
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                above = os.open(b"..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=opened)
+                os.close(opened)
+                opened, suffix = above, b"/"
+    finally:
+        os.close(opened)
 
 
 def _read_path(descriptor: int) -> bytes:

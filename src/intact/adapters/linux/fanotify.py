@@ -47,25 +47,29 @@ class Group:
     def __init__(self) -> None:
         """Raises OSError: EPERM without CAP_SYS_ADMIN, EMFILE when too many groups exist, EINVAL before Linux 5.9."""
         self.descriptor = syscalls.fanotify_init(_INIT)
-        self._mounts: dict[bytes, int] = {}
+        self._mounts: dict[bytes, dict[int, int]] = {}
 
     def close(self) -> None:
         os.close(self.descriptor)
-        for mount in self._mounts.values():
-            os.close(mount)
+        for mounts in self._mounts.values():
+            for mount in mounts.values():
+                os.close(mount)
 
     def hear(self, directory: bytes) -> None:
-        """Marks the file system that holds `directory`, once. Raises OSError."""
+        """Marks the file system that holds `directory`, once, and keeps the mount through which `directory` is seen. Raises OSError."""
         fsid = (os.statvfs(directory).f_fsid & (1 << 64) - 1).to_bytes(8, "little")
-        if fsid in self._mounts:
-            return
         mount = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            syscalls.fanotify_mark(self.descriptor, _MARK_ADD_FILESYSTEM, HEARD, mount)
+            mount_id = _mount_id(mount)
+            if mount_id in self._mounts.get(fsid, ()):
+                os.close(mount)
+                return
+            if fsid not in self._mounts:
+                syscalls.fanotify_mark(self.descriptor, _MARK_ADD_FILESYSTEM, HEARD, mount)
         except OSError:
             os.close(mount)
             raise
-        self._mounts[fsid] = mount
+        self._mounts.setdefault(fsid, {})[mount_id] = mount
 
     def read(self) -> Iterator[Event]:
         """Everything that is queued now."""
@@ -76,12 +80,16 @@ class Group:
                 return
             yield from parse_events(buffer)
 
-    def open(self, event: Event, handle: bytes, flags: int = os.O_PATH) -> int:
-        """Opens what `handle` of `event` names. Raises OSError: ESTALE when it is gone."""
-        mount = self._mounts.get(event.fsid)
-        if mount is None:
-            raise KeyError(event.fsid)
-        return syscalls.open_by_handle(mount, handle, flags)
+    def mounts(self, event: Event) -> tuple[int, ...]:
+        """The mounts of the event's file system, the latest first. A handle opens through any of them, but only the mount that shows a
+        watched directory gives paths that begin with that directory's: in a container, each host path is a mount of its own."""
+        return tuple(reversed(self._mounts.get(event.fsid, {}).values()))
+
+
+def _mount_id(descriptor: int) -> int:
+    """The id of the mount (proc_pid_fdinfo(5)), which tells two views of one file system apart."""
+    with open(f"/proc/self/fdinfo/{descriptor}", "rb") as about:
+        return next(int(line.split()[1]) for line in about if line.startswith(b"mnt_id:"))
 
 
 def parse_events(buffer: bytes) -> Iterator[Event]:
