@@ -225,7 +225,7 @@ def test_watched_directories_are_heard_through_mounts_of_their_own(staged: Stage
         assert bell.watch([upper]) == {}
         (staged.inside / "etc/conf").write_bytes(b"setting = 2\n")
         rings = ring(bell)
-        assert b"/etc/conf" in (rings.dirty[upper] or ())
+        assert upper in rings.dirty
         assert not rings.overflowed
     finally:
         bell.close()
