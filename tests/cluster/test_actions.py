@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -164,7 +165,7 @@ def test_a_rollback_runs_the_recorded_digest_although_the_tag_moved(
 ) -> None:
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "site", "namespace": namespace}, "data": {"a": "b"}}
     apply(cluster, config)
-    needs_site = {"volumes": [{"name": "site", "configMap": {"name": "site"}}]}
+    needs_site: dict[str, Any] = {"volumes": [{"name": "site", "configMap": {"name": "site"}}]}
     roll_out(cluster, deployment("web", namespace, images.tags[0], **needs_site))
     web = workload(cluster, namespace)
     good = remember(cache, web)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -64,7 +64,7 @@ def controller(cluster: Cluster, namespace: str) -> Api:
     return as_controller(cluster)
 
 
-def policy(namespace: str, spec: dict[str, object]) -> dict[str, object]:
+def policy(namespace: str, spec: Mapping[str, object]) -> dict[str, object]:
     metadata = {"name": "web", "namespace": namespace}
     return {"apiVersion": POLICY.api_version, "kind": POLICY.kind, "metadata": metadata, "spec": spec}
 

@@ -8,10 +8,13 @@ A finding and a policy in, a level or None out. The last `levels` entry that mat
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 
 from intact.model.entry import Entry, Kind
 from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
+from intact.model.incident import Reported
 from intact.model.observation import Scope
 from intact.model.patterns import Patterns, escape
 from intact.model.policy import Expectation, Policy
@@ -30,6 +33,12 @@ def assess(finding: Finding, policy: Policy, now: float) -> Level | None:
         if _compiled(entry.paths).match(path, directory=directory):
             level = entry.level
     return level
+
+
+def select_counting(reported: Iterable[Reported], policy: Policy, now: float) -> tuple[Reported, ...]:
+    """Those of `reported` that `policy` does not expect at `now`, each at the level it gives them: what is recorded and told."""
+    weighed = ((one, assess(one.finding, policy, now)) for one in reported)
+    return tuple(replace(one, finding=replace(one.finding, level=level)) for one, level in weighed if level is not None)
 
 
 def is_clean(verdict: Verdict, policy: Policy, now: float) -> bool:

@@ -28,7 +28,7 @@ from intact.audit.steps import (
 )
 from intact.audit.steps import record_outcome as audit_outcome
 from intact.audit.tally import CleanTally
-from intact.decide.expect import is_clean
+from intact.decide.expect import is_clean, select_counting
 from intact.decide.govern import compile_plan, govern
 from intact.decide.known_good import note_look
 from intact.decide.ports import IncidentStore, RemediationStore, ReportStore, RevisionStore, Transactions
@@ -219,6 +219,7 @@ class ClusterFlow:
             return []
         before = last if last is not None and last.id == incident.id else None
         self._memory.incidents.save(incident)
+        reported = select_counting(reported, policy, now)
         fresh = self._memory.incidents.count(incident.id, reported)
         leaves = [record_finding(one.finding, workload=workload, incident=incident.id, now=now) for one in fresh]
         leaves.append(record_incident(incident, opened=before is None, now=now))

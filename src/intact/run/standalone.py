@@ -23,9 +23,11 @@ NO_CLUSTER = "there is no Kubernetes here that could replace the container: star
 class Host:
     """Implements `run.world.World`. `policies` select by namespace (the pod's, if the runtime knows one) and have no labels to go by."""
 
-    def __init__(self, policies: tuple[Policy, ...] = ()) -> None:
+    def __init__(self, node: str, policies: tuple[Policy, ...] = ()) -> None:
+        self._node = node
         self._policies = policies
         self._known: dict[Workload, PodState] = {}
+        self._listed = False
 
     def locate(self, container: Container, now: float) -> PodFacts:
         pod = container.pod
@@ -45,6 +47,8 @@ class Host:
 
     def facts(self, workload: Workload, now: float) -> WorkloadFacts:
         pods = (self._known[workload],) if workload in self._known else ()
+        if not self._listed:  # an earlier life knew it, and it is not gone before this one has looked
+            pods = (PodState(uid=workload.uid, name=workload.name, node=self._node),)
         targets = tuple((to, NoTarget(reason=NO_CLUSTER)) for to in RollbackTo)
         return WorkloadFacts(workload=workload, ready=len(pods), desired=1, pods=pods, targets=targets)
 
@@ -64,5 +68,6 @@ class Host:
         """Containers that the host does not run any more are forgotten."""
         alive = {covered.container.id for covered in status.coverage}
         if status.coverage:
+            self._listed = True
             self._known = {workload: pod for workload, pod in self._known.items() if pod.uid in alive}
         return 0.0

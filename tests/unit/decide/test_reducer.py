@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from intact.decide.expect import is_clean
+from intact.decide.expect import is_clean, select_counting
 from intact.decide.reducer import MAX_COUNTED, MAX_SEEN, record_outcome, reduce, resolve
 from intact.decide.summary import summarise_paths
 from intact.model.facts import NoTarget, WorkloadFacts
@@ -52,8 +52,16 @@ def test_told_the_same_again_nothing_changes() -> None:
     ],
 )
 def test_what_is_expected_opens_no_incident(expectation: Expectation, excused: bool) -> None:
-    incident, _ = reduce(None, [found(A)], replace(OBSERVE, expect=(expectation,)), facts(), 1001.0)
+    policy = replace(OBSERVE, expect=(expectation,))
+    incident, _ = reduce(None, [found(A)], policy, facts(), 1001.0)
     assert (incident is None) is excused
+    assert (select_counting([found(A)], policy, 1001.0) == ()) is excused
+
+
+def test_what_is_told_has_the_level_that_the_policy_gives_it() -> None:
+    policy = replace(OBSERVE, levels=(PathLevel(paths=("/usr/share/**",), level=Level.CRITICAL),))
+    (told,) = select_counting([found(A)], policy, 1001.0)
+    assert told.finding.level is Level.CRITICAL and told.finding.id == found(A).finding.id
 
 
 @pytest.mark.parametrize(("size", "mode", "excused"), [(3, 0o644, True), (9, 0o644, True), (2, 0o644, False), (9, 0o777, False)])

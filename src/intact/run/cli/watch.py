@@ -86,7 +86,7 @@ def command(
     signer = open_own_key(state / "baselines" / "own")
     store = open_store(state / "baselines", signer)
     cluster = ClusterFlow(
-        world=Host(tuple(read_policy(path) for path in policies)),
+        world=Host(node, tuple(read_policy(path) for path in policies)),
         memory=kept.memory,
         audit=kept.audit,
         router=router,
@@ -131,7 +131,10 @@ def read_policy(path: Path) -> Policy:
         raise InputError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(document, dict):
         raise InputError(f"{path} is not a policy: expected one YAML mapping")
-    return parse_policy(document, str(document.get("kind", "")))
+    try:
+        return parse_policy(document, str(document.get("kind", "")))
+    except InputError as error:
+        raise InputError(f"{path}: {error}", code=error.code) from None
 
 
 def _print_verdict(verdict: Verdict) -> None:

@@ -136,13 +136,14 @@ def test_each_change_is_told_once() -> None:
 
 def test_who_would_undo_a_change_is_known() -> None:
     cache = ClusterCache()
-    for uid, metadata in {
+    owned: dict[str, dict[str, Any]] = {
         "argo": {"annotations": {"argocd.argoproj.io/tracking-id": "x"}},
         "flux": {"labels": {"kustomize.toolkit.fluxcd.io/name": "x"}},
         "helm": {"labels": {"app.kubernetes.io/managed-by": "Helm"}},
         "operator": {"ownerReferences": [{"kind": "Shop", "name": "s", "controller": True}]},
         "nobody": {},
-    }.items():
+    }
+    for uid, metadata in owned.items():
         cache.deployments.upsert(msgspec.convert({"metadata": {"uid": uid, **metadata}, "spec": {}}, DeploymentShape))
     managers = {uid: d.managed_by for uid in ("argo", "flux", "helm", "operator", "nobody") if (d := cache.deployment(uid))}
     assert managers == {"argo": "Argo CD", "flux": "Flux", "helm": "Helm", "operator": "Shop s", "nobody": ""}

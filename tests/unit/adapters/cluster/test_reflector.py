@@ -84,7 +84,8 @@ class Copy:
 
 
 def run(server: Server) -> tuple[Copy, list[float]]:
-    copy, pauses = Copy(), []
+    copy = Copy()
+    pauses: list[float] = []
     server.reflector = Reflector(server, copy, wait=pauses.append)
     server.reflector.run()
     return copy, pauses
