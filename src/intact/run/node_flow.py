@@ -20,6 +20,7 @@ import structlog
 from intact.compare.differ import compare, compare_layer
 from intact.compare.judge import judge, judge_layers
 from intact.model.container import Running
+from intact.model.entry import display_path
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.finding import Difference, State, Verdict
 from intact.model.layer import Baseline, LayerTable, Record
@@ -101,6 +102,7 @@ class NodeFlow:
         self._next_relist = 0.0
         self._next_heartbeat = 0.0
         self._coverage_said: object = None
+        self._is_coverage_stale = True
 
     # -- from other threads ------------------------------------------------------------------------------------------
 
@@ -168,6 +170,7 @@ class NodeFlow:
 
     def _welcome(self, running: Running) -> None:
         watched = self._watched[running.container.id] = Watched(running=running)
+        self._is_coverage_stale = True
         log.info("container_seen", container=running.container.id[:12], name=running.container.name, image=running.container.image)
         if running.mounted is None:
             watched.reason = running.unobservable
@@ -183,6 +186,7 @@ class NodeFlow:
             self._look(container_id, None)
         self._schedule.remove(container_id)
         del self._watched[container_id]
+        self._is_coverage_stale = True
         mounted = watched.running.mounted
         if mounted is not None:
             in_use = {d for w in self._watched.values() if w.running.mounted for d in (w.running.mounted.upper, *w.running.mounted.lowers)}
@@ -209,6 +213,7 @@ class NodeFlow:
             self._see_nothing(watched)
             return
         watched.reason = ""
+        self._is_coverage_stale = True
         log.info("baseline", container=container_id[:12], grade=watched.baseline.grade.title, root=str(watched.baseline.root))
         pod_uid = watched.running.container.pod.uid if watched.running.container.pod else ""
         self._schedule.add(container_id, next((p for p in self._plan.pods if p.pod_uid == pod_uid), self._plan.default), now)
@@ -252,7 +257,9 @@ class NodeFlow:
     def _tell(self, watched: Watched, verdict: Verdict, *, anyway: bool = False) -> None:
         """Reports a verdict that differs from the one told before."""
         says = (verdict.state, frozenset(f.id for f in verdict.findings), verdict.unobserved, verdict.baseline_root)
-        if (anyway or watched.said.get(verdict.scope) != says) and self._hand_over(self._report(self._clock(), verdicts=(verdict,))):
+        is_new = watched.said.get(verdict.scope) != says
+        self._is_coverage_stale |= is_new
+        if (anyway or is_new) and self._hand_over(self._report(self._clock(), verdicts=(verdict,))):
             watched.said[verdict.scope] = says
 
     def _hand_over(self, report: Report) -> bool:
@@ -332,6 +339,9 @@ class NodeFlow:
         self._hand_over(self._report(now, outcomes=(outcome,)))
 
     def _heartbeat(self, now: float) -> None:
+        if now < self._next_heartbeat and not self._is_coverage_stale:
+            return
+        self._is_coverage_stale = False
         coverage = tuple(self._cover(w) for w in self._watched.values())
         says = {(c.container.id, c.verdict, c.reason, c.baseline_root, c.layers_verified_at > 0) for c in coverage}
         if now >= self._next_heartbeat or says != self._coverage_said:
@@ -348,6 +358,7 @@ class NodeFlow:
         worst = next((s for s in (State.DRIFTED, State.UNOBSERVED, State.INTACT) if s in states), None)
         if watched.running.mounted is None:
             worst = State.UNOBSERVED
+        unseen = [f"{display_path(u.path, 200)}: {u.reason}" for v in (watched.drift, layers) if v is not None for u in v.unobserved]
         return Coverage(
             container=watched.running.container,
             verdict=worst.value if worst else "Pending",
@@ -355,7 +366,7 @@ class NodeFlow:
             grade=baseline.grade.title if baseline else "",
             verified_at=watched.drift.at if watched.drift else 0.0,
             layers_verified_at=layers.at if layers else 0.0,
-            reason=watched.reason,
+            reason=watched.reason or (unseen[0] if unseen and worst is State.UNOBSERVED else ""),
         )
 
     def _report(
