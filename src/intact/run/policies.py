@@ -46,7 +46,8 @@ Change = tuple[KnownPolicy | None, KnownPolicy | None]
 
 
 class PolicyBook:
-    """`declared` gives all objects there are; `on_change` is told each change, from the thread that calls `refresh`."""
+    """`declared` gives all objects there are; `on_change` is told each change, from the thread that calls `refresh`, and may take locks of
+    its own: whoever holds those reads the book without waiting for it."""
 
     def __init__(
         self, declared: Callable[[], Iterable[tuple[Kind, Mapping[str, Any]]]], *, on_change: Callable[[Change], None] = lambda _: None
@@ -54,17 +55,18 @@ class PolicyBook:
         self._declared = declared
         self._on_change = on_change
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self._known: dict[tuple[str, str, str], KnownPolicy] = {}
 
     def refresh(self) -> None:
         """Reads what is declared now."""
-        with self._lock:
-            before = self._known
-            self._known = {_key(known): known for known in (_read(kind, one) for kind, one in self._declared())}
-            changes = [(before.get(key), self._known.get(key)) for key in sorted(before.keys() | self._known.keys())]
-            for change in changes:
-                if change[0] != change[1]:
-                    self._on_change(change)
+        with self._refreshing:
+            after = {_key(known): known for known in (_read(kind, one) for kind, one in self._declared())}
+            with self._lock:
+                before, self._known = self._known, after
+            for key in sorted(before.keys() | after.keys()):
+                if before.get(key) != after.get(key):
+                    self._on_change((before.get(key), after.get(key)))
 
     def all(self) -> tuple[Policy, ...]:
         """Those in force."""
