@@ -5,21 +5,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 import intact
 from lab.cluster import Cluster
 from lab.runtime import Runtime
-from lab.settings import REPOSITORY
+from lab.settings import REPOSITORY, cache_dir
 from tests.leftovers import Watch
 
 NOT_ROOT = "needs root (containers, mounts, fanotify): run it as root or through `make`, which uses sudo"
 
 
 def pytest_configure() -> None:
-    """Processes that tests start run the code of this tree, as the tests do."""
+    """1. Processes that tests start run the code of this tree, as the tests do. 2. Random inputs are new ones at every run, and those that
+    failed once are tried again; continuous integration tries the same ones every time. A slow machine fails no test of a law."""
+    # 1
     os.environ["PYTHONPATH"] = f"{REPOSITORY}/src:{REPOSITORY}"
     if not Path(intact.__file__).is_relative_to(REPOSITORY):
         raise pytest.UsageError(f"the tests of {REPOSITORY} would test {intact.__file__}")
+    # 2
+    if os.environ.get("CI"):
+        settings.register_profile("intact", deadline=None, database=None, derandomize=True, print_blob=True)
+    else:
+        remembered = DirectoryBasedExampleDatabase(cache_dir() / "hypothesis")
+        settings.register_profile("intact", deadline=None, database=remembered, print_blob=True)
+    settings.load_profile("intact")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -31,8 +31,8 @@ def small_disk(root: None, tmp_path: Path) -> Iterator[Path]:
     libc = ctypes.CDLL(None, use_errno=True)
     target = tmp_path / "disk"
     target.mkdir()
-    if libc.mount(b"tmpfs", os.fsencode(target), b"tmpfs", 0, b"size=2m") != 0:
-        pytest.skip(f"cannot mount a tmpfs: {os.strerror(ctypes.get_errno())}")
+    mounted = libc.mount(b"tmpfs", os.fsencode(target), b"tmpfs", 0, b"size=2m") == 0
+    assert mounted, f"cannot mount a tmpfs: {os.strerror(ctypes.get_errno())}"
     try:
         yield target
     finally:
