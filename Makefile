@@ -76,16 +76,17 @@ tools:  ## the Debian packages that all this needs
 
 env: tools  ## the Python environment
 	@mkdir -p $(INTACT_CACHE) $(dir $(INTACT_STATE))
-	@cat requirements.lock pyproject.toml | cmp -s - $(VENV)/.ready || $(MAKE) --no-print-directory $(VENV)/.ready
+	@cmp -s requirements.lock $(VENV)/.ready || $(MAKE) --no-print-directory $(VENV)/.ready
+	@cd / && PYTHONPATH= $(PY) -c 'import intact' 2>/dev/null || $(PY) -m pip install --quiet --no-deps --editable $(CURDIR)
 
-# Made for what the two files say, not for when they were written: a second tree with the same ones makes it no second time.
+# Made for what the lock says, not for when it was written: a second tree with the same one makes it no second time. The command `intact`
+# of the environment runs the first tree's code; whatever make starts runs its own tree's (PYTHONPATH).
 .PHONY: $(VENV)/.ready
 $(VENV)/.ready:
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Python environment: $(VENV)" >&2
 	@$(PY) -m pip install --quiet --require-hashes -r requirements.lock
-	@$(PY) -m pip install --quiet --no-deps --editable .
-	@cat requirements.lock pyproject.toml >$@
+	@cp requirements.lock $@
 
 lock: env  ## pin every dependency with its hashes
 	@$(PY) -m pip install --quiet uv

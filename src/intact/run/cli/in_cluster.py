@@ -15,7 +15,7 @@ _CHUNK_BYTES = 1 << 16
 
 
 def call_in_controller(arguments: Sequence[str], *, namespace: str = NAMESPACE) -> Iterator[bytes]:
-    """The standard output of `intact ARGUMENTS` in the controller's pod. Raises InputError without kubectl, PermanentError when it fails."""
+    """What `intact ARGUMENTS` prints in the controller's pod. Raises InputError without kubectl, PermanentError when it fails."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise InputError("--cluster needs kubectl on the PATH", hint="or run the command in the controller's pod")
