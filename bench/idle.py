@@ -1,9 +1,10 @@
-"""What watching costs while nothing happens: CPU and memory of `intact watch` with idle containers.
+"""What watching costs while nothing happens: CPU and memory of the node's half and of `intact watch`, with idle containers.
 
 sudo python -m bench.idle [--containers 30] [--images 3] [--seconds 60] [--rounds 3]
 
-`intact watch` is the node's half and the cluster's half in one process (SQLite, audit log), so an agent alone costs less. Measured once all
-containers have been looked at and their layers read. Beside it: an empty Python that has only the same libraries in memory.
+Measured once all containers have been looked at and their layers read. They lie on a file system of their own, so that "nothing happens" is
+true: events are heard for a whole file system. What it costs when others write there, outside of all containers, is measured last, at a
+steady rate. Beside the memory stands an idle Python that has only loaded the same libraries.
 """
 
 from __future__ import annotations
@@ -14,14 +15,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.watching import cpu_s, describe_machine, memory_mb, threads_cpu_s, watch
+from bench.watching import Watching, cpu_s, describe_machine, memory_mb, own_file_system, run_and_listen, watch
 from lab.images import busybox_image
 from lab.runtime import Runtime
 
 SETTLE_S = 20.0
-BARE = "import sys, time; import intact.run.cli.watch; print(flush=True); time.sleep(3600)"
+FOREIGN_WRITES_S = 1000
+FOREIGN_SECONDS = 20.0
+BARE = "import {module}; print(flush=True); import time; time.sleep(3600)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    idle_percent: float
+    busy_percent: float
+    rss_mb: float
+    pss_mb: float
 
 
 def main() -> None:
@@ -32,39 +46,69 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
     print(describe_machine())
-    with tempfile.TemporaryDirectory(prefix="intact-bench-") as name, Runtime() as runtime:
-        images = [f"docker.io/intact-bench/idle:{number}" for number in range(chosen.images)]
-        for number, image in enumerate(images):
-            files = {b"/usr/lib/app%d/file%d" % (number, n): b"%d\n" % n for n in range(500)}
-            runtime.import_image(busybox_image(Path(name, f"image{number}"), image, files=files))
-        for number in range(chosen.containers):
-            runtime.run(images[number % len(images)], f"idle{number}")
-        with watch(runtime.address, Path(name, "watch")) as watching:
+    with tempfile.TemporaryDirectory(prefix="intact-bench-") as images, own_file_system() as disk, Runtime() as runtime:
+        _start_containers(runtime, Path(images), chosen.containers, chosen.images)
+        state = disk / "node"
+        state.mkdir()
+        command = [sys.executable, "-m", "bench.node_half", str(runtime.address), str(state), str(chosen.containers)]
+        node = _measure(run_and_listen(command, state / "log"), chosen, disk, is_node=True)
+        whole = _measure(watch(runtime.address, disk / "watch"), chosen, disk, is_node=False)
+    heading = f"{chosen.containers} containers of {chosen.images} images"
+    print(f"\n{heading:<34}{'idle CPU':>10}{'CPU, others write':>20}{'RSS':>10}{'PSS':>10}")
+    for title, cost, module in (("the node's half", node, "intact.run.cli.agent"), ("intact watch", whole, "intact.run.cli.watch")):
+        rss, pss = _measure_bare(module)
+        print(f"{title:<34}{cost.idle_percent:>8.2f} %{cost.busy_percent:>18.1f} %{cost.rss_mb:>7.1f} MB{cost.pss_mb:>7.1f} MB")
+        print(f"{'  over its libraries, loaded':<34}{'':>30}{cost.rss_mb / rss:>9.2f}x{cost.pss_mb / pss:>9.2f}x")
+    print(f"CPU in percent of one core; others write: {FOREIGN_WRITES_S} files/s on the same file system, in no container")
+
+
+def _start_containers(runtime: Runtime, directory: Path, containers: int, images: int) -> None:
+    names = [f"docker.io/intact-bench/idle:{number}" for number in range(images)]
+    for number, image in enumerate(names):
+        files = {b"/usr/lib/app%d/file%d" % (number, n): b"%d\n" % n for n in range(500)}
+        runtime.import_image(busybox_image(directory / f"image{number}", image, files=files))
+    for number in range(containers):
+        runtime.run(names[number % images], f"idle{number}")
+
+
+def _measure(starting: AbstractContextManager[Watching], chosen: argparse.Namespace, disk: Path, *, is_node: bool) -> Cost:
+    with starting as watching:
+        if is_node:
+            watching.hear(lambda line: "ready" in line)
+        else:
             seen: set[tuple[str, str]] = set()
             while len(seen) < 2 * chosen.containers:
                 line = watching.hear(lambda line: line["type"] == "verdict")
                 assert line["state"] == "Intact", line
                 seen.add((line["container"]["id"], line["scope"]))
-            time.sleep(SETTLE_S)
-            shares = []
-            for number in range(chosen.rounds):
-                before, threads, started = cpu_s(watching.pid), threads_cpu_s(watching.pid), time.monotonic()
-                time.sleep(chosen.seconds)
-                passed = time.monotonic() - started
-                shares.append(100 * (cpu_s(watching.pid) - before) / passed)
-                used = {thread: 100 * (now - threads.get(thread, 0.0)) / passed for thread, now in threads_cpu_s(watching.pid).items()}
-                busiest = ", ".join(f"{thread} {used[thread]:.2f}" for thread in sorted(used, key=lambda t: -used[t])[:4])
-                print(f"round {number + 1}: {shares[-1]:.2f} % of a core over {passed:.0f} s (threads: {busiest})")
-            rss, pss = memory_mb(watching.pid)
-        bare_rss, bare_pss = _measure_bare()
-    print(f"\n{chosen.containers} idle containers of {chosen.images} images{'CPU':>12}{'RSS':>10}{'PSS':>10}")
-    print(f"{'intact watch':<40}{statistics.median(shares):>8.2f} %{rss:>7.1f} MB{pss:>7.1f} MB")
-    print(f"{'its libraries in an idle Python':<40}{0:>8.2f} %{bare_rss:>7.1f} MB{bare_pss:>7.1f} MB")
-    print(f"{'ratio':<40}{'':>10}{rss / bare_rss:>8.2f}x {pss / bare_pss:>8.2f}x")
+        time.sleep(SETTLE_S)
+        idle = [_share(watching.pid, lambda: time.sleep(chosen.seconds)) for _ in range(chosen.rounds)]
+        rss, pss = memory_mb(watching.pid)
+        busy = _share(watching.pid, lambda: _write_elsewhere(disk / "elsewhere"))
+    shares = ", ".join(f"{share:.2f}" for share in idle)
+    print(f"{'node half' if is_node else 'watch'}: {shares} % of a core over {chosen.seconds:.0f} s each; {busy:.1f} % while others write")
+    return Cost(idle_percent=statistics.median(idle), busy_percent=busy, rss_mb=rss, pss_mb=pss)
 
 
-def _measure_bare() -> tuple[float, float]:
-    bare = subprocess.Popen([sys.executable, "-c", BARE], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+def _share(pid: int, work: Callable[[], None]) -> float:
+    before, started = cpu_s(pid), time.monotonic()
+    work()
+    return 100 * (cpu_s(pid) - before) / (time.monotonic() - started)
+
+
+def _write_elsewhere(directory: Path) -> None:
+    directory.mkdir(exist_ok=True)
+    started, step_s = time.monotonic(), 0.01
+    steps = int(FOREIGN_SECONDS / step_s)
+    for step in range(steps):
+        for number in range(int(FOREIGN_WRITES_S * step_s)):
+            (directory / f"file{(step * 10 + number) % 500}").write_bytes(b"x")
+        time.sleep(max(0.0, started + (step + 1) * step_s - time.monotonic()))
+
+
+def _measure_bare(module: str) -> tuple[float, float]:
+    command = [sys.executable, "-c", BARE.format(module=module)]
+    bare = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     try:
         assert bare.stdout is not None
         bare.stdout.readline()

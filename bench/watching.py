@@ -7,9 +7,10 @@ import os
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ PATIENCE_S = 120.0
 
 @dataclass(slots=True)
 class Watching:
-    """A running `intact watch --output jsonl`; each of its lines has `heard_at`, by the monotonic clock."""
+    """A process and its lines; each has `heard_at`, by the monotonic clock."""
 
     process: subprocess.Popen[bytes]
     lines: queue.SimpleQueue[Line] = field(default_factory=queue.SimpleQueue)
@@ -47,12 +48,10 @@ class Watching:
 
 
 @contextmanager
-def watch(socket: Path, state: Path, *options: str) -> Iterator[Watching]:
-    """`intact watch` on the containers of one containerd; ended with the block, its log is `state`/watch.log."""
-    state.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "intact", "watch", "--socket", str(socket), "--state", str(state), "--output", "jsonl", *options]
-    with (state / "watch.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
+def run_and_listen(command: Sequence[str | Path], log: Path) -> Iterator[Watching]:
+    """A process that prints JSON lines; ended with the block."""
+    with log.open("wb") as errors:
+        process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL)
     watching = Watching(process)
     listener = threading.Thread(target=watching.listen, daemon=True)
     listener.start()
@@ -68,19 +67,52 @@ def watch(socket: Path, state: Path, *options: str) -> Iterator[Watching]:
         listener.join(timeout=5)
 
 
+@contextmanager
+def watch(socket: Path, state: Path, *options: str) -> Iterator[Watching]:
+    """`intact watch` on the containers of one containerd; ended with the block, its log is `state`/watch.log."""
+    state.mkdir(parents=True, exist_ok=True)
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "intact",
+        "watch",
+        "--socket",
+        socket,
+        "--state",
+        state,
+        "--output",
+        "jsonl",
+        *options,
+    ]
+    with run_and_listen(command, state / "watch.log") as watching:
+        yield watching
+
+
+@contextmanager
+def own_file_system(size: str = "6G") -> Iterator[Path]:
+    """An ext4 of its own in a sparse file, as the harness' state directory: what others write to the machine's disk is not heard there."""
+    before = os.environ.get("INTACT_STATE")
+    with tempfile.TemporaryDirectory(prefix="intact-bench-", dir="/var/tmp") as name:
+        image, point = Path(name, "disk"), Path(name, "mounted")
+        point.mkdir()
+        subprocess.run(["truncate", "-s", size, image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, point], check=True)
+        os.environ["INTACT_STATE"] = str(point / "state")
+        try:
+            yield point
+        finally:
+            subprocess.run(["umount", point], check=True)
+            if before is None:
+                del os.environ["INTACT_STATE"]
+            else:
+                os.environ["INTACT_STATE"] = before
+
+
 def cpu_s(pid: int) -> float:
     """Seconds of CPU that all threads of `pid` have used (proc_pid_stat(5): utime and stime)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-
-
-def threads_cpu_s(pid: int) -> Mapping[str, float]:
-    """The same for each thread, by its name; finer than ticks (schedstat: nanoseconds on the CPU)."""
-    used: dict[str, float] = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        name = (task / "comm").read_text().strip()
-        used[f"{name}/{task.name}"] = int((task / "schedstat").read_text().split()[0]) / 1e9
-    return used
 
 
 def memory_mb(pid: int) -> tuple[float, float]:

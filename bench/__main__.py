@@ -1,0 +1,41 @@
+"""Every measurement, one after the other: `make bench`. `python -m bench NAME …` runs only those; one that fails does not stop the rest.
+
+They run on a machine as it is: close what else is running. What they print is kept in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+ALL = {
+    "latency": "a write in a container until the line of `intact watch`",
+    "observe_latency": "of that, the doorbell and the look alone",
+    "scan": "a look at an unchanged container, beside hashing all of it again",
+    "observe_scan": "the same with files the container has copied up",
+    "idle": "what watching costs while nothing happens",
+    "baseline": "building a baseline, beside sha256sum, AIDE and tarfile",
+    "rollback": "on a Kubernetes node: a tampered file until the Deployment is rolled back, ready and verified",
+}
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or list(ALL)
+    if unknown := sorted(set(chosen) - set(ALL)):
+        print(f"no measurement is called {', '.join(unknown)}; there are {', '.join(ALL)}", file=sys.stderr)
+        return 2
+    failed = []
+    for name in chosen:
+        print(f"\n== {name}: {ALL[name]}", flush=True)
+        started = time.monotonic()
+        if subprocess.run([sys.executable, "-m", f"bench.{name}"]).returncode:
+            failed.append(name)
+        print(f"({time.monotonic() - started:.0f} s)", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
