@@ -94,7 +94,7 @@ class FileCluster:
         self.box.when_put(call)
 
     def status(self) -> tuple[NodeStatus, ...]:
-        return tuple(NodeStatus(node=r.node, heard_at=r.at, tier=r.tier, coverage=r.coverage) for r in self.reports.values())
+        return tuple(NodeStatus(node=r.node, heard_at=r.at, tier=r.tier, coverage=r.coverage or ()) for r in self.reports.values())
 
     def incidents(self, namespace: str) -> tuple[Incident, ...]:
         return tuple(i for i in self.found.values() if not namespace or i.workload.namespace == namespace)

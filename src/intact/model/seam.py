@@ -43,13 +43,14 @@ class CommandOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """One message up. `id` makes sending it twice harmless; verdicts carry the findings."""
+    """One message up. `id` makes sending it twice harmless; verdicts carry the findings. `coverage` is of all containers of the node, None
+    where this message does not speak of that."""
 
     id: str
     node: str
     at: float
     verdicts: tuple[Verdict, ...] = ()
-    coverage: tuple[Coverage, ...] = ()
+    coverage: tuple[Coverage, ...] | None = None
     gaps: tuple[Gap, ...] = ()
     outcomes: tuple[CommandOutcome, ...] = ()
     tier: str = ""

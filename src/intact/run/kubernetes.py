@@ -21,10 +21,13 @@ from intact.model.policy import Policy
 from intact.model.revision import RevisionRecord
 from intact.model.seam import NodeStatus
 
-from .world import ActionContext
+from .looks import Looks
 
 log = structlog.get_logger()
 
+EXPIRE_EVERY_S = 3600.0
+RECORD_TTL_S = 30 * 86400.0
+"""How long ended incidents and remediations can be read in the cluster."""
 ACTIVE = (Phase.RUNNING, Phase.SUCCEEDED)
 
 
@@ -51,9 +54,10 @@ class KubernetesWorld:
         self._policies = policies
         self._summarize = summarize
         self._own_namespace = own_namespace
+        self._expire_at = 0.0
 
     def locate(self, container: Container, now: float) -> PodFacts:
-        """From the cache, else from the API server: a node often speaks of a pod before its watch does."""
+        """From the cache, else from the API server: a node often speaks of a pod before its watch does. Never a pod of another node."""
         pod = container.pod
         if pod is None:
             workload = Workload(kind="Container", namespace="", name=container.name, uid=container.id)
@@ -62,7 +66,7 @@ class KubernetesWorld:
         if known is not None:
             return known
         found = self._actuator.read_pod(pod.namespace, pod.name)
-        if found is not None and found.uid == pod.uid:
+        if found is not None and found.uid == pod.uid and found.node == container.node:
             return facts_of(found)
         workload = Workload(kind="Pod", namespace=pod.namespace, name=pod.name, uid=pod.uid)
         return PodFacts(uid=pod.uid, namespace=pod.namespace, name=pod.name, node=container.node, labels=(), workload=workload)
@@ -100,14 +104,14 @@ class KubernetesWorld:
         known = next((record for record in records if record.uid == replica_set.uid), None)
         return record_pod(known, state, replica_set, now)
 
-    def advance(self, outcome: Outcome, context: ActionContext, now: float) -> Outcome:
+    def advance(self, outcome: Outcome, target: RevisionRecord | None, looks: Looks, now: float) -> Outcome:
         decision = outcome.decision
         if outcome.phase in ACTIVE:
             pods, wanted = self._cache.pods_of(decision.workload), self._cache.wanted(decision.workload)
-            return verify(outcome, pods, context.verdicts, wanted=wanted, acted_at=decision.at, now=now)
+            verdicts = {pod.uid: looks.verdicts(pod.uid) for pod in pods}
+            return verify(outcome, pods, verdicts, wanted=wanted, acted_at=decision.at, now=now)
         self._objects.claim(decision)
-        record = next((record for record in context.records if record.name == decision.target), None)
-        done = perform(decision, self._actuator, record=record, now=now, wait=time.sleep)
+        done = perform(decision, self._actuator, record=target, now=now, wait=time.sleep)
         if isinstance(done, Later):
             log.info("action_later", name=decision.name, reason=done.message)
             return outcome
@@ -123,6 +127,13 @@ class KubernetesWorld:
             return 0.0
         self._objects.claim(outcome.decision)
         return self._objects.put_outcome(outcome, now)
+
+    def keep_house(self, now: float) -> None:
+        """Records that ended long ago are deleted, and those of nodes that are gone; the audit log keeps everything."""
+        if now >= self._expire_at:
+            self._expire_at = now + EXPIRE_EVERY_S
+            self._objects.expire(now, RECORD_TTL_S)
+            self._objects.forget_before(now - RECORD_TTL_S)
 
     def publish_status(self, status: NodeStatus, now: float) -> float:
         return self._objects.put_node(status, now)

@@ -20,7 +20,7 @@ from intact.audit.note import NoteKey
 from intact.notify.ports import Sink
 from intact.notify.router import Router
 
-from .cluster_flow import Memory
+from .casebook import Memory
 
 AUDIT_KEY = "audit"
 AUDIT_ORIGIN = "intact.dev/audit"

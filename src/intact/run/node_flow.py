@@ -374,7 +374,7 @@ class NodeFlow:
         now: float,
         *,
         verdicts: tuple[Verdict, ...] = (),
-        coverage: tuple[Coverage, ...] = (),
+        coverage: tuple[Coverage, ...] | None = None,
         gaps: tuple[Gap, ...] = (),
         outcomes: tuple[CommandOutcome, ...] = (),
     ) -> Report:

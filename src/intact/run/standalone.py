@@ -15,7 +15,7 @@ from intact.model.policy import Policy, RollbackTo
 from intact.model.revision import RevisionRecord
 from intact.model.seam import NodeStatus
 
-from .world import ActionContext
+from .looks import Looks
 
 NO_CLUSTER = "there is no Kubernetes here that could replace the container: start it anew from its image"
 
@@ -55,7 +55,7 @@ class Host:
     def revision_of(self, pod: PodFacts, records: Iterable[RevisionRecord], now: float) -> RevisionRecord | None:
         return None
 
-    def advance(self, outcome: Outcome, context: ActionContext, now: float) -> Outcome:
+    def advance(self, outcome: Outcome, target: RevisionRecord | None, looks: Looks, now: float) -> Outcome:
         return replace(outcome, phase=Phase.REFUSED, message=NO_CLUSTER, at=now)
 
     def publish_incident(self, incident: Incident, now: float) -> float:
@@ -64,10 +64,11 @@ class Host:
     def publish_outcome(self, outcome: Outcome, now: float) -> float:
         return 0.0
 
+    def keep_house(self, now: float) -> None: ...
+
     def publish_status(self, status: NodeStatus, now: float) -> float:
         """Containers that the host does not run any more are forgotten."""
         alive = {covered.container.id for covered in status.coverage}
-        if status.coverage:
-            self._listed = True
-            self._known = {workload: pod for workload, pod in self._known.items() if pod.uid in alive}
+        self._listed = True
+        self._known = {workload: pod for workload, pod in self._known.items() if pod.uid in alive}
         return 0.0

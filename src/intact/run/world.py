@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Protocol
 
 from intact.model.container import Container
 from intact.model.facts import WorkloadFacts
-from intact.model.finding import Verdict
 from intact.model.incident import Incident, Outcome, PodFacts, Workload
 from intact.model.policy import Policy
 from intact.model.revision import RevisionRecord
 from intact.model.seam import NodeStatus
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionContext:
-    """What was seen before and bears on an action: the workload's revisions, how long one must have been intact to count as good, the
-    revisions that this system itself made, and the last looks by pod UID."""
-
-    records: tuple[RevisionRecord, ...]
-    soak_s: float
-    own_revisions: frozenset[str]
-    verdicts: Mapping[str, tuple[Verdict, ...]]
+from .looks import Looks
 
 
 class World(Protocol):
@@ -45,12 +34,16 @@ class World(Protocol):
     def revision_of(self, pod: PodFacts, records: Iterable[RevisionRecord], now: float) -> RevisionRecord | None:
         """The record of the pod's revision, brought up to the digests that really run, out of `records` or new; None where it has none."""
 
-    def advance(self, outcome: Outcome, context: ActionContext, now: float) -> Outcome:
-        """One step on the way of an action, or `outcome` itself while there is nothing new. Raises TemporaryError: try again."""
+    def advance(self, outcome: Outcome, target: RevisionRecord | None, looks: Looks, now: float) -> Outcome:
+        """One step on the way of an action, or `outcome` itself while there is nothing new. `target` is what is remembered of the revision
+        that a RollBack goes to, `looks` what was seen of its pods. Raises TemporaryError: try again."""
 
     def publish_incident(self, incident: Incident, now: float) -> float:
         """Shows it to people. Returns 0, or in how many seconds to call again: what changes often is not written each time."""
 
     def publish_outcome(self, outcome: Outcome, now: float) -> float: ...
+
+    def keep_house(self, now: float) -> None:
+        """What has to be done now and then, about once a minute."""
 
     def publish_status(self, status: NodeStatus, now: float) -> float: ...

@@ -41,7 +41,7 @@ def describe(report: Report) -> Header:
     """The header of `report`."""
     well = all(v.state is State.INTACT and not v.findings and not v.unobserved for v in report.verdicts)
     subjects = {f"{v.container.id}/{v.scope.value}" for v in report.verdicts}
-    if report.coverage:
+    if report.coverage is not None:
         subjects.add("coverage")
     return Header(id=report.id, replaceable=well and not report.gaps and not report.outcomes, subjects=tuple(sorted(subjects)))
 

@@ -91,7 +91,7 @@ def accept(cluster: ClusterSide, node: str, report: Report) -> None:
     spoken_of: tuple[Container, ...] = (
         *(v.container for v in report.verdicts),
         *(f.container for v in report.verdicts for f in v.findings),
-        *(c.container for c in report.coverage),
+        *(c.container for c in report.coverage or ()),
     )
     # 2
     for container in spoken_of:

@@ -29,7 +29,7 @@ def split(report: Report, max_bytes: int) -> tuple[Report, ...]:
     first = replace(report, id=f"{report.id}.0", verdicts=())
     if len(encode(first)) > max_bytes:
         raise InputError(f"a report whose coverage alone is larger than {max_bytes} bytes", code="Oversize")
-    empty = replace(report, verdicts=(), coverage=(), gaps=(), outcomes=())
+    empty = replace(report, verdicts=(), coverage=None, gaps=(), outcomes=())
     room = max_bytes - len(encode(empty)) - 64
     # 2, 3
     groups = _group([_shrink(v, room) for v in report.verdicts], room)

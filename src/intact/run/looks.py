@@ -1,0 +1,72 @@
+"""The last look at every container, as long as its pod is spoken of: what a proof and the end of an incident rest on.
+
+In: verdicts. Out: since when a pod is intact, and the verdicts themselves, without their findings. Thread-safe. Kept in memory only: after
+a restart nothing counts as seen, and the nodes are asked to look again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from intact.model.container import Container
+from intact.model.finding import Verdict
+from intact.model.observation import Scope
+
+MAX_PODS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    verdict: Verdict
+    clean: bool
+
+
+def pod_key(container: Container) -> str:
+    """The UID of the container's pod; a container without one stands for itself."""
+    return container.pod.uid if container.pod is not None else container.id
+
+
+class Looks:
+    """The pod that was spoken of longest ago is forgotten first, beyond `MAX_PODS`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pods: OrderedDict[str, dict[tuple[str, Scope], _Look]] = OrderedDict()
+
+    def note(self, verdict: Verdict, *, clean: bool) -> None:
+        """`clean`: intact, or different only as the policy expects."""
+        key = pod_key(verdict.container)
+        with self._lock:
+            looks = self._pods.setdefault(key, {})
+            looks[verdict.container.id, verdict.scope] = _Look(replace(verdict, findings=(), aggregates=()), clean)
+            self._pods.move_to_end(key)
+            while len(self._pods) > MAX_PODS:
+                self._pods.popitem(last=False)
+
+    def confirm(self, container: Container, at: float) -> Verdict | None:
+        """A node says that it looked again at `at` and found what it told before. The clean verdict this confirms, if there is one."""
+        with self._lock:
+            looks = self._pods.get(pod_key(container), {})
+            look = looks.get((container.id, Scope.DRIFT))
+            if look is None or not look.clean or at <= look.verdict.at:
+                return None
+            looks[container.id, Scope.DRIFT] = replace(look, verdict=replace(look.verdict, at=at))
+            return look.verdict
+
+    def has(self, pod_uid: str) -> bool:
+        with self._lock:
+            return pod_uid in self._pods
+
+    def intact_at(self, pod_uid: str) -> float | None:
+        """The start of the last look that found all containers of the pod clean; None if there was none, or a later look was not."""
+        with self._lock:
+            looks = tuple(self._pods.get(pod_uid, {}).values())
+        if not looks or not all(look.clean for look in looks):
+            return None
+        return min((look.verdict.at for look in looks if look.verdict.scope is not Scope.LAYERS), default=None)
+
+    def verdicts(self, pod_uid: str) -> tuple[Verdict, ...]:
+        with self._lock:
+            return tuple(look.verdict for look in self._pods.get(pod_uid, {}).values())
