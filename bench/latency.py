@@ -3,8 +3,9 @@
 sudo python -m bench.latency [--writes 300] [--rounds 3]
 
 The time starts before the write and ends when the line was read from the pipe, so all of the way counts: event, look, hash, comparison,
-report, incident, record on disk. Beside it stands a scan every 30 s: not measured, since it is arithmetic (a write waits evenly between 0
-and 30 s, plus the scan).
+report, incident. Each write is undone, and the container is intact again, before the next. `standing` leaves every file as it is: what a
+write costs in a container that has many findings already. Beside it stands a scan every 30 s: not measured, since it is arithmetic (a write
+waits evenly between 0 and 30 s, plus the scan).
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from lab.runtime import Runtime
 IMAGE = "docker.io/intact-bench/latency:1"
 POLL_S = 30.0
 PAUSE_S = 0.1
-KINDS = ("added", "modified")
+KINDS = {
+    "added": "a file is added",
+    "modified": "an image file is modified",
+    "standing": "added, with all before it standing",
+}
 
 
 def main() -> None:
@@ -45,20 +50,21 @@ def main() -> None:
                     watching.hear(lambda line, id=container: line["type"] == "verdict" and line["container"]["id"] == id)  # type: ignore[misc]
                 time.sleep(1)
                 for kind in KINDS:
-                    prefix = "usr/lib/app/module" if kind == "modified" else "usr/lib/app/added"
-                    times = [_measure(watching, root, f"{prefix}{n}.py") for n in range(chosen.writes)]
+                    times = [_measure(watching, root, kind, n) for n in range(chosen.writes)]
                     rounds[kind].append((percentile(times, 50), percentile(times, 99)))
                     p50, p99, most = (1000 * value for value in (*rounds[kind][-1], max(times)))
                     print(f"round {number + 1} {kind:9} p50 {p50:6.1f} ms  p99 {p99:6.1f} ms  max {most:6.1f} ms  n={len(times)}")
                 runtime.stop(container)
-    print(f"\n{'median of rounds':<28}{'p50':>10}{'p99':>10}   30 s poll over it (p50 {POLL_S / 2:.0f} s, p99 {POLL_S * 0.99:.1f} s)")
+    print(f"\n{'median of rounds':<36}{'p50':>10}{'p99':>10}   30 s poll over it (p50 {POLL_S / 2:.0f} s, p99 {POLL_S * 0.99:.1f} s)")
     for kind, measured in rounds.items():
         p50, p99 = (statistics.median(values) for values in zip(*measured, strict=True))
         ratio = f"{POLL_S / 2 / p50:,.0f}x and {POLL_S * 0.99 / p99:,.0f}x"
-        print(f"{'image file ' if kind == 'modified' else 'file '}{kind:<20}{p50 * 1000:>7.1f} ms{p99 * 1000:>7.1f} ms   {ratio}")
+        print(f"{KINDS[kind]:<36}{p50 * 1000:>7.1f} ms{p99 * 1000:>7.1f} ms   {ratio}")
 
 
-def _measure(watching: Watching, root: Path, path: str) -> float:
+def _measure(watching: Watching, root: Path, kind: str, number: int) -> float:
+    path = f"usr/lib/app/module{number}.py" if kind == "modified" else f"usr/lib/app/{kind}{number}.py"
+    before = (root / path).read_bytes() if kind == "modified" else None
     time.sleep(PAUSE_S)
     content = os.urandom(4096)
     written_at = time.monotonic()
@@ -70,6 +76,12 @@ def _measure(watching: Watching, root: Path, path: str) -> float:
         return bool(line["type"] == "finding" and line["path"] == f"/{path}" and line["actual"]["size_bytes"] == len(content))
 
     heard_at: float = watching.hear(is_it)["heard_at"]
+    if kind != "standing":
+        if before is None:
+            (root / path).unlink()
+        else:
+            (root / path).write_bytes(before)
+        watching.hear(lambda line: line["type"] == "verdict" and line["state"] == "Intact" and line["scope"] == "drift")
     return heard_at - written_at
 
 
