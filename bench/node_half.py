@@ -32,7 +32,7 @@ class Taker:
         self._wanted = containers
 
     def submit(self, report: Report) -> None:
-        finished = [covered for covered in report.coverage if covered.verdict == "Intact" and covered.layers_verified_at]
+        finished = [covered for covered in report.coverage or () if covered.verdict == "Intact" and covered.layers_verified_at]
         if len(finished) == self._wanted:
             self._wanted = -1
             print(json.dumps({"ready": True}), flush=True)

@@ -315,6 +315,20 @@ def test_hostile_text_of_the_cluster_cannot_write_to_the_terminal(capsys: pytest
     assert "owned" in told.out
 
 
+def test_somebody_who_may_not_read_nodes_sees_incidents_and_is_told_what_is_missing() -> None:
+    class Restricted(Cluster):
+        def list_all(self, kind: Kind, namespace: str = "*") -> Iterator[dict[str, Any]]:
+            if kind is NODE:
+                raise Rejected(ApiStatus(message="nodeintegrities is forbidden: cannot list", reason="Forbidden", code=403))
+            yield from super().list_all(kind, namespace)
+
+    summary = take_view(ClusterSource(Restricted()), "shop", NOW).summary
+    assert summary["exit_code"] == 3 and "nodeintegrities is forbidden" in summary["line"]
+    incident, _ = decided("a")
+    seen = take_view(ClusterSource(Restricted((INCIDENT, incident_body(incident, ())))), "shop", NOW)
+    assert seen.summary["exit_code"] == 1 and len(seen.incidents) == 1
+
+
 def test_a_cluster_without_intact_says_so() -> None:
     with pytest.raises(InputError, match="Intact is not installed"):
         take_view(ClusterSource(Cluster(installed=False)), "", NOW)

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED
+from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED, PermanentError
 
 from .output import output_option, print_rows
 from .source import Row, Source, clean, count_of, describe_age, level_rank, open_source, parse_instant, state_option
@@ -71,8 +71,9 @@ def take_view(source: Source, namespace: str, now: float) -> View:
     """Reads everything and sums it up. With a `namespace`, nodes count its containers alone."""
     incidents = [incident for incident in source.incidents(namespace) if incident["state"] != "Resolved"]
     incidents.sort(key=lambda row: -level_rank(row["level"]))
+    refused: list[str] = []
     nodes, containers = [], []
-    for node in source.nodes():
+    for node in _read(source.nodes, refused):
         listed = [one for one in node.pop("containers") if namespace in ("", one["namespace"])]
         containers += [one for one in listed if one["verdict"] != "Intact"]
         if namespace:
@@ -82,7 +83,7 @@ def take_view(source: Source, namespace: str, now: float) -> View:
         nodes.append({**node, "silent": silent})
     for container in containers:
         container["reason"] = container["reason"] or _explain(container, incidents)
-    policies = source.policies(namespace)
+    policies = _read(lambda: source.policies(namespace), refused)
     return View(
         nodes=nodes,
         containers=sorted(
@@ -90,9 +91,20 @@ def take_view(source: Source, namespace: str, now: float) -> View:
         ),
         policies=policies,
         incidents=incidents,
-        summary=_sum_up(nodes, incidents, policies, namespace, now),
+        summary=_sum_up(nodes, incidents, policies, refused, namespace, now),
         now=now,
     )
+
+
+def _read(read: Callable[[], list[Row]], refused: list[str]) -> list[Row]:
+    """What the caller may not read is told as not seen: somebody with rights in one namespace still sees its incidents."""
+    try:
+        return read()
+    except PermanentError as error:
+        if error.code != "Forbidden":
+            raise
+        refused.append(clean(error, 300))
+        return []
 
 
 def _explain(container: Row, incidents: Sequence[Row]) -> str:
@@ -104,7 +116,9 @@ def _explain(container: Row, incidents: Sequence[Row]) -> str:
     return "differs from its image; no incident is open" if container["verdict"] == "Drifted" else "no reason was given"
 
 
-def _sum_up(nodes: Sequence[Row], incidents: Sequence[Row], policies: Sequence[Row], namespace: str, now: float) -> Row:
+def _sum_up(
+    nodes: Sequence[Row], incidents: Sequence[Row], policies: Sequence[Row], refused: Sequence[str], namespace: str, now: float
+) -> Row:
     counts = {verdict.lower(): sum(int(node[verdict.lower()]) for node in nodes) for verdict in VERDICTS}
     silent = [node for node in nodes if node["silent"]]
     unlisted = sum(int(node["unlisted"]) for node in nodes) if namespace else 0
@@ -114,7 +128,8 @@ def _sum_up(nodes: Sequence[Row], incidents: Sequence[Row], policies: Sequence[R
         *(f"node {clean(node['node'], 63)} last heard {_ago(parse_instant(node['heard_at']), now)}" for node in silent[:3]),
         *([f"{len(silent) - 3} more nodes silent"] if len(silent) > 3 else []),
         *([f"{count_of(unlisted, 'container')} not listed by namespace (ask without -n)"] if unlisted else []),
-        *(["no node has reported yet"] if not nodes else []),
+        *([] if nodes or refused else ["no node has reported yet"]),
+        *refused,
     ]
     total = sum(counts.values())
     differ = [
@@ -159,7 +174,7 @@ def _ago(at: float, now: float) -> str:
 
 
 def print_view(view: View) -> None:
-    print_rows(view.nodes, _node_columns(view.now), "table", "no node has reported")
+    print_rows(view.nodes, _node_columns(view.now), "table", "no node to show")
     for node in view.nodes:
         letter, _, reason = str(node["tier"]).partition(":")
         if letter != "A" and reason:
