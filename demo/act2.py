@@ -67,7 +67,7 @@ class _Act:
                 target.kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{app}", "--timeout=120s")
         with story.step("v1 is seen intact for the soak time: it becomes a known-good revision"):
             wait_for("all containers intact", self._all_intact, PATIENCE_S)
-            time.sleep(16)
+            time.sleep(20)
         with story.step("web goes to v2, its second revision"):
             target.kubectl("-n", NAMESPACE, "set", "image", f"deployment/{ROLLED_BACK}", f"nginx={images['v2']}")
             target.kubectl("-n", NAMESPACE, "rollout", "status", f"deployment/{ROLLED_BACK}", "--timeout=120s")

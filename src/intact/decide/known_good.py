@@ -14,12 +14,13 @@ from intact.model.revision import RevisionRecord
 def note_look(record: RevisionRecord, state: State, *, clean: bool, at: float) -> RevisionRecord:
     """`record` after a look that began at `at` (Unix seconds). `clean`: intact, or different only as the policy expects.
 
-    A look that found drift, or that could not look, ends the unbroken time; looks older than the last one counted change nothing.
+    A look that could not look ends the unbroken time, which still counts; one that found drift undoes it. Looks older than the last one
+    counted change nothing.
     """
     if clean:
         if at <= max(record.intact_until or 0.0, record.drifted_at or 0.0):
             return record
         return replace(record, intact_since=record.intact_since or at, intact_until=at)
     if state is State.UNOBSERVED:
-        return replace(record, intact_since=None, intact_until=None)
-    return replace(record, intact_since=None, intact_until=None, drifted_at=max(at, record.drifted_at or 0.0))
+        return replace(record, intact_since=None, intact_until=None, longest_s=record.intact_s)
+    return replace(record, intact_since=None, intact_until=None, longest_s=0.0, drifted_at=max(at, record.drifted_at or 0.0))

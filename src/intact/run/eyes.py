@@ -5,8 +5,10 @@ Looks at writable layers happen on the node flow's thread, readings of read-only
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from intact.adapters.linux.known import KnownFiles
 from intact.adapters.linux.mounts import confirm_overlay, read_mounts, root_device, uses_user_attributes
@@ -26,8 +28,8 @@ class HostEyes:
         self._known = KnownFiles()
         self._pace = Throttle(layer_rate_bytes_s)
 
-    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation:
-        """The writable layer, or only `paths` of it; a layer that is gone is an observation that says so."""
+    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
+        """The writable layer, or only `paths` of it; None if there is no such layer any more."""
         mounted = running.mounted
         if mounted is None:
             raise InputError(f"container {running.container.id} cannot be looked at: {running.unobservable}")
@@ -35,6 +37,8 @@ class HostEyes:
             with HostTree(mounted.upper, user_attributes=uses_user_attributes(mounted), known=self._known) as tree:
                 return scan_drift(running, tree, baseline=baseline, clock=time.time, only=paths)
         except (InputError, OSError) as error:
+            if not Path(os.fsdecode(mounted.upper)).exists():
+                return None
             now = time.time()
             unobserved = (Unobserved(path=b"/", reason=str(error)),)
             return Observation(container=running.container, scope=Scope.DRIFT, unobserved=unobserved, started_at=now, finished_at=now)

@@ -41,8 +41,8 @@ RETRY_BASELINE_S = 30.0
 class Eyes(Protocol):
     """How a container is looked at: the observe stage on this host."""
 
-    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation:
-        """The writable layer, or only `paths` of it."""
+    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
+        """The writable layer, or only `paths` of it; None if there is no such layer any more."""
 
     def read_layer(self, running: Running, directory: bytes) -> Iterator[Record | Unobserved]:
         """What one read-only layer holds on disk; throttled. Raises InputError or OSError where it cannot be read."""
@@ -250,9 +250,20 @@ class NodeFlow:
         started = self._clock()
         observation = self._eyes.look(watched.running, watched.baseline, paths)
         self._schedule.looked(container_id, started, self._clock())
+        if observation is None:
+            self._miss(watched)
+            return
         verdict = judge(watched.baseline, observation, compare(watched.baseline, observation))
         watched.drift = verdict = verdict if paths is None else _merge(watched.drift, verdict, paths)
         self._tell(watched, verdict, anyway=anyway)
+
+    def _miss(self, watched: Watched) -> None:
+        """The writable layer is gone: with its container, which the next list says, or from under a running one, which is told."""
+        if any(one.container.id == watched.running.container.id for one in self._list_running()):
+            watched.reason = "its writable layer is gone"
+            self._see_nothing(watched)
+        else:
+            self._next_relist = 0.0
 
     def _tell(self, watched: Watched, verdict: Verdict, *, anyway: bool = False) -> None:
         """Reports a verdict that differs from the one told before."""

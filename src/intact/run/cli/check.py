@@ -100,6 +100,8 @@ def _check_container(wanted: str, socket: str | None, *, with_layers: bool) -> l
     baseline = _build(running.container.image_key, address)
     eyes = HostEyes(layer_rate_bytes_s=UNTHROTTLED)
     observation = eyes.look(running, baseline, None)
+    if observation is None:
+        raise InputError(f"{running.container.name} is gone", code="Gone")
     verdicts = [judge(baseline, observation, compare(baseline, observation))]
     if with_layers:
         verdicts.append(_check_layers(running, baseline, eyes))
