@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,15 +218,16 @@ def test_a_setting_that_cannot_work_is_refused_with_what_to_write(
 def test_no_runtime_is_an_error_that_says_what_to_name(root: None, tmp_path: Path) -> None:
     absent = intact("watch", "--socket", tmp_path / "no.sock", "--state", tmp_path / "state")
     assert absent.returncode == 10 and "no.sock" in absent.stderr and "name the socket" in absent.stderr
+    state = tmp_path / "state"
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(tmp_path / "deaf.sock"))  # nobody listens
-        process = subprocess.Popen(
-            [*Watching(tmp_path / "deaf.sock", tmp_path / "state")._command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        time.sleep(3)
-        process.terminate()
-        _, said = process.communicate(timeout=30)
-    assert "Traceback" not in said and "deaf.sock" in said, said
+        with Watching(tmp_path / "deaf.sock", state) as watch:
+            deadline = time.monotonic() + 60
+            while "deaf.sock" not in watch.talk():
+                assert time.monotonic() < deadline, watch.talk()
+                time.sleep(0.1)
+            assert watch.end(signal.SIGTERM) == 0
+    assert "Traceback" not in watch.talk()
 
 
 def test_the_state_is_the_owners_alone(runtime: Runtime, image: oci.ImageLayout, tmp_path: Path) -> None:

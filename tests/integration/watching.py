@@ -63,11 +63,14 @@ class Watching:
             try:
                 line = self._said.get(timeout=max(0.0, min(1.0, deadline - time.monotonic())))
             except queue.Empty:
-                talk = (self._state / "watch.log").read_text(errors="replace")[-2000:]
-                assert time.monotonic() < deadline and self._process.poll() is None, f"not told; it said:\n{talk}"
+                assert time.monotonic() < deadline and self._process.poll() is None, f"not told; it said:\n{self.talk()}"
                 continue
             if wanted(line):
                 return line
+
+    def talk(self) -> str:
+        """The end of what it says of itself."""
+        return (self._state / "watch.log").read_text(errors="replace")[-2000:]
 
     def hear_verdict(self, container: str) -> Line:
         return self.hear(lambda line: line["type"] == "verdict" and line["container"]["id"] == container)
