@@ -10,24 +10,26 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
-from intact.compare.differ import compare, compare_layer
+from intact.compare.differ import compare
 from intact.compare.judge import judge, judge_layers
 from intact.model.container import Running
-from intact.model.entry import display_path
 from intact.model.errors import IntactError, TemporaryError
-from intact.model.finding import Difference, State, Verdict
-from intact.model.layer import Baseline, LayerTable, Record
+from intact.model.finding import State, Verdict
+from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Scope, Unobserved
-from intact.model.seam import Command, CommandOutcome, Coverage, Gap, Plan, Report
-from intact.observe.ports import Doorbell
+from intact.model.seam import Command, CommandOutcome, Coverage, Gap, Plan, PodPlan, Report
+from intact.observe.ports import Doorbell, Process
 from intact.observe.watcher import Schedule
+
+from .layer_reader import EVERY_S as LAYERS_EVERY_S
+from .layer_reader import LayerReader, Reading
+from .watched import Watched, merge
 
 log = structlog.get_logger()
 
@@ -53,19 +55,6 @@ class Baselines(Protocol):
 
     def obtain(self, running: Running) -> Baseline:
         """Raises IntactError with the reason why this container has no baseline."""
-
-
-@dataclass(slots=True)
-class Watched:
-    """One container as the flow remembers it between looks."""
-
-    running: Running
-    baseline: Baseline | None = None
-    reason: str = "waiting for the baseline"
-    retry_at: float = 0.0
-    drift: Verdict | None = None
-    layers: Verdict | None = None
-    said: dict[Scope, object] = field(default_factory=dict)
 
 
 class NodeFlow:
@@ -96,8 +85,7 @@ class NodeFlow:
         self._watched: dict[str, Watched] = {}
         self._inbox: queue.SimpleQueue[Callable[[float], None]] = queue.SimpleQueue()
         self._builders = ThreadPoolExecutor(2, thread_name_prefix="baseline")
-        self._verifier = ThreadPoolExecutor(1, thread_name_prefix="layers")
-        self._layers_read: dict[tuple[bytes, str], tuple[Difference, ...]] = {}
+        self._layers = LayerReader(eyes.read_layer, clock)
         self._plan = Plan(etag="")
         self._next_relist = 0.0
         self._next_heartbeat = 0.0
@@ -130,7 +118,7 @@ class NodeFlow:
                 self.step()
         finally:
             self._builders.shutdown(wait=False, cancel_futures=True)
-            self._verifier.shutdown(wait=False, cancel_futures=True)
+            self._layers.close()
             self._doorbell.close()
 
     def step(self) -> None:
@@ -143,7 +131,7 @@ class NodeFlow:
             self._hand_over(self._report(now, gaps=(Gap(since=now, until=now, reason="event queue overflow", events_lost=rings.lost),)))
             self._schedule.everything(now)
         for directory, paths in rings.dirty.items():
-            self._ring(directory, paths, now)
+            self._ring(directory, paths, rings.writers.get(directory, {}), now)
         # 2
         while not self._inbox.empty():
             self._inbox.get()(now)
@@ -176,7 +164,9 @@ class NodeFlow:
             watched.reason = running.unobservable
             self._see_nothing(watched)
             return
-        self._doorbell.watch([running.mounted.upper, *running.mounted.lowers])
+        unheard = self._doorbell.watch([running.mounted.upper, *running.mounted.lowers])
+        if unheard:
+            log.warning("not_heard", container=running.container.id[:12], reason=next(iter(unheard.values())))
         self._fetch_baseline(watched, self._clock())
 
     def _lose(self, container_id: str) -> None:
@@ -190,7 +180,9 @@ class NodeFlow:
         mounted = watched.running.mounted
         if mounted is not None:
             in_use = {d for w in self._watched.values() if w.running.mounted for d in (w.running.mounted.upper, *w.running.mounted.lowers)}
-            self._doorbell.forget([d for d in (mounted.upper, *mounted.lowers) if d not in in_use])
+            unused = [d for d in (mounted.upper, *mounted.lowers) if d not in in_use]
+            self._doorbell.forget(unused)
+            self._layers.forget(unused)
         log.info("container_gone", container=container_id[:12])
 
     # -- baselines ---------------------------------------------------------------------------------------------------
@@ -215,8 +207,7 @@ class NodeFlow:
         watched.reason = ""
         self._is_coverage_stale = True
         log.info("baseline", container=container_id[:12], grade=watched.baseline.grade.title, root=str(watched.baseline.root))
-        pod_uid = watched.running.container.pod.uid if watched.running.container.pod else ""
-        self._schedule.add(container_id, next((p for p in self._plan.pods if p.pod_uid == pod_uid), self._plan.default), now)
+        self._follow_plan(watched, {p.pod_uid: p for p in self._plan.pods}, now)
         self._verify_layers(watched)
 
     def _see_nothing(self, watched: Watched) -> None:
@@ -231,15 +222,16 @@ class NodeFlow:
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
-    def _ring(self, directory: bytes, paths: frozenset[bytes] | None, now: float) -> None:
+    def _ring(self, directory: bytes, paths: frozenset[bytes] | None, writers: Mapping[bytes, Process | None], now: float) -> None:
         for container_id, watched in self._watched.items():
             mounted = watched.running.mounted
             if mounted is None:
                 continue
             if directory == mounted.upper:
+                watched.note_writers(writers)
                 self._schedule.rang(container_id, paths, now)
             elif directory in mounted.lowers:
-                self._forget_layer(directory)
+                self._layers.touch(directory)
                 self._verify_layers(watched)
 
     def _look(self, container_id: str, paths: frozenset[bytes] | None, *, anyway: bool = False) -> None:
@@ -254,8 +246,8 @@ class NodeFlow:
             self._miss(watched)
             return
         verdict = judge(watched.baseline, observation, compare(watched.baseline, observation))
-        watched.drift = verdict = verdict if paths is None else _merge(watched.drift, verdict, paths)
-        self._tell(watched, verdict, anyway=anyway)
+        watched.drift = watched.sign(verdict if paths is None else merge(watched.drift, verdict, paths))
+        self._tell(watched, watched.drift, anyway=anyway)
 
     def _miss(self, watched: Watched) -> None:
         """The writable layer is gone: with its container, which the next list says, or from under a running one, which is told."""
@@ -285,59 +277,52 @@ class NodeFlow:
     # -- read-only layers --------------------------------------------------------------------------------------------
 
     def _verify_layers(self, watched: Watched) -> None:
-        """Reads the container's read-only layers in the background, each once for all containers that use it."""
+        """Has the container's read-only layers read in the background; while that goes on, once more afterwards."""
         baseline, mounted, container_id = watched.baseline, watched.running.mounted, watched.running.container.id
         if baseline is None or mounted is None:
             return
         if len(mounted.lowers) != len(baseline.layers):
             reason = f"the runtime mounts {len(mounted.lowers)} read-only layers, the image has {len(baseline.layers)}"
-            self._take_layers(container_id, (), (Unobserved(path=b"/", reason=reason),), self._clock())
-            return
-        pairs = tuple(zip(mounted.lowers, reversed(baseline.layers), strict=True))
-        work = self._verifier.submit(self._read_layers, watched.running, pairs)
-        work.add_done_callback(lambda done: self._inbox.put(lambda at: self._take_reading(container_id, done, at)))
+            unread = Reading(differences=(), unobserved=(Unobserved(path=b"/", reason=reason),), at=self._clock())
+            self._judge_layers(watched, baseline, unread)
+        elif watched.is_reading_layers:
+            watched.read_layers_again = True
+        else:
+            watched.is_reading_layers = True
+            layers = zip(mounted.lowers, reversed(baseline.layers), strict=True)
+            self._layers.submit(watched.running, layers, lambda found: self._inbox.put(lambda _: self._take_reading(container_id, found)))
 
-    def _read_layers(
-        self, running: Running, pairs: tuple[tuple[bytes, LayerTable], ...]
-    ) -> tuple[tuple[Difference, ...], tuple[Unobserved, ...]]:
-        differences: list[Difference] = []
-        unobserved: list[Unobserved] = []
-        for directory, table in pairs:
-            key = (directory, str(table.root))
-            if key not in self._layers_read:
-                try:
-                    self._layers_read[key] = tuple(compare_layer(table, self._eyes.read_layer(running, directory)))
-                except (IntactError, OSError) as error:
-                    unobserved.append(Unobserved(path=b"/", reason=f"layer {table.diff_id}: {error}"))
-                    continue
-            differences.extend(self._layers_read[key])
-        return tuple(differences), tuple(unobserved)
-
-    def _take_reading(self, container_id: str, done: Future[tuple[tuple[Difference, ...], tuple[Unobserved, ...]]], now: float) -> None:
-        if not done.cancelled():
-            differences, unobserved = done.result()
-            self._take_layers(container_id, differences, unobserved, now)
-
-    def _take_layers(self, container_id: str, differences: tuple[Difference, ...], unobserved: tuple[Unobserved, ...], now: float) -> None:
+    def _take_reading(self, container_id: str, found: Reading | BaseException) -> None:
+        if isinstance(found, BaseException):
+            raise found
         watched = self._watched.get(container_id)
         if watched is None or watched.baseline is None:
             return
-        watched.layers = judge_layers(watched.running.container, watched.baseline, differences, unobserved, now)
-        self._tell(watched, watched.layers)
+        watched.is_reading_layers = False
+        self._judge_layers(watched, watched.baseline, found)
+        if watched.read_layers_again:
+            watched.read_layers_again = False
+            self._verify_layers(watched)
 
-    def _forget_layer(self, directory: bytes) -> None:
-        for key in [key for key in self._layers_read if key[0] == directory]:
-            del self._layers_read[key]
+    def _judge_layers(self, watched: Watched, baseline: Baseline, found: Reading) -> None:
+        watched.layers = judge_layers(watched.running.container, baseline, found.differences, found.unobserved, found.at)
+        self._tell(watched, watched.layers)
 
     # -- orders and reports ------------------------------------------------------------------------------------------
 
     def _adopt_plan(self, plan: Plan, now: float) -> None:
         self._plan = plan
         by_pod = {p.pod_uid: p for p in plan.pods}
-        for container_id, watched in self._watched.items():
-            pod = watched.running.container.pod
+        for watched in self._watched.values():
             if watched.baseline is not None:
-                self._schedule.add(container_id, by_pod.get(pod.uid if pod else "", plan.default), now)
+                self._follow_plan(watched, by_pod, now)
+
+    def _follow_plan(self, watched: Watched, by_pod: Mapping[str, PodPlan], now: float) -> None:
+        pod = watched.running.container.pod
+        plan = by_pod.get(pod.uid if pod else "", self._plan.default)
+        self._schedule.add(watched.running.container.id, plan, now)
+        self._is_coverage_stale |= watched.is_on != plan.watched
+        watched.is_on = plan.watched
 
     def _carry_out(self, command: Command, now: float) -> None:
         if now >= command.expires_at:
@@ -353,7 +338,7 @@ class NodeFlow:
         if now < self._next_heartbeat and not self._is_coverage_stale:
             return
         self._is_coverage_stale = False
-        coverage = tuple(self._cover(w) for w in self._watched.values())
+        coverage = tuple(watched.cover() for watched in self._watched.values())
         says = {(c.container.id, c.verdict, c.reason, c.baseline_root, c.layers_verified_at > 0) for c in coverage}
         if now >= self._next_heartbeat or says != self._coverage_said:
             self._next_heartbeat = now + HEARTBEAT_S
@@ -362,23 +347,8 @@ class NodeFlow:
             for watched in self._watched.values():
                 for verdict in filter(None, (watched.drift, watched.layers)):
                     self._tell(watched, verdict)
-
-    def _cover(self, watched: Watched) -> Coverage:
-        baseline, layers = watched.baseline, watched.layers
-        states = [v.state for v in (watched.drift, layers) if v is not None]
-        worst = next((s for s in (State.DRIFTED, State.UNOBSERVED, State.INTACT) if s in states), None)
-        if watched.running.mounted is None:
-            worst = State.UNOBSERVED
-        unseen = [f"{display_path(u.path, 200)}: {u.reason}" for v in (watched.drift, layers) if v is not None for u in v.unobserved]
-        return Coverage(
-            container=watched.running.container,
-            verdict=worst.value if worst else "Pending",
-            baseline_root=baseline.root if baseline else None,
-            grade=baseline.grade.title if baseline else "",
-            verified_at=watched.drift.at if watched.drift else 0.0,
-            layers_verified_at=layers.at if layers else 0.0,
-            reason=watched.reason or (unseen[0] if unseen and worst is State.UNOBSERVED else ""),
-        )
+                if watched.layers is not None and now - watched.layers.at >= LAYERS_EVERY_S:
+                    self._verify_layers(watched)
 
     def _report(
         self,
@@ -399,30 +369,3 @@ class NodeFlow:
             outcomes=outcomes,
             tier=self._tier,
         )
-
-
-def _merge(before: Verdict | None, partial: Verdict, paths: frozenset[bytes]) -> Verdict:
-    """The verdict on the whole container after a look at only `paths`: what was found elsewhere before still holds."""
-    if before is None:
-        return partial
-
-    def looked_at(path: bytes) -> bool:
-        return path in paths or any(path.startswith(p) or path == p[:-1] for p in paths if p.endswith(b"/"))
-
-    kept = tuple(f for f in before.findings if not looked_at(f.difference.path))
-    known = {f.id for f in kept}
-    findings = kept + tuple(f for f in partial.findings if f.id not in known)
-    unobserved = tuple(u for u in before.unobserved if not looked_at(u.path)) + partial.unobserved
-    state = State.DRIFTED if findings else State.UNOBSERVED if unobserved else State.INTACT
-    return Verdict(
-        container=partial.container,
-        state=state,
-        scope=partial.scope,
-        findings=findings,
-        aggregates=before.aggregates,
-        unobserved=unobserved,
-        baseline_root=partial.baseline_root,
-        grade=partial.grade,
-        compared=before.compared,
-        at=partial.at,
-    )

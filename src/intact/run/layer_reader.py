@@ -1,0 +1,105 @@
+"""Read-only layers, read in the background: each once for all containers that use it, again when something touched it or a day is over.
+
+In: directories and the tables they must equal. Out: what differs, and what could not be read. One thread, throttled by whoever reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from intact.compare.differ import compare_layer
+from intact.model.container import Running
+from intact.model.errors import IntactError
+from intact.model.finding import Difference
+from intact.model.layer import LayerTable, Record
+from intact.model.observation import Unobserved
+
+EVERY_S = 86_400.0
+"""A layer is read again after this time, whatever rang: what changed on the disk below the file system rings nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What was found in a container's layers; `at` is when the oldest of them was read."""
+
+    differences: tuple[Difference, ...]
+    unobserved: tuple[Unobserved, ...]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    differences: tuple[Difference, ...]
+    at: float
+    touches: int
+
+
+class LayerReader:
+    """`read` yields what one directory holds. `submit` and `touch` from any thread."""
+
+    def __init__(self, read: Callable[[Running, bytes], Iterator[Record | Unobserved]], clock: Callable[[], float]) -> None:
+        self._read, self._clock = read, clock
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="layers")
+        self._lock = threading.Lock()
+        self._known: dict[tuple[bytes, str], _Read] = {}
+        self._touches: Counter[bytes] = Counter()
+
+    def submit(self, running: Running, layers: Iterable[tuple[bytes, LayerTable]], then: Callable[[Reading | BaseException], None]) -> None:
+        """Reads `layers` of `running` as soon as it is their turn, and calls `then` from the worker's thread."""
+        pairs = tuple(layers)
+
+        def work() -> None:
+            try:
+                then(self._read_all(running, pairs))
+            except BaseException as error:
+                then(error)
+                raise
+
+        self._worker.submit(work)
+
+    def touch(self, directory: bytes) -> None:
+        """Something in `directory` may have changed: what was read of it, or is being read, does not count any more."""
+        with self._lock:
+            self._touches[directory] += 1
+
+    def forget(self, directories: Iterable[bytes]) -> None:
+        """No container uses them any more."""
+        gone = set(directories)
+        with self._lock:
+            for key in [key for key in self._known if key[0] in gone]:
+                del self._known[key]
+            for directory in gone:
+                self._touches.pop(directory, None)
+
+    def close(self) -> None:
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _read_all(self, running: Running, pairs: tuple[tuple[bytes, LayerTable], ...]) -> Reading:
+        differences: list[Difference] = []
+        unobserved: list[Unobserved] = []
+        oldest = self._clock()
+        for directory, table in pairs:
+            try:
+                known = self._read_one(running, directory, table)
+            except (IntactError, OSError, ValueError) as error:  # ValueError: its order changed while it was read
+                unobserved.append(Unobserved(path=b"/", reason=f"layer {table.diff_id}: {error}"))
+                continue
+            differences += known.differences
+            oldest = min(oldest, known.at)
+        return Reading(differences=tuple(differences), unobserved=tuple(unobserved), at=oldest)
+
+    def _read_one(self, running: Running, directory: bytes, table: LayerTable) -> _Read:
+        key = (directory, str(table.root))
+        now = self._clock()
+        with self._lock:
+            known, touches = self._known.get(key), self._touches[directory]
+        if known is not None and known.touches == touches and now - known.at < EVERY_S:
+            return known
+        fresh = _Read(tuple(compare_layer(table, self._read(running, directory))), now, touches)
+        with self._lock:
+            self._known[key] = fresh
+        return fresh

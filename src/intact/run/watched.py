@@ -1,0 +1,90 @@
+"""One container as the node flow remembers it between looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from intact.model.container import Running
+from intact.model.entry import display_path
+from intact.model.finding import State, Verdict
+from intact.model.layer import Baseline
+from intact.model.observation import Scope
+from intact.model.seam import Coverage
+from intact.observe.ports import Process
+
+MAX_WRITERS = 4096
+EXITED = "exited"
+UNWATCHED = "not watched: the mode of its policy is Off"
+
+
+@dataclass(slots=True)
+class Watched:
+    """`reason` says why it is not, or not fully, seen. `said` is what was told last, per scope. `writers` says who touched a path, by what
+    the doorbell heard; a path nobody was heard to touch is not there."""
+
+    running: Running
+    baseline: Baseline | None = None
+    reason: str = "waiting for the baseline"
+    retry_at: float = 0.0
+    is_on: bool = True
+    drift: Verdict | None = None
+    layers: Verdict | None = None
+    is_reading_layers: bool = False
+    read_layers_again: bool = False
+    said: dict[Scope, object] = field(default_factory=dict)
+    writers: dict[bytes, str] = field(default_factory=dict)
+
+    def note_writers(self, writers: Mapping[bytes, Process | None]) -> None:
+        """A process that had exited leaves a name that was known before."""
+        for path, process in writers.items():
+            if process is not None:
+                self.writers[path] = describe_process(process)
+            elif len(self.writers) < MAX_WRITERS:
+                self.writers.setdefault(path, EXITED)
+
+    def sign(self, verdict: Verdict) -> Verdict:
+        """`verdict` with who did it, where somebody was heard."""
+        signed = tuple(replace(f, process=self.writers.get(f.difference.path, f.process)) for f in verdict.findings)
+        return replace(verdict, findings=signed)
+
+    def cover(self) -> Coverage:
+        """What is said of it in the node's coverage."""
+        states = [v.state for v in (self.drift, self.layers) if v is not None]
+        worst = next((s for s in (State.DRIFTED, State.UNOBSERVED, State.INTACT) if s in states), None)
+        if self.running.mounted is None or not self.is_on:
+            worst = State.UNOBSERVED
+        unseen = [f"{display_path(u.path, 200)}: {u.reason}" for v in (self.drift, self.layers) if v is not None for u in v.unobserved]
+        reason = self.reason if self.is_on else UNWATCHED
+        return Coverage(
+            container=self.running.container,
+            verdict=worst.value if worst else "Pending",
+            baseline_root=self.baseline.root if self.baseline else None,
+            grade=self.baseline.grade.title if self.baseline else "",
+            verified_at=self.drift.at if self.drift else 0.0,
+            layers_verified_at=self.layers.at if self.layers else 0.0,
+            reason=reason or (unseen[0] if unseen and worst is State.UNOBSERVED else ""),
+        )
+
+
+def describe_process(process: Process) -> str:
+    """`/usr/bin/dash sh -c … (pid 12, parent 7)`, bounded and without control characters."""
+    arguments = b" ".join(process.arguments)
+    return f"{display_path(process.executable, 200)} {display_path(arguments, 200)} (pid {process.pid}, parent {process.parent_pid})"
+
+
+def merge(before: Verdict | None, partial: Verdict, paths: frozenset[bytes]) -> Verdict:
+    """The verdict on the whole container after a look at only `paths` (one that ends in a slash: with all below it): what was found
+    elsewhere before still holds."""
+    if before is None:
+        return partial
+
+    def looked_at(path: bytes) -> bool:
+        return path in paths or any(path.startswith(p) or path == p[:-1] for p in paths if p.endswith(b"/"))
+
+    kept = tuple(f for f in before.findings if not looked_at(f.difference.path))
+    known = {f.id for f in kept}
+    findings = kept + tuple(f for f in partial.findings if f.id not in known)
+    unobserved = tuple(u for u in before.unobserved if not looked_at(u.path)) + partial.unobserved
+    state = State.DRIFTED if findings else State.UNOBSERVED if unobserved else State.INTACT
+    return replace(partial, state=state, findings=findings, aggregates=before.aggregates, unobserved=unobserved, compared=before.compared)
