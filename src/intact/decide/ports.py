@@ -30,6 +30,9 @@ class IncidentStore(Protocol):
     def find_open(self, workload: Workload) -> Incident | None:
         """The workload's unresolved incident; the uid tells two workloads of the same name apart."""
 
+    def of(self, workload: Workload, limit: int) -> tuple[Incident, ...]:
+        """The workload's incidents of any state, the last seen first."""
+
     def list_open(self) -> tuple[Incident, ...]:
         """All unresolved incidents, the oldest first."""
 

@@ -29,7 +29,7 @@ from intact.notify.router import Router
 from .looks import Looks
 from .world import World
 
-RECENT_INCIDENTS = 200
+RECENT_INCIDENTS = 20
 """Earlier incidents that are looked through for actions and thresholds of a workload."""
 TOLD_FINDINGS = 20
 """Findings that an alert about an action is made from."""
@@ -64,7 +64,7 @@ class Casebook:
 
         The last one may be resolved: a node may still speak of what that one was about. None if nothing is wrong.
         """
-        earlier = self._incidents_of(workload)
+        earlier = self._memory.incidents.of(workload, RECENT_INCIDENTS)
         last = self._memory.incidents.find_open(workload) or next(iter(earlier), None)
         incident, decisions = reduce(last, reported, policy, self._facts(workload, policy, earlier, now), now)
         if incident is None or (incident == last and not decisions):
@@ -85,7 +85,7 @@ class Casebook:
     def settle(self, incident: Incident, now: float) -> Incident:
         """An open incident thought about anew: it is over, or what was refused or unknown before is possible now."""
         policy = self.policy_named(incident.policy)
-        facts = self._facts(incident.workload, policy, self._incidents_of(incident.workload), now)
+        facts = self._facts(incident.workload, policy, self._memory.incidents.of(incident.workload, RECENT_INCIDENTS), now)
         resolved = resolve(incident, facts, now)
         if resolved == incident:
             return self.consider(incident.workload, (), policy, now) or incident
@@ -135,10 +135,6 @@ class Casebook:
             recent=tuple(seen for incident in closed for seen in incident.seen),
             rolled_back=facts.revision in self._own_revisions(earlier),
         )
-
-    def _incidents_of(self, workload: Workload) -> tuple[Incident, ...]:
-        """The workload's incidents of any state, the last seen first."""
-        return tuple(i for i in self._memory.incidents.list_recent(RECENT_INCIDENTS) if i.workload == workload)
 
     def _own_revisions(self, incidents: Iterable[Incident]) -> frozenset[str]:
         """The revisions that this system itself made by rolling the workload back."""

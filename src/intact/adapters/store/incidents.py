@@ -53,6 +53,12 @@ class SqlIncidentStore:
             document = connection.scalar(query)
         return None if document is None else decode(Incident, document)
 
+    def of(self, workload: Workload, limit: int) -> tuple[Incident, ...]:
+        query = select(INCIDENTS.c.document).where(INCIDENTS.c.workload == workload_key(workload))
+        with self._database.read() as connection:
+            documents = connection.scalars(query.order_by(INCIDENTS.c.last_seen.desc(), INCIDENTS.c.id).limit(limit)).all()
+        return tuple(decode(Incident, document) for document in documents)
+
     def list_open(self) -> tuple[Incident, ...]:
         query = select(INCIDENTS.c.document).where(INCIDENTS.c.state != IncidentState.RESOLVED.value)
         with self._database.read() as connection:

@@ -73,6 +73,8 @@ def test_an_incident_is_found_by_its_workload_until_it_is_resolved(database: Dat
     assert store.find_open(replace(WEB, uid="w2")) is None
     store.save(make_incident(state=IncidentState.RESOLVED))
     assert store.find_open(WEB) is None and store.list_open() == ()
+    assert store.of(WEB, 10) == (store.get("i1"),)
+    assert store.of(replace(WEB, uid="w2"), 10) == ()
     store.save(make_incident("i2", at=5.0))
     assert [i.id for i in store.list_open()] == ["i2"]
     assert [i.id for i in store.list_recent(10)] == ["i2", "i1"] and len(store.list_recent(1)) == 1
