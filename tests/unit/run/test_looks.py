@@ -1,0 +1,58 @@
+"""What the last looks at a pod prove, and what they do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from intact.model.container import Container, Pod
+from intact.model.finding import State, Verdict
+from intact.model.observation import Scope
+from intact.run.looks import Looks
+
+POD = Pod(namespace="shop", name="web-1", uid="p1")
+WEB = Container(id="c1", name="web", image="i", image_key=None, node="n", pod=POD)
+SIDECAR = replace(WEB, id="c2", name="sidecar")
+
+
+def verdict(container: Container, at: float, state: State = State.INTACT, scope: Scope = Scope.DRIFT) -> Verdict:
+    return Verdict(container=container, state=state, scope=scope, at=at)
+
+
+def test_a_pod_is_intact_since_the_earlier_of_its_containers_last_looks() -> None:
+    looks = Looks()
+    looks.note(verdict(WEB, 10), clean=True)
+    looks.note(verdict(SIDECAR, 20), clean=True)
+    assert looks.intact_at("p1") == 10
+    looks.note(verdict(WEB, 30), clean=True)
+    assert looks.intact_at("p1") == 20
+
+
+def test_one_container_that_differs_or_was_not_seen_keeps_the_pod_from_counting_as_intact() -> None:
+    looks = Looks()
+    looks.note(verdict(WEB, 10), clean=True)
+    looks.note(verdict(SIDECAR, 20, State.UNOBSERVED), clean=False)
+    assert looks.intact_at("p1") is None
+
+
+def test_read_only_layers_alone_prove_nothing_and_can_disprove() -> None:
+    looks = Looks()
+    looks.note(verdict(WEB, 10, scope=Scope.LAYERS), clean=True)
+    assert looks.intact_at("p1") is None
+    looks.note(verdict(WEB, 11), clean=True)
+    assert looks.intact_at("p1") == 11
+    looks.note(verdict(WEB, 12, State.DRIFTED, Scope.LAYERS), clean=False)
+    assert looks.intact_at("p1") is None
+
+
+def test_a_node_can_confirm_a_clean_look_and_nothing_else() -> None:
+    looks = Looks()
+    assert looks.confirm(WEB, 5) is None, "nothing was told before"
+    looks.note(verdict(WEB, 10), clean=True)
+    assert looks.confirm(WEB, 10) is None, "nothing new"
+    assert looks.confirm(WEB, 15) is not None and looks.intact_at("p1") == 15
+    looks.note(verdict(WEB, 20, State.DRIFTED), clean=False)
+    assert looks.confirm(WEB, 25) is None and looks.intact_at("p1") is None
+
+
+def test_an_unknown_pod_was_never_seen() -> None:
+    assert Looks().intact_at("p9") is None and not Looks().has("p9") and Looks().verdicts("p9") == ()

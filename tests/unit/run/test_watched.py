@@ -1,0 +1,62 @@
+"""What a look at some paths says of the whole container, and who is named."""
+
+from __future__ import annotations
+
+from intact.model.container import Container, Running
+from intact.model.digest import Digest
+from intact.model.entry import Entry, Kind
+from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
+from intact.model.layer import Grade
+from intact.model.observation import Scope
+from intact.observe.ports import Process
+from intact.run.watched import EXITED, Watched, merge
+
+CONTAINER = Container(id="c", name="c", image="i", image_key=None, node="n")
+SHELL = Process(pid=7, parent_pid=1, executable=b"/bin/sh\x1b[2J", arguments=(b"sh", b"-c", b"x"), started_ticks=1, root_device=None)
+
+
+def finding(path: bytes) -> Finding:
+    actual = Entry(path=path, kind=Kind.FILE, mode=0o644)
+    return Finding(
+        container=CONTAINER,
+        difference=Difference(path=path, change=Change.ADDED, expected=None, actual=actual),
+        level=Level.HIGH,
+        rule="code-added",
+        scope=Scope.DRIFT,
+        baseline_root=Digest.of(b""),
+        grade=Grade.VERIFIED,
+        observed_at=1.0,
+    )
+
+
+def verdict(*paths: bytes) -> Verdict:
+    state = State.DRIFTED if paths else State.INTACT
+    return Verdict(container=CONTAINER, state=state, scope=Scope.DRIFT, findings=tuple(finding(path) for path in paths))
+
+
+def paths(verdict: Verdict) -> set[bytes]:
+    return {found.difference.path for found in verdict.findings}
+
+
+def test_what_was_found_elsewhere_still_holds() -> None:
+    merged = merge(verdict(b"/etc/a", b"/srv/b"), verdict(), frozenset({b"/etc/a"}))
+    assert paths(merged) == {b"/srv/b"} and merged.state is State.DRIFTED
+
+
+def test_a_path_speaks_of_itself_and_one_with_a_slash_of_all_below() -> None:
+    before = verdict(b"/etc", b"/etc/a", b"/etcetera")
+    assert paths(merge(before, verdict(), frozenset({b"/etc"}))) == {b"/etc/a", b"/etcetera"}
+    assert paths(merge(before, verdict(), frozenset({b"/etc/"}))) == {b"/etcetera"}
+
+
+def test_the_last_finding_gone_is_an_intact_container() -> None:
+    assert merge(verdict(b"/a"), verdict(), frozenset({b"/a"})).state is State.INTACT
+
+
+def test_a_finding_names_who_was_heard_and_nobody_else() -> None:
+    watched = Watched(running=Running(container=CONTAINER, init_pid=1, mounted=None, unobservable="fake"))
+    watched.note_writers({b"/a": SHELL, b"/b": None})
+    watched.note_writers({b"/a": None})
+    said = {f.difference.path: f.process for f in watched.sign(verdict(b"/a", b"/b", b"/c")).findings}
+    assert said[b"/b"] == EXITED and said[b"/c"] == ""
+    assert "pid 7, parent 1" in said[b"/a"] and "\x1b" not in said[b"/a"]
