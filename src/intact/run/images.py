@@ -19,7 +19,9 @@ from .baselines import ClusterBaselines
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 2.0
-RETRY_S = 60.0
+FIRST_RETRY_S = 5.0
+LAST_RETRY_S = 300.0
+"""The pause after a failure doubles from the first to the last."""
 
 
 class ImageReader:
@@ -29,6 +31,7 @@ class ImageReader:
         self._cache, self._library, self._objects, self._audit = cache, library, objects, audit
         self._done: set[str] = set()
         self._retry_at: dict[str, float] = {}
+        self._pause_s: dict[str, float] = {}
 
     def run(self, stop: threading.Event) -> None:
         while not stop.wait(LOOK_EVERY_S):
@@ -55,8 +58,11 @@ class ImageReader:
             self._audit.append([leaf])
         except IntactError as error:
             log.warning("image_not_read", image=reference, reason=str(error))
-            self._retry_at[reference] = now + RETRY_S
+            pause_s = self._pause_s.get(reference, FIRST_RETRY_S)
+            self._pause_s[reference] = min(2 * pause_s, LAST_RETRY_S)
+            self._retry_at[reference] = time.time() + pause_s
             return
         self._done.add(reference)
         self._retry_at.pop(reference, None)
+        self._pause_s.pop(reference, None)
         log.info("baseline", image=reference, key=str(baseline.key), entries=entries, grade=baseline.grade.title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -114,7 +115,7 @@ class KubernetesWorld:
         done = perform(decision, self._actuator, record=target, now=now, wait=time.sleep)
         if isinstance(done, Later):
             log.info("action_later", name=decision.name, reason=done.message)
-            return outcome
+            return replace(outcome, message=done.message)
         return done
 
     def publish_incident(self, incident: Incident, now: float) -> float:
@@ -123,8 +124,8 @@ class KubernetesWorld:
         return self._objects.put_incident(incident, self._summarize(incident), now)
 
     def publish_outcome(self, outcome: Outcome, now: float) -> float:
-        if outcome.phase is Phase.PROPOSED:
-            return 0.0
+        if outcome.phase is Phase.PROPOSED and outcome.message == outcome.decision.reason:
+            return 0.0  # nobody has tried it yet
         self._objects.claim(outcome.decision)
         return self._objects.put_outcome(outcome, now)
 

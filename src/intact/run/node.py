@@ -25,8 +25,6 @@ PLAN_POLL_S = 10.0
 COMMAND_WAIT_S = 20.0
 RETRY_S = 2.0
 ALIVE_EVERY_S = 5.0
-DOWN_FOR_S = 15.0
-"""A pause between two lives longer than this is a gap worth telling."""
 
 
 class NodeProcess:
@@ -101,21 +99,23 @@ class NodeProcess:
             done = {id: expires_at for id, expires_at in done.items() if expires_at > time.time()}
 
     def _stay_alive(self, stop: threading.Event) -> None:
-        while not stop.wait(ALIVE_EVERY_S):
+        stopped = False
+        while not stopped:
             self._alive.write_text(f"{time.time():.3f}\n")
+            stopped = stop.wait(ALIVE_EVERY_S)
+        self._alive.write_text(f"{time.time():.3f}\n")
 
     def _tell_absence(self) -> None:
-        """A file says when this node was last watched; what changed since is found by the first look, and the gap itself is told."""
+        """A file says when this node was last watched, to `ALIVE_EVERY_S`. What changed since is found by the first look, and the gap
+        itself is told, however short it was."""
         try:
             since = float(self._alive.read_text())
         except (FileNotFoundError, ValueError):
             return
-        now = time.time()
-        if now - since > DOWN_FOR_S:
-            try:
-                self.flow.tell_gap(Gap(since=since, until=now, reason="nothing watched this node"))
-            except TemporaryError as error:
-                log.error("gap_not_told", reason=str(error))
+        try:
+            self.flow.tell_gap(Gap(since=since, until=time.time(), reason="nothing watched this node"))
+        except TemporaryError as error:
+            log.error("gap_not_told", reason=str(error))
 
 
 def _run_or_stop(work: Callable[[threading.Event], None], stop: threading.Event) -> None:
