@@ -71,6 +71,7 @@ def _measure(runtime: Runtime, files: int, size: int, rounds: int) -> None:
 
     def look() -> None:
         observation = eyes.look(running, baseline, None)
+        assert observation is not None, "the container has ended"
         verdict = judge(baseline, observation, compare(baseline, observation))
         assert verdict.state is State.INTACT, verdict
 
