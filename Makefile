@@ -25,7 +25,7 @@ help:  ## this list
 demo: env  ## the main job as a story on this machine (CLUSTER=current: Act 2 on the cluster of KUBECONFIG)
 	@$(AS_ROOT) $(PY) -m demo $(if $(CLUSTER),--cluster $(CLUSTER))
 
-test: lint types contracts binaries  ## all of it, as continuous integration runs it
+test: lint types contracts binaries image  ## all of it, as continuous integration runs it
 	@echo "tests: unit, property, fuzz, attack, integration, cluster; the twenty slowest are listed at the end" >&2
 	@$(AS_ROOT) $(PYTEST) --durations=20 --durations-min=5 \
 	  tests/unit tests/property tests/fuzz tests/attack tests/integration tests/cluster
@@ -58,7 +58,7 @@ attack: env  ## one test for each attack, against a real container runtime
 integration: env  ## against real containerd, registry, rsyslog
 	@$(AS_ROOT) $(PYTEST) tests/integration
 
-cluster-test: binaries  ## against a real Kubernetes node
+cluster-test: binaries image  ## against a real Kubernetes node
 	@$(AS_ROOT) $(PYTEST) tests/cluster
 
 bench: env  ## measurements, as ratios (docs/benchmarks.md)
