@@ -72,6 +72,7 @@ def _measure(runtime: Runtime, files: int, size: int, rounds: int) -> None:
     def look() -> None:
         observation = eyes.look(running, baseline, None)
         assert observation is not None, "the container has ended"
+        assert observation is not None
         verdict = judge(baseline, observation, compare(baseline, observation))
         assert verdict.state is State.INTACT, verdict
 
