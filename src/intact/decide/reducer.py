@@ -3,7 +3,7 @@
 Called for every batch of findings, and again now and then without any while an incident is open, so that what a cooldown or a missing fact
 held back is reconsidered. Told the same twice, it changes nothing.
 
-1. Drop what the policy expects, set the levels, count every finding once by its id.
+1. Drop what the policy expects, set the levels, count every finding once by its id; told again, its trust grade is the latest.
 2. Tell the cause.
 3. Alert and act (`respond`), note what was decided.
 
@@ -152,7 +152,8 @@ def _count(incident: Incident, news: Sequence[_News]) -> Incident:
     if not news:
         return incident
     counted = set(incident.counted)
-    seen = list(incident.seen)
+    graded = {one.reported.finding.id: one.reported.finding.grade for one in news}
+    seen = [replace(one, grade=graded.get(one.finding_id, one.grade)) for one in incident.seen]
     for one in news:
         if one.short_id in counted or len(counted) >= MAX_COUNTED:
             continue

@@ -33,6 +33,8 @@ POLL_NODE_S = 30.0
 HOUSE_S = 60.0
 RESCAN_EXPIRES_S = 60.0
 """A node that has not looked again by then is asked again."""
+REGRADE_S = 15.0
+"""How often a node is asked again about findings against a baseline that was not good enough for the policy: it may be by now."""
 ENDED = (Phase.VERIFIED, Phase.FAILED, Phase.REFUSED)
 
 
@@ -165,7 +167,7 @@ class Reconciler:
         again_s = self._world.publish_incident(incident, now)
         if incident.state is IncidentState.RESOLVED:
             return again_s or None
-        self._ask_about_unseen(incident.workload, now)
+        self._ask_again(incident, now)
         return min(again_s or POLL_INCIDENT_S, POLL_INCIDENT_S)
 
     def _show_ended(self, name: str, now: float) -> None:
@@ -180,14 +182,18 @@ class Reconciler:
             return None
         return self._world.publish_status(status, now) or POLL_NODE_S
 
-    def _ask_about_unseen(self, workload: Workload, now: float) -> None:
-        if any(not self._looks.has(pod.uid) for pod in self._world.facts(workload, now).pods):
-            self._order_looks(workload, now)
+    def _ask_again(self, incident: Incident, now: float) -> None:
+        """Orders looks at pods that nobody looked at yet, and where the policy requires a better baseline than there was."""
+        required = self._casebook.policy_named(incident.policy).require
+        if any(one.grade < required for one in incident.seen):
+            self._order_looks(incident.workload, now, every_s=REGRADE_S)
+        elif any(not self._looks.has(pod.uid) for pod in self._world.facts(incident.workload, now).pods):
+            self._order_looks(incident.workload, now)
 
-    def _order_looks(self, workload: Workload, now: float) -> None:
-        """Asks the nodes to look at every pod of the workload now, unless they were asked a moment ago."""
+    def _order_looks(self, workload: Workload, now: float, *, every_s: float = RESCAN_EXPIRES_S) -> None:
+        """Asks the nodes to look at every pod of the workload now, unless they were asked less than `every_s` seconds ago."""
         for pod in self._world.facts(workload, now).pods:
             if now >= self._asked.get(pod.uid, 0.0):
-                self._asked[pod.uid] = now + RESCAN_EXPIRES_S
+                self._asked[pod.uid] = now + every_s
                 id = f"rescan-{pod.uid}-{int(now)}"
                 self._commands.put(Command(id=id, node=pod.node, kind="Rescan", pod_uid=pod.uid, expires_at=now + RESCAN_EXPIRES_S))

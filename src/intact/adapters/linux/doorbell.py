@@ -18,6 +18,7 @@ import select
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from .fanotify import ENTRIES, MOVED_FROM, MOVED_TO, ON_DIRECTORY, Q_OVERFLOW, W
 from .scratch import mount_overlay
 
 BATCH_S = 0.005
+HELD_S = 0.01
 _PATHS_HELD = 16_384
 _SELF_TEST_S = 0.5
 _UNLINKED = b" (deleted)"
@@ -121,21 +123,26 @@ class FanotifyDoorbell:
                     return
                 time.sleep(BATCH_S)  # 1
                 reading_since_ticks = processes.ticks_now()
-                events = list(self._group.read())
-                with self._rung:
-                    self._take_in(events)
-                    if self._book:
-                        self._rung.notify_all()
+                self._followed.clear()
+                self._described.clear()
+                events = deque(self._group.read())
+                while events:
+                    with self._rung:
+                        self._take_in(events)
+                        if self._book:
+                            self._rung.notify_all()
+                    time.sleep(0)  # who waits for the rings so far gets them now
                 self._quiet_since_ticks = reading_since_ticks
         except Exception as error:
             with self._rung:
                 self._failed = f"{type(error).__name__}: {error}"
                 self._rung.notify_all()
 
-    def _take_in(self, events: list[Event]) -> None:
-        self._followed.clear()
-        self._described.clear()
-        for event in events:
+    def _take_in(self, events: deque[Event]) -> None:
+        """Takes events from the front for `HELD_S`: where finding their paths takes long, nobody waits for all of them."""
+        until = time.monotonic() + HELD_S
+        while events and time.monotonic() < until:
+            event = events.popleft()
             if event.mask & Q_OVERFLOW:  # 4
                 self._book.mark_everything()
                 self._paths.clear()
@@ -197,7 +204,7 @@ class FanotifyDoorbell:
         try:
             path = self._resolve(event, handle)
         except OSError as error:
-            if error.errno != errno.ESTALE:
+            if error.errno not in (errno.ESTALE, errno.ENOENT):
                 self._book.mark_everything()
             path = None
         if len(self._paths) >= _PATHS_HELD:
@@ -223,7 +230,8 @@ class FanotifyDoorbell:
 
 
 def _resolve_through(mount: int, handle: bytes) -> bytes:
-    """The path of a directory. Raises OSError: ESTALE when it is gone."""
+    """The path of a directory. Raises OSError: ESTALE when it is gone, ENOENT when it was removed and something still holds it, so that
+    nothing is or can come to be in it."""
     opened = syscalls.open_by_handle(mount, handle, os.O_PATH)
     suffix = b""
     try:
