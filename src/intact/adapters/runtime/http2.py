@@ -156,7 +156,9 @@ class Connection:
                 self._handle(event)
         except (h2.exceptions.ProtocolError, UnicodeDecodeError) as error:
             raise self._lose(f"not HTTP/2 as agreed: {error}") from error
-        self._flush()
+        # A peer may answer and be gone before it is thanked: what it sent still counts, and reading on says whether that was all.
+        with contextlib.suppress(Lost):
+            self._flush()
 
     def _handle(self, event: h2.events.Event) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
