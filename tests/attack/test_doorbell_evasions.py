@@ -154,6 +154,24 @@ def test_what_happens_elsewhere_on_the_disk_does_not_ring(staged: Staged, doorbe
     assert ring(doorbell, 0.3).dirty == {}
 
 
+def test_a_removed_directory_too_deep_for_its_path_rings_for_nobody(staged: Staged, doorbell: FanotifyDoorbell, tmp_path: Path) -> None:
+    name = "n" * 200
+    above, here = -1, os.open(tmp_path, os.O_RDONLY)
+    ring(doorbell, 0.3)
+    with doorbell._rung:  # the listener takes nothing until the directory is removed, and this test still holds it
+        for _ in range(40):
+            os.mkdir(name, dir_fd=here)
+            if above >= 0:
+                os.close(above)
+            above, here = here, os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(os.open("payload", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=here))
+        os.unlink("payload", dir_fd=here)
+        os.rmdir(name, dir_fd=above)
+    assert ring(doorbell, 0.5).dirty == {}
+    os.close(above)
+    os.close(here)
+
+
 def test_a_flood_overflows_is_counted_and_the_bell_goes_on(staged: Staged, doorbell: FanotifyDoorbell) -> None:
     limit = int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
     group = doorbell._group

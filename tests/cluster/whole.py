@@ -24,7 +24,7 @@ Object = dict[str, Any]
 T = TypeVar("T")
 
 SYSTEM = "intact-system"
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 PAGE = "/srv/site/index.html"
 ENDED = ("Verified", "Failed", "Refused")
 ROLL_BACK = [{"when": {"level": "Medium"}, "do": ["RollBack"]}]

@@ -277,6 +277,14 @@ def test_a_guard_rail_refuses_with_its_reason_and_is_told_once(policy: Policy, k
     assert reduce(incident, [found(A, at=1002.0)], policy, known, 1003.0)[1] == ()
 
 
+def test_what_was_refused_for_a_weak_baseline_is_done_when_the_same_finding_is_told_against_a_better_one() -> None:
+    policy = replace(ENFORCE, require=Grade.VERIFIED)
+    incident, decisions = reduce(None, [found(A, grade=Grade.NODE_REPORTED)], policy, facts(A), 1001.0)
+    assert sort(decisions).acts == () and "only NodeReported" in sort(decisions).refused[0].refused
+    incident, decisions = reduce(incident, [found(A, grade=Grade.VERIFIED, at=1010.0)], policy, facts(A), 1011.0)
+    assert [d.action for d in sort(decisions).acts] == [ActionKind.RESTART_POD] and opened(incident).count == 1
+
+
 def test_a_single_replica_may_be_restarted() -> None:
     assert len(sort(reduce(None, [found(A)], ENFORCE, facts(A), 1001.0)[1]).acts) == 1
 
