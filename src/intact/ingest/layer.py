@@ -32,6 +32,9 @@ OPAQUE = b".wh..wh..opq"
 
 MAX_ID = 0xFFFFFFFE
 """(uid_t) -1 means `unchanged` to chown(2)."""
+_PARENTS_HELD = 10_000
+_NODE_BYTES = 64
+"""Added for each path to the bytes of its name."""
 MAX_MAJOR, MAX_MINOR = 0xFFF, 0xFFFFF
 
 _UNCLEAN = re.compile(rb"//|(?:^|/)\.\.?(?:/|$)")
@@ -75,6 +78,7 @@ class _Tree:
         self._parents: dict[bytes, tuple[bytes, _Node]] = {}
         self._marked = False
         self._name = b""
+        self._kept_bytes = self._steps = 0
 
     @property
     def form(self) -> Form:
@@ -89,6 +93,7 @@ class _Tree:
             return
         above, _, last = name.rpartition(b"/")
         where, parent = self._parents.get(above) or self._make_parents(above)  # 2
+        self._keep(len(where) + len(last) + len(member.link) + sum(len(key) + len(value) for key, value in member.xattrs.items()))
         if last.startswith(WHITEOUT):
             self._mark(where, parent, last)  # 3
             return
@@ -151,9 +156,12 @@ class _Tree:
     def _make_parents(self, above: bytes) -> tuple[bytes, _Node]:
         where = self._follow(above)
         node, made = self._root, self._root
+        length = 0
         for part in where.split(b"/")[1:] if where != b"/" else ():
+            length += 1 + len(part)
             child = node.children.get(part)
             if child is None:
+                self._keep(length)
                 made = _Node(Kind.DIRECTORY)
                 made.implicit = True
                 made.gid = node.gid if node.mode & 0o2000 else 0
@@ -161,6 +169,8 @@ class _Tree:
             elif child.kind is not Kind.DIRECTORY:
                 self._refuse("a part of its name is not a directory")
             node = child
+        if len(self._parents) >= _PARENTS_HELD:
+            self._parents.clear()
         self._parents[above] = found = (b"" if where == b"/" else where, node)
         return found
 
@@ -170,6 +180,7 @@ class _Tree:
         while True:
             node, at = self._root, b""
             parts = pending.split(b"/")[1:] if pending != b"/" else []
+            self._step(len(parts))
             for index, part in enumerate(parts):
                 child = node.children.get(part)
                 if child is None:
@@ -215,6 +226,7 @@ class _Tree:
         stack = [(where, directory)]
         while stack:
             path, node = stack.pop()
+            self._step(len(node.children))
             for name in list(node.children):
                 below = path + b"/" + name
                 if below not in self._written:
@@ -268,6 +280,16 @@ class _Tree:
         entry = Entry(path=path, kind=node.kind, mode=node.mode, uid=node.uid, gid=node.gid, size_bytes=node.size, digest=digest,
                       target=node.target, device=node.device, xattrs=node.xattrs)  # fmt: skip
         return Record(path=path, entry=entry, opaque=node.opaque, implicit=node.implicit)
+
+    def _keep(self, size_bytes: int) -> None:
+        self._kept_bytes += _NODE_BYTES + size_bytes
+        if self._kept_bytes > self._limits.record_bytes:
+            self._refuse(f"the names and attributes of the layer have more than {self._limits.record_bytes} bytes", code="TooLarge")
+
+    def _step(self, count: int) -> None:
+        self._steps += count
+        if self._steps > self._limits.steps:
+            self._refuse(f"its links and whiteouts take more than {self._limits.steps} steps to follow", code="TooLarge")
 
     def _refuse(self, what: str, code: str = "Layer") -> NoReturn:
         raise InputError(f"layer {self._layer}, member {display_path(self._name, 200)}: {what}", code=code)

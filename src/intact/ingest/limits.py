@@ -26,6 +26,11 @@ class Limits:
     ratio: int = 1_200
     """Uncompressed over compressed bytes, once `ratio_free_bytes` were seen: gzip cannot exceed 1,032, zstd can."""
     ratio_free_bytes: int = 256 << 20
+    record_bytes: int = 512 << 20
+    """Of all names, link targets and attributes of one layer, the directories that it only implies included: what its table keeps in
+    memory. A hundred bytes of archive can imply two thousand directories."""
+    steps: int = 100_000_000
+    """Parts of names and directory entries looked at while links and whiteouts of one layer are followed."""
     document_bytes: int = 8 << 20
     """Of an index, a manifest or a configuration, as containerd bounds it."""
     layers: int = 500
