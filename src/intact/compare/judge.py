@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from intact.model.container import Container
 from intact.model.digest import Digest
-from intact.model.entry import Kind, ancestors
 from intact.model.finding import Aggregate, Change, Difference, Finding, State, Verdict
 from intact.model.layer import Baseline
 from intact.model.observation import Observation, Scope, Unobserved
@@ -148,10 +147,7 @@ class _Making:
 def summarise_path(path: bytes, baseline: Baseline) -> str:
     """The pattern under which `path` is counted: what lies in a directory of the image is `directory/*.ext`, what lies deeper
     `directory/**`; below the root directory itself the first name is kept. It can be offered as an `expect`."""
-    for above in ancestors(path):
-        entry = baseline.find(above)
-        if above == b"/" or (entry is not None and entry.kind is Kind.DIRECTORY):
-            break
+    above = baseline.nearest_directory(path)
     below = path[len(above.rstrip(b"/")) + 1 :]
     first, _, deeper = below.partition(b"/")
     if above == b"/":

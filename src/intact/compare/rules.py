@@ -182,17 +182,13 @@ class Judge:
             if places.is_configuration(path):
                 return Spoken("control-file-added", Level.MEDIUM)
             if is_code or places.is_code_name(path, places.SERVED_EXTENSIONS):
-                is_near = self._holds_code(self._nearest(path), deep=False)
+                is_near = self._holds_code(self.baseline.nearest_directory(path), deep=False)
                 return Spoken("code-added", Level.HIGH) if is_near else Spoken("code-in-scratch", None)
         return Spoken("data-added", None)
 
     def _is_bytecode_of_image(self, path: bytes) -> bool:
         source = places.cached_source(path)
         return source is not None and self.baseline.find(source) is not None
-
-    def _nearest(self, path: bytes) -> bytes:
-        """The nearest directory above `path` that exists in the image."""
-        return next((above for above in ancestors(path) if above == b"/" or _is_directory(self.baseline.find(above))), b"/")
 
     def _holds_code(self, directory: bytes, *, deep: bool) -> bool:
         """Whether the image holds code in `directory` (`deep`: or anywhere below it)."""
@@ -256,7 +252,3 @@ def _resolve(path: bytes, find: Callable[[bytes], Entry | None]) -> bytes | None
 
 def _runs(entry: Entry | None) -> bool:
     return entry is not None and entry.kind is Kind.FILE and bool(entry.mode & 0o111)
-
-
-def _is_directory(entry: Entry | None) -> bool:
-    return entry is not None and entry.kind is Kind.DIRECTORY

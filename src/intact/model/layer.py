@@ -112,6 +112,16 @@ class Baseline:
         """The entry the image declares at `path`, or None."""
         return find_in_stack(self.layers, path)
 
+    def nearest_directory(self, path: bytes) -> bytes:
+        """The nearest directory above `path` that the image has, from the root down: it costs the image's depth, not the path's."""
+        nearest, at = b"/", path.find(b"/", 1)
+        while at > 0:
+            entry = self.find(path[:at])
+            if entry is None or entry.kind is not Kind.DIRECTORY:
+                break
+            nearest, at = path[:at], path.find(b"/", at + 1)
+        return nearest
+
     def scan(self, prefix: bytes = b"/") -> Iterator[Entry]:
         """The entries strictly below the directory `prefix` (and the root's own for `/`), in order of path."""
         return scan_stack(self.layers, prefix)
@@ -119,13 +129,13 @@ class Baseline:
 
 def find_in_stack(layers: Sequence[LayerTable], path: bytes) -> Entry | None:
     """Looks `path` up from the top layer down, honouring whiteouts, opaque directories and directories replaced by something else."""
-    above = ancestors(path)
     for rank in range(len(layers) - 1, -1, -1):
         record = layers[rank].find(path)
-        if record is not None:
+        if record is not None:  # only now its ancestors: a path that no layer has may be as deep as an attacker likes
+            above = ancestors(path)
+            if any(_hides(layer.find(a)) for layer in layers[rank + 1 :] for a in above):
+                return None
             return _shown(layers, rank, record)
-        if any(_hides(layers[rank].find(a)) for a in above):
-            return None
     return None
 
 
