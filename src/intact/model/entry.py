@@ -72,7 +72,7 @@ def describe(entry: Entry | None) -> str:
             what = f"{entry.kind} {major}:{minor}"
         case _:
             what = str(entry.kind)
-    names = ", ".join(name.decode("ascii", "backslashreplace") for name, _ in entry.xattrs)
+    names = ", ".join(display_path(name, 255) for name, _ in entry.xattrs)
     return f"{what} {entry.mode:04o} {entry.uid}:{entry.gid}" + (f" [{names}]" if names else "")
 
 

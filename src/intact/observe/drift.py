@@ -10,7 +10,8 @@ The forms are those of the kernel's Documentation/filesystems/overlayfs.rst:
 3. `metacopy`: the file's content is still in a layer beneath, the upper file is a hole; `redirect`: a directory's is, under
    another name;
 4. anything else is present, with the owner as the container's user namespace shows it;
-5. a file is hashed when it has the kind and size the image declares, or when people or rules want to see its hash;
+5. a file is hashed when it has the kind and size the image declares, or, from a budget of its own, when people or rules want to see its
+   hash; one that does not hold still differs if what was read of it does;
 6. beyond the budget only what the image declares and what can be executed or grants rights is listed; the rest is counted.
 """
 
@@ -26,7 +27,7 @@ from intact.model.errors import InputError
 from intact.model.layer import Baseline
 from intact.model.observation import Observation, Scope, Unobserved
 
-from .ports import Budget, Node, Tree
+from .ports import Budget, Node, Tree, Unsteady
 
 SHOWN_HASH_BYTES = 64 << 20
 """Up to this size a file of other size than the image's is hashed all the same, so that people see both hashes."""
@@ -53,9 +54,11 @@ def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock
     limits = budget or Budget()
     wanted = None if only is None else frozenset(only)
     scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits)
-    if not scan.cover(wanted):
+    if wanted is not None and not scan.cover(wanted):
         scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits)
-        scan.cover(None)
+        scan.cover_everything(wanted)
+    elif wanted is None:
+        scan.cover_everything()
     scan.tell_bounds()
     return Observation(
         container=running.container,
@@ -81,11 +84,8 @@ def map_id(outside: int, lines: tuple[IdMap, ...]) -> int:
     return UNMAPPED_ID
 
 
-def _look(tree: Tree, wanted: frozenset[bytes] | None, limits: Budget) -> Iterator[Node | Unobserved]:
-    """Everything, or the wanted paths with what is above them, each once."""
-    if wanted is None:
-        yield from tree.walk(seconds=limits.seconds)
-        return
+def _look(tree: Tree, wanted: frozenset[bytes], limits: Budget) -> Iterator[Node | Unobserved]:
+    """The wanted paths with what is above them, each once."""
     below = {path.rstrip(b"/") or b"/" for path in wanted if path.endswith(b"/")}
     starts = []
     for found in tree.visit(path.rstrip(b"/") or b"/" for path in wanted):
@@ -115,14 +115,36 @@ class _Scan:
     unobserved: list[Unobserved] = field(default_factory=list)
     unlisted: int = 0
     hashed_bytes: int = 0
+    shown_bytes: int = 0
 
-    def cover(self, wanted: frozenset[bytes] | None) -> bool:
-        """Looks; False, and to be done again for everything, if one of the wanted files has other names too."""
+    def cover(self, wanted: frozenset[bytes]) -> bool:
+        """Looks; False, and to be done again for everything, if one of the wanted files has other names too, or what is not looked at
+        would be taken for deleted."""
         for found in _look(self.tree, wanted, self.limits):
-            if wanted is not None and isinstance(found, Node) and found.links > 1 and found.entry.kind is Kind.FILE:
+            if isinstance(found, Node) and (self._has_other_names(found) or self._hides_some(found)):
                 return False
             self.take(found)
         return True
+
+    def cover_everything(self, first: Iterable[bytes] = ()) -> None:
+        """Looks at all of it, at the paths `first` before the rest: whatever bound bites later, it does not bite them."""
+        taken: set[bytes] = set()
+        for found in self.tree.visit(path.rstrip(b"/") or b"/" for path in first):
+            if isinstance(found, Node):
+                taken.add(found.entry.path)
+                self.take(found)
+        for found in self.tree.walk(seconds=self.limits.seconds):
+            if isinstance(found, Unobserved) or found.entry.path not in taken:
+                self.take(found)
+
+    def _has_other_names(self, found: Node) -> bool:
+        return found.links > 1 and found.entry.kind is Kind.FILE
+
+    def _hides_some(self, found: Node) -> bool:
+        """Whether `found` is a directory put in place of one of the image: what it holds must be seen to tell what is gone."""
+        if self.baseline is None or found.overlay.get(b"opaque") != b"y":
+            return False
+        return next(self.baseline.scan(found.entry.path), None) is not None
 
     def take(self, found: Node | Unobserved) -> None:
         if isinstance(found, Unobserved):
@@ -173,15 +195,22 @@ class _Scan:
         is_needed = expected is not None and expected.kind is Kind.FILE and expected.size_bytes == size
         if not is_needed and not self._is_worth_showing(node, expected):
             return None
-        if self.hashed_bytes + size > self.limits.read_bytes:
+        if not is_needed:  # a budget of its own, or files that need no hash leave none for those that do
+            if self.shown_bytes + size > self.limits.read_bytes // 16:
+                return None
+            self.shown_bytes += size
+        elif self.hashed_bytes + size > self.limits.read_bytes:
             self._note(Unobserved(path=node.entry.path, reason=f"more than {self.limits.read_bytes} bytes to read in one look"))
             return None
-        self.hashed_bytes += size
+        else:
+            self.hashed_bytes += size
         result = self.tree.digest(node, size if is_needed else SHOWN_HASH_BYTES)
         if isinstance(result, Digest):
             return result
+        if is_needed and isinstance(result, Unsteady) and expected is not None and result.digest != expected.digest:
+            return result.digest  # it never held still, and was not the image's when it was read
         if is_needed:
-            self._note(result)
+            self._note(result.unobserved if isinstance(result, Unsteady) else result)
         return None
 
     def _is_worth_showing(self, node: Node, expected: Entry | None) -> bool:

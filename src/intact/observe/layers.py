@@ -17,7 +17,7 @@ from intact.model.layer import MemoryTable, Record, scan_stack
 from intact.model.observation import Observation, Scope, Unobserved
 
 from .drift import map_id
-from .ports import Budget, Node, Tree
+from .ports import Budget, Node, Tree, Unsteady
 
 _WHITEOUT = (0, 0)
 
@@ -51,7 +51,7 @@ def read_layer(tree: Tree, *, after: bytes = b"", uid_map: tuple[IdMap, ...] = (
                 read_bytes += entry.size_bytes
                 entry = replace(entry, digest=result)
             else:
-                reason = result
+                reason = result.unobserved if isinstance(result, Unsteady) else result
         yield Record(path=path, entry=entry, opaque=found.overlay.get(b"opaque") == b"y")
         if reason is not None:
             yield reason

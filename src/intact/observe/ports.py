@@ -41,6 +41,20 @@ class Node:
     """(st_dev, st_ino, size, mtime in ns, ctime in ns)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsteady:
+    """Content that did not hold still while it was read. `digest` is what was read last: if it is not what it should be, the file was not
+    either; if it is, that proves nothing."""
+
+    path: bytes
+    digest: Digest
+    reason: str
+
+    @property
+    def unobserved(self) -> Unobserved:
+        return Unobserved(path=self.path, reason=self.reason)
+
+
 class Tree(Protocol):
     """One directory tree of the host whose content belongs to an attacker.
 
@@ -57,8 +71,8 @@ class Tree(Protocol):
     def visit(self, paths: Iterable[bytes]) -> Iterator[Node | Unobserved]:
         """The named paths and the directories above them, each once, as far as they exist. Silent about what does not exist."""
 
-    def digest(self, node: Node, limit_bytes: int) -> Digest | Unobserved:
-        """The SHA-256 of a regular file's whole content, holes as zeros; `Unobserved` if it is larger or does not hold still."""
+    def digest(self, node: Node, limit_bytes: int) -> Digest | Unsteady | Unobserved:
+        """The SHA-256 of a regular file's whole content, holes as zeros; `Unobserved` if it is larger or cannot be read."""
 
     def head(self, node: Node, size_bytes: int) -> bytes | Unobserved:
         """The first bytes of a regular file."""

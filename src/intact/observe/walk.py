@@ -14,7 +14,7 @@ from intact.model.entry import Entry, Kind
 from intact.model.observation import Observation, Scope, Unobserved
 
 from .drift import map_id
-from .ports import Budget, Node, Tree
+from .ports import Budget, Node, Tree, Unsteady
 
 
 def walk_tree(container: Container, tree: Tree, *, clock: Callable[[], float], budget: Budget | None = None,
@@ -61,4 +61,5 @@ def walk_tree(container: Container, tree: Tree, *, clock: Callable[[], float], b
 def _read(tree: Tree, node: Node, left_bytes: int) -> Digest | Unobserved:
     if node.entry.size_bytes > left_bytes:
         return Unobserved(path=node.entry.path, reason="more bytes to read than one look may")
-    return tree.digest(node, node.entry.size_bytes)
+    result = tree.digest(node, node.entry.size_bytes)
+    return result.unobserved if isinstance(result, Unsteady) else result

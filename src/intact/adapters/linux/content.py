@@ -30,7 +30,11 @@ _ZEROS = bytes(_BUFFER_BYTES)
 
 
 class Unreadable(Exception):
-    """A file that cannot be read as it should, with the reason for people."""
+    """A file that cannot be read as it should, with the reason for people; `read_last` is the digest of what was read though it changed."""
+
+    def __init__(self, reason: str, read_last: bytes = b"") -> None:
+        super().__init__(reason)
+        self.read_last = read_last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,7 @@ def open_regular(directory: int, name: bytes) -> int:
 def hash_file(descriptor: int, limit_bytes: int, reading: Reading) -> tuple[Digest, tuple[int, int, int, int, int]]:
     """The SHA-256 of the whole content with the identity it belongs to. Raises Unreadable, or OSError as the disk does."""
     deadline = time.monotonic() + reading.seconds
+    digest = b""
     for _ in range(_ATTEMPTS):
         try:
             syscalls.settle(descriptor)
@@ -75,7 +80,7 @@ def hash_file(descriptor: int, limit_bytes: int, reading: Reading) -> tuple[Dige
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         if identify(before) == identify(os.fstat(descriptor)):
             return Digest("sha256", digest), identify(before)
-    raise Unreadable("changes while it is read")
+    raise Unreadable("changes while it is read", digest)
 
 
 def _hash_extents(descriptor: int, size: int, deadline: float, reading: Reading) -> bytes:
@@ -93,7 +98,7 @@ def _hash_extents(descriptor: int, size: int, deadline: float, reading: Reading)
                 reading.pace(wanted)
             got = os.preadv(descriptor, [view[:wanted]], offset)
             if not got:
-                return b""  # shrunk: the stat afterwards says so
+                return hasher.digest()  # shrunk: the stat afterwards says so
             hasher.update(view[:got])
             offset += got
     return hasher.digest()

@@ -27,7 +27,7 @@ from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind, is_compared_xattr
 from intact.model.errors import InputError
 from intact.model.observation import Unobserved
-from intact.observe.ports import Node
+from intact.observe.ports import Node, Unsteady
 
 from . import syscalls
 from .content import Reading, Unreadable, hash_file, open_regular
@@ -126,7 +126,7 @@ class HostTree:
         for path in sorted(set(paths)):
             yield from self._visit(path, seen)
 
-    def digest(self, node: Node, limit_bytes: int) -> Digest | Unobserved:
+    def digest(self, node: Node, limit_bytes: int) -> Digest | Unsteady | Unobserved:
         if self._known and (held := self._known.digest(node.identity)):
             return held
         try:
@@ -138,6 +138,8 @@ class HostTree:
                 return Unobserved(path=node.entry.path, reason="was replaced during the look")
             digest, identity = hash_file(descriptor, limit_bytes, Reading(pace=self._pace, drop_cache=self._drop_cache))
         except (OSError, Unreadable) as error:
+            if isinstance(error, Unreadable) and error.read_last:
+                return Unsteady(path=node.entry.path, digest=Digest("sha256", error.read_last), reason=_say(error))
             return Unobserved(path=node.entry.path, reason=_say(error))
         finally:
             os.close(descriptor)
