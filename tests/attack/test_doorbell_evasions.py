@@ -154,22 +154,32 @@ def test_what_happens_elsewhere_on_the_disk_does_not_ring(staged: Staged, doorbe
     assert ring(doorbell, 0.3).dirty == {}
 
 
-def test_a_removed_directory_too_deep_for_its_path_rings_for_nobody(staged: Staged, doorbell: FanotifyDoorbell, tmp_path: Path) -> None:
-    name = "n" * 200
-    above, here = -1, os.open(tmp_path, os.O_RDONLY)
-    ring(doorbell, 0.3)
-    with doorbell._rung:  # the listener takes nothing until the directory is removed, and this test still holds it
+def test_a_deep_directory_elsewhere_rings_for_nobody_where_only_a_part_of_the_disk_is_mounted(tmp_path: Path) -> None:
+    """As in the agent's pod, which is shown the runtime's directories and nothing else of the node's disk."""
+    shown, mounted, elsewhere = tmp_path / "shown", tmp_path / "mounted", tmp_path / "elsewhere"
+    for directory in (shown / "watched", mounted, elsewhere):
+        directory.mkdir(parents=True)
+    subprocess.run(["mount", "--bind", shown, mounted], check=True)
+    bell = FanotifyDoorbell(mounted)
+    try:
+        if bell.start().name != "A":
+            pytest.skip("the kernel does not tell of writes to overlays")
+        bell.watch([os.fsencode(mounted / "watched")])
+        here = os.open(elsewhere, os.O_RDONLY)
         for _ in range(40):
-            os.mkdir(name, dir_fd=here)
-            if above >= 0:
-                os.close(above)
-            above, here = here, os.open(name, os.O_RDONLY, dir_fd=here)
+            os.mkdir("n" * 200, dir_fd=here)
+            below = os.open("n" * 200, os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
         os.close(os.open("payload", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=here))
-        os.unlink("payload", dir_fd=here)
-        os.rmdir(name, dir_fd=above)
-    assert ring(doorbell, 0.5).dirty == {}
-    os.close(above)
-    os.close(here)
+        os.close(here)
+        rings = ring(bell, 0.5)
+        assert rings.dirty == {} and not rings.overflowed
+        (shown / "watched/new").touch()
+        assert ring(bell).dirty.keys() == {os.fsencode(mounted / "watched")}
+    finally:
+        bell.close()
+        subprocess.run(["umount", mounted], check=True)
 
 
 def test_a_flood_overflows_is_counted_and_the_bell_goes_on(staged: Staged, doorbell: FanotifyDoorbell) -> None:

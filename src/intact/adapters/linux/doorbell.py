@@ -204,7 +204,7 @@ class FanotifyDoorbell:
         try:
             path = self._resolve(event, handle)
         except OSError as error:
-            if error.errno not in (errno.ESTALE, errno.ENOENT):
+            if error.errno != errno.ESTALE:
                 self._book.mark_everything()
             path = None
         if len(self._paths) >= _PATHS_HELD:
@@ -217,7 +217,12 @@ class FanotifyDoorbell:
         assert self._group is not None
         path = None
         for mount in self._group.mounts(event):
-            path = _resolve_through(mount, handle)
+            try:
+                path = _resolve_through(mount, handle)
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                continue  # not in what this mount shows of the disk
             if self._book.place(path) is not None:
                 break
         return path
@@ -230,8 +235,8 @@ class FanotifyDoorbell:
 
 
 def _resolve_through(mount: int, handle: bytes) -> bytes:
-    """The path of a directory. Raises OSError: ESTALE when it is gone, ENOENT when it was removed and something still holds it, so that
-    nothing is or can come to be in it."""
+    """The path of a directory. Raises OSError: ESTALE when it is gone; ENOENT when it is too deep for its path and not below the mount's
+    root, as `..` is refused then (path_connected in the kernel's fs/namei.c)."""
     opened = syscalls.open_by_handle(mount, handle, os.O_PATH)
     suffix = b""
     try:
