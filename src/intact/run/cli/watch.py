@@ -19,6 +19,7 @@ from intact.adapters.sinks.stdout import StdoutSink
 from intact.decide.grammar import parse_policy
 from intact.model.errors import InputError
 from intact.model.finding import Verdict
+from intact.model.observation import Scope
 from intact.model.policy import Policy
 from intact.notify.ports import Sink
 from intact.run.baselines import ClusterBaselines, NodeBaselines, open_own_key, open_store
@@ -33,6 +34,8 @@ from intact.run.standalone import Host
 
 from .output import describe_finding, describe_verdict
 
+MAX_REMEMBERED = 20_000
+"""Containers whose printed findings are remembered; beyond that, some are printed once more."""
 DEFAULT_STATE = "/var/lib/intact-watch"
 
 
@@ -91,7 +94,7 @@ def command(
         audit=kept.audit,
         router=router,
         library=ClusterBaselines(store, signer, insecure=frozenset()),
-        on_verdict=_print_verdict if output == "jsonl" else lambda verdict: None,
+        on_verdict=_Printer() if output == "jsonl" else lambda verdict: None,
     )
     seam = InProcessCluster(cluster, node, clock=time.time)
     process = NodeProcess(
@@ -137,7 +140,19 @@ def read_policy(path: Path) -> Policy:
         raise InputError(f"{path}: {error}", code=error.code) from None
 
 
-def _print_verdict(verdict: Verdict) -> None:
-    lines = [describe_finding(finding) for finding in verdict.findings]
-    sys.stdout.write("".join(json.dumps(line) + "\n" for line in [*lines, describe_verdict(verdict)]))
-    sys.stdout.flush()
+class _Printer:
+    """Verdicts as JSON lines, each finding once as long as it stands: what was printed of a container before is not printed again."""
+
+    def __init__(self) -> None:
+        self._printed: dict[tuple[str, Scope], frozenset[str]] = {}
+
+    def __call__(self, verdict: Verdict) -> None:
+        key = (verdict.container.id, verdict.scope)
+        findings = {finding.id: finding for finding in verdict.findings}
+        before = self._printed.get(key, frozenset())
+        if len(self._printed) >= MAX_REMEMBERED:
+            self._printed.clear()
+        self._printed[key] = frozenset(findings)
+        lines = [describe_finding(finding) for id, finding in findings.items() if id not in before]
+        sys.stdout.write("".join(json.dumps(line) + "\n" for line in [*lines, describe_verdict(verdict)]))
+        sys.stdout.flush()
