@@ -1,7 +1,8 @@
-"""`python -m demo [current]`: the story from the beginning to the verdict. Exit code 0 only if every claim held."""
+"""`python -m demo [--cluster current]`: the story from the beginning to the verdict. Exit code 0 only if every claim held."""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,9 @@ def main(which: str) -> int:
             act2.play(story, workspace, which)
         except (Broken, LabError) as error:
             story.claim("the story could be told to its end", False, str(error))
+        except KeyboardInterrupt:
+            sys.stderr.write("\ninterrupted; what the demo started is gone\n")
+            return 130
         finally:
             if building is not None and building.poll() is None:
                 building.terminate()
@@ -36,4 +40,6 @@ def main(which: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--cluster", choices=["current"], default="", help="play Act 2 on the cluster of KUBECONFIG")
+    sys.exit(main(parser.parse_args().cluster))
