@@ -21,6 +21,7 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.core.generic_client import BasicRequest, GenericSyncClient
 from lightkube.core.resource import ApiInfo, ResourceDef
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource
+from yaml import YAMLError
 
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
 
@@ -82,6 +83,8 @@ class Api:
             found = (config or KubeConfig.from_env()).get()
         except (ConfigError, KeyError) as error:
             raise InputError(f"no Kubernetes configuration: {error}", hint="set KUBECONFIG") from error
+        except (OSError, UnicodeError, YAMLError, AttributeError, TypeError) as error:  # what lightkube meets in a file that is none
+            raise InputError(f"the Kubernetes configuration cannot be read: {error}", hint="what does KUBECONFIG name?") from error
         timeout = httpx2.Timeout(TIMEOUT_S)
         self._calls = GenericSyncClient(_Connection(timeout=timeout), found, field_manager=FIELD_MANAGER)
         # Watches hold their connections: in a pool of their own they keep none from the calls.

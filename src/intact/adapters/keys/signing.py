@@ -39,7 +39,7 @@ def generate_key(stem: Path) -> tuple[Path, Path]:
 def load_private_key(path: Path) -> Ed25519PrivateKey:
     """The private key in a PEM file. Raises InputError if it is none, TrustError if others can read it."""
     data, mode = _read(path)
-    if mode & 0o077:
+    if mode & 0o077 and b"PRIVATE KEY" in data:
         raise TrustError(f"{path} can be read by others", code="KeyMode", hint=f"chmod 600 {path}, and consider the key known to them")
     try:
         key = load_pem_private_key(data, password=None)

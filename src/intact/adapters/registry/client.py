@@ -23,6 +23,8 @@ MAX_TOKEN_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 20
 TIMEOUT = httpx2.Timeout(connect=10.0, read=30.0, write=10.0, pool=10.0)
 DOCKER_HUB = "registry-1.docker.io"
+_PLAIN = "WRONG_VERSION_NUMBER"
+"""How OpenSSL calls an answer that is no TLS."""
 
 _CHALLENGE = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -124,9 +126,8 @@ class RegistryClient:
         except httpx2.TimeoutException as error:
             raise TemporaryError(f"registry {self._host} does not answer in time: {type(error).__name__}", code="RegistryTimeout") from None
         except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
-            raise TemporaryError(
-                f"registry {self._host} cannot be reached: {error}", code="RegistryUnreachable", hint="is it up?"
-            ) from None
+            hint = "it speaks no TLS: name it with --plain-http or registries.insecure" if _PLAIN in str(error) else "is it up?"
+            raise TemporaryError(f"registry {self._host} cannot be reached: {error}", code="RegistryUnreachable", hint=hint) from None
         except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, ValueError) as error:
             raise PermanentError(f"registry {self._host}: {error}", code="Registry") from None
 

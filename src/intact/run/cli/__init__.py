@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
-from intact.model.errors import IntactError
+from intact.model.errors import IntactError, PermanentError
+
+EXIT_NOBODY_READS = 141
+"""As a program that the shell sees die of SIGPIPE."""
 
 COMMANDS: dict[str, str] = {
     "agent": "agent",
@@ -35,23 +39,54 @@ class LazyGroup(click.Group):
             return command
         return super().get_command(ctx, cmd_name)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Here and not in `main`, since click itself ends a broken pipe with 1, which says that something differs."""
+        try:
+            result: object = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            _discard_output()
+            raise click.exceptions.Exit(EXIT_NOBODY_READS) from None
+        return result
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="intact")
+
+EXIT_CODES = """\b
+Exit codes, of every command that looks:
+  0   everything that was looked at is intact
+  1   something differs
+  3   nothing differs, but not everything could be looked at
+Of every command:
+  2   wrong use      10  wrong input        11  a proof failed
+  12  try again      13  the world refuses  130 interrupted"""
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(package_name="intact", prog_name="intact")
 def cli() -> None:
     """Keeps running containers identical to the images they were started from."""
+
+
+def _discard_output() -> None:
+    """What is still buffered for a stdout that takes nothing would be tried once more, and complained about, when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def main() -> None:
     """Runs the command line; an expected error is one line on stderr and its exit code, never a traceback."""
     try:
-        sys.exit(cli(standalone_mode=False) or 0)
+        sys.exit(cli(standalone_mode=False, prog_name="intact") or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
+    except OSError as error:
+        _discard_output()
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"intact: {where}{error.strerror or error}", err=True)
+        sys.exit(PermanentError.exit_code)
     except IntactError as error:
         click.echo(f"intact: {error}", err=True)
         sys.exit(error.exit_code)

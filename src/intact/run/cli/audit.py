@@ -26,14 +26,22 @@ from intact.model.errors import InputError, PermanentError
 from .in_cluster import NAMESPACE, call_in_controller
 from .output import output_option, print_rows
 
+STATES = (Path("/var/lib/intact"), Path("/var/lib/intact-watch"))
+"""The controller's, and that of `intact watch`."""
+
+
+def _find_state() -> Path:
+    return next((state for state in STATES if (state / "intact.db").exists()), STATES[0])
+
+
 state_option = click.option(
     "--state",
     "state_dir",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="INTACT_STATE_DIR",
-    default=Path("/var/lib/intact"),
-    show_default=True,
-    help="State directory of the process that recorded (INTACT_STATE_DIR).",
+    default=_find_state,
+    show_default=" or ".join(map(str, STATES)),
+    help="State directory of the controller or of `intact watch` (INTACT_STATE_DIR).",
 )
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

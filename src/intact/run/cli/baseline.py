@@ -47,6 +47,8 @@ def build(image: str, out: Path, key: Path | None, platform: str | None, plain_h
 
     IMAGE is docker://HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG], docker-archive:FILE[:NAME], containerd:NAME or dir:PATH.
     """
+    if str(out) == "-":
+        raise InputError("a baseline is written to a file, not to stdout", hint="name the file; ./- if it is to be called so")
     signers = [KeySigner(load_private_key(key))] if key else []
     baseline = _build(image, platform, frozenset(plain_http), containerd)
     write_atomically(out, [encode_document(baseline, signers)])
