@@ -34,6 +34,7 @@ def install(cluster: Cluster, *, values: Mapping[str, str] | None = None, argume
         "image.repository": repository,
         "image.tag": product.version(),
         "image.digest": digest,
+        "registries.insecure[0]": cluster.registry,
         **(values or {}),
     }
     command = [str(cluster.binaries / "helm"), "upgrade", "--install", RELEASE, str(CHART)]

@@ -156,6 +156,7 @@ properties:
       properties:
         when:
           type: object
+          description: What must hold, all of it; empty is always.
           properties:
             cause:
               description: One cause or a list of them; any if left out.
@@ -189,11 +190,13 @@ properties:
               minimum: 1
               maximum: 1000
             within: {{- include "intact.crd.duration" . | nindent 14 }}
+              description: The time in which count is counted.
           x-kubernetes-validations:
             - rule: "(has(self.count) && self.count > 1) == has(self.within)"
               message: "a count above 1 and within belong together, for example count: 3, within: 10m"
         do:
           type: array
+          description: The strongest of these that no guard rail forbids is done; an alert is always given.
           minItems: 1
           maxItems: 3
           x-kubernetes-list-type: set
@@ -208,7 +211,9 @@ properties:
         minimum: 0
         maximum: 50
       per: {{- include "intact.crd.duration" . | nindent 8 }}
+        description: The time in which maxActions is counted; 1h if left out.
       cooldown: {{- include "intact.crd.duration" . | nindent 8 }}
+        description: No action within this time of another on the same workload; 5m if left out.
       minReady:
         type: integer
         description: No action that leaves fewer ready pods than this.
@@ -220,12 +225,14 @@ properties:
         enum: [TwoNodes, Reporter]
       rollback:
         type: object
+        description: To which revision RollBack returns.
         properties:
           to:
             type: string
             description: LastKnownGood was seen intact for the soak time; Previous is the revision before, whatever is known of it.
             enum: [LastKnownGood, Previous]
           soak: {{- include "intact.crd.duration" . | nindent 12 }}
+            description: How long a revision must have been seen intact without a break to be known good; 10m if left out.
 x-kubernetes-validations:
   - rule: "!has(self.respond) || !has(self.mode) || self.mode != 'Off'"
     message: "mode Off watches nothing, so respond would never apply: use Observe to alert without acting, or leave respond out"
