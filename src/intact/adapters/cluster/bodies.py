@@ -30,6 +30,7 @@ MAX_NAMES = 20
 MAX_ACTIONS = 10
 MAX_CONTAINERS = 150
 MAX_GAPS = 5
+_LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 _RANK = {"Drifted": 0, "Unobserved": 1, "Pending": 2, "Intact": 3}
 
 
@@ -142,8 +143,8 @@ def condition(type: str, holds: bool, reason: str, message: str, since: str, *, 
 
 
 def instant(at: float) -> str:
-    """RFC 3339 in UTC, whole seconds, as `metav1.Time` has it."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """RFC 3339 in UTC, whole seconds, as `metav1.Time` has it; a time no calendar has (a node may claim any) becomes the nearest it has."""
+    return datetime.fromtimestamp(min(max(at, 0.0), _LAST_SECOND), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _object(kind: Kind, name: str, namespace: str, *, spec: Body | None = None, status: Body | None = None) -> Body:

@@ -130,7 +130,7 @@ def read_policy(path: Path) -> Policy:
     """A policy from a YAML file. Raises InputError naming file and field."""
     try:
         document = yaml.load(path.read_text(), Loader=_PolicyLoader)  # a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(document, dict):
         raise InputError(f"{path} is not a policy: expected one YAML mapping")
