@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tarfile
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from intact.adapters.linux import doorbell, syscalls
 from intact.compare.judge import summarise_path
 from intact.ingest.layer import apply_members
 from intact.ingest.limits import Limits
@@ -76,3 +82,45 @@ def test_attributes_of_all_members_together_are_bounded() -> None:
 def test_opaque_marks_that_walk_the_same_directory_again_and_again_are_bounded() -> None:
     names = [*(f"f{number}" for number in range(1000)), *[".wh..wh..opq"] * 1000]
     assert refused(members(*names), Limits(steps=100_000)) == "TooLarge"
+
+
+@pytest.mark.usefixtures("root")
+def test_a_directory_5000_deep_is_found_in_a_few_strides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name by name, each event in it held the doorbell of the whole node up for seconds."""
+    root = os.open(tmp_path, os.O_RDONLY)
+    depth, levels = 5_000, [os.dup(root)]
+    try:
+        for _ in range(depth):
+            os.mkdir("a", dir_fd=levels[-1])
+            levels.append(os.open("a", os.O_RDONLY, dir_fd=levels[-1]))
+            if len(levels) > 2:
+                os.close(levels.pop(0))
+        handle = syscalls.name_to_handle(levels[-1])
+        opened: list[object] = []
+        plain_open = os.open
+
+        def count_and_open(*args: Any, **named: Any) -> int:
+            opened.append(args)
+            return plain_open(*args, **named)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", count_and_open)
+            path = doorbell._resolve_through(root, handle, time.monotonic() + 30)
+        assert path.startswith(os.fsencode(tmp_path) + b"/a/a/")
+        assert path.endswith(b"/a/")
+        assert len(path) >= 4090
+        assert len(opened) < 50
+        with pytest.raises(OSError, match="too deep"):
+            doorbell._resolve_through(root, handle, 0.0)
+    finally:
+        for descriptor in levels:
+            os.close(descriptor)
+        for _ in range(depth):  # from the top: each one's only child takes its place, so that nothing ever walks the depth
+            inner = os.open("a", os.O_RDONLY, dir_fd=root)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename("a", "b", src_dir_fd=inner, dst_dir_fd=root)
+            os.close(inner)
+            os.rmdir("a", dir_fd=root)
+            if os.path.lexists(tmp_path / "b"):
+                os.rename("b", "a", src_dir_fd=root, dst_dir_fd=root)
+        os.close(root)

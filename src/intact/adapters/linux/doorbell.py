@@ -32,6 +32,9 @@ from .scratch import mount_overlay
 
 BATCH_S = 0.005
 HELD_S = 0.01
+_CLIMB_S = 0.25
+"""So long of one batch may pass before directories too deep to name are no longer looked for: what happened there counts as lost."""
+_LONGEST_STRIDE = 1024
 _PATHS_HELD = 16_384
 _SELF_TEST_S = 0.5
 _UNLINKED = b" (deleted)"
@@ -53,6 +56,7 @@ class FanotifyDoorbell:
         self._failed: str | None = None
         self._quiet_since_ticks = processes.ticks_now()
         self._followed: set[bytes] = set()
+        self._climb_until = 0.0
         self._described: dict[int, Process | None] = {}
 
     def start(self) -> Tier:
@@ -125,6 +129,7 @@ class FanotifyDoorbell:
                 reading_since_ticks = processes.ticks_now()
                 self._followed.clear()
                 self._described.clear()
+                self._climb_until = time.monotonic() + _CLIMB_S
                 events = deque(self._group.read())
                 while events:
                     with self._rung:
@@ -196,7 +201,7 @@ class FanotifyDoorbell:
             self._book.mark_whole(place.watched)
 
     def _find(self, event: Event, handle: bytes | None) -> bytes | None:
-        """2. The path of the directory `handle`, None if gone or nobody's. Too deep for the kernel to write: the nearest above, and a slash."""
+        """2. The path of the directory `handle`; None if gone or nobody's. Too deep for the kernel to write: the nearest above, a slash."""
         assert self._group is not None and handle is not None
         key = event.fsid + handle
         if key in self._paths:
@@ -214,7 +219,7 @@ class FanotifyDoorbell:
         return path
 
     def _resolve(self, event: Event, handle: bytes) -> bytes | None:
-        """The path through the mount that shows it below a watched directory; None if there is none: most of what a disk tells is nobody's."""
+        """The path through the mount that shows it below a watched directory; None if none does: most of what a disk tells is nobody's."""
         assert self._group is not None
         for mount in self._group.mounts(event):
             try:
