@@ -64,3 +64,15 @@ def test_a_registry_without_tls_is_told_from_one_that_is_down(tmp_path: Path) ->
         done = intact("baseline", "build", f"docker://{address}/web:1", "-o", str(tmp_path / "b"))
     assert done.returncode == 12
     assert "--plain-http" in done.stderr
+
+
+def test_a_device_or_a_link_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    link, target, fifo = tmp_path / "stdout", tmp_path / "target", tmp_path / "fifo"
+    link.symlink_to(target)
+    os.mkfifo(fifo)
+    export, key = str(VECTORS / "audit-export.jsonl"), str(VECTORS / "audit-key.vkey")
+    for there in (link, fifo, tmp_path):
+        for command in (["baseline", "build", f"dir:{VECTORS}", "-o"], ["audit", "verify", export, "--key", key, "--save-checkpoint"]):
+            done = intact(*command, str(there))
+            assert (done.returncode, "never replaced" in done.stderr) == (10, True), done.stderr
+    assert link.is_symlink() and fifo.is_fifo() and not target.exists()

@@ -24,7 +24,7 @@ from intact.model.entry import display_path
 from intact.model.errors import InputError, PermanentError
 
 from .in_cluster import NAMESPACE, call_in_controller
-from .output import output_option, print_rows
+from .output import check_replaceable, output_option, print_rows
 
 STATES = (Path("/var/lib/intact"), Path("/var/lib/intact-watch"))
 """The controller's, and that of `intact watch`."""
@@ -244,6 +244,7 @@ def _write_out(file: Path, chunks: Iterator[bytes]) -> None:
 
 def _write_file(path: Path, chunks: Iterator[bytes]) -> None:
     """Whole or not at all: written beside, synced, then renamed."""
+    check_replaceable(path)
     try:
         with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as file:
             try:

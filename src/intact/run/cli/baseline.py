@@ -22,6 +22,7 @@ from intact.model.entry import display_path
 from intact.model.errors import InputError
 from intact.model.layer import Baseline
 
+from .output import check_replaceable
 from .progress import show_progress
 
 _PATH = click.Path(path_type=Path)
@@ -49,6 +50,7 @@ def build(image: str, out: Path, key: Path | None, platform: str | None, plain_h
     """
     if str(out) == "-":
         raise InputError("a baseline is written to a file, not to stdout", hint="name the file; ./- if it is to be called so")
+    check_replaceable(out)
     signers = [KeySigner(load_private_key(key))] if key else []
     baseline = _build(image, platform, frozenset(plain_http), containerd)
     write_atomically(out, [encode_document(baseline, signers)])

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
 from intact.model.container import Container
 from intact.model.entry import Entry, display_path
+from intact.model.errors import InputError
 from intact.model.finding import Finding, Verdict
 
 OUTPUTS = ("table", "json", "jsonl")
@@ -39,6 +41,13 @@ def print_rows(
         widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
         for line in cells:
             click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+
+
+def check_replaceable(path: Path) -> None:
+    """Files are written beside their place and renamed into it: that would put a file where a device (/dev/null) or a link (/dev/stdout)
+    stood. Raises InputError for all but files and names that are free."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InputError(f"{path} is there, and not a regular file", hint="name a file: devices, links and directories are never replaced")
 
 
 def describe_time(at: float) -> str:
