@@ -50,12 +50,13 @@ def test_the_same_drift_on_two_nodes_comes_from_the_revision_and_is_rolled_back(
     time.sleep(17)  # the nodes say every 15 seconds that they still look
     shop.kubectl("set", "image", "deployment/spread", f"web={installed.push('v2').tag}")
     shop.wait_rolled_out("spread")
-    bad = [pod for pod in shop.pods("spread") if pod["spec"]["nodeName"] in ("node1", "node2")]
-    assert len({pod["spec"]["nodeName"] for pod in bad}) == 2
+    by_node = {pod["spec"]["nodeName"]: pod for pod in shop.pods("spread")}
+    nodes = sorted(by_node)[:2]
+    bad = [by_node[node] for node in nodes]
     for pod in bad:
         shop.run_in(pod, f"echo owned >{PAGE}")
     status = shop.wait_incident("spread", lambda status: status["cause"] == "Revision", 30)["status"]
-    assert (status["podCount"], status["nodes"]) == (2, ["node1", "node2"])
+    assert (status["podCount"], status["nodes"]) == (2, nodes)
     assert shop.remediations("spread") == []
     shop.policy("spread", mode="Enforce", guard=guard)  # no rule of its own: the default cure of the cause
     done = shop.wait_phase("spread", "RollBack", *ENDED, timeout_s=90)

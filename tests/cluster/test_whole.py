@@ -80,14 +80,18 @@ def test_an_incident_is_there_within_seconds_and_names_path_expected_and_actual(
     shop.run_in(shop.pods("api")[0], f"echo owned >{PAGE}; rm /etc/version; cp /bin/busybox /bin/backdoor; chmod u+s /bin/backdoor")
     shop.wait_alert("api", "IncidentOpened", timeout_s=SECONDS)
     assert time.monotonic() - began < SECONDS
-    incident = shop.wait_incident("api", lambda status: len(status["paths"]) == 3, 30)
-    paths = {one["path"]: one for one in incident["status"]["paths"]}
-    changes = {path: one["change"] for path, one in paths.items()}
+
+    def all_told(status: Object) -> bool:
+        told = {one["path"]: one["actual"] for one in sorted(status["paths"], key=lambda one: str(one["actual"]).endswith(" 4755 0:0"))}
+        return len(told) == 3 and told.get("/bin/backdoor", "").endswith(" 4755 0:0")
+
+    status = shop.wait_incident("api", all_told, 30)["status"]
+    changes = {one["path"]: one["change"] for one in status["paths"]}
     assert changes == {PAGE: "Modified", "/etc/version": "Deleted", "/bin/backdoor": "Added"}
-    assert paths[PAGE]["expected"] == f"{_digest('shop v1')} 0644 0:0"
-    assert paths[PAGE]["actual"] == f"{_digest('owned')} 0644 0:0"
-    assert paths["/etc/version"]["actual"] == "-" and paths["/bin/backdoor"]["actual"].endswith(" 4755 0:0")
-    assert incident["status"]["level"] == paths["/bin/backdoor"]["level"] == "Critical"
+    (page,) = [one for one in status["paths"] if one["path"] == PAGE]
+    assert (page["expected"], page["actual"]) == (f"{_digest('shop v1')} 0644 0:0", f"{_digest('owned')} 0644 0:0")
+    assert [one["actual"] for one in status["paths"] if one["path"] == "/etc/version"] == ["-"]
+    assert status["level"] == "Critical"
     assert len(installed.receivers.lines("IncidentOpened", shop.namespace)) == 1
     (leaf,) = [leaf for leaf in installed.recorded("Finding", f"{shop.namespace}/api") if leaf["body"]["path"] == PAGE]
     assert leaf["body"]["image_key"] == image.config
