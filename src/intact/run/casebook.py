@@ -55,9 +55,13 @@ class Casebook:
     def policy_of(self, pod: PodFacts) -> Policy:
         return govern(pod.namespace, pod.labels, self._world.policies())
 
-    def policy_named(self, name: str) -> Policy:
-        """The policy as it is now, or the default where it is gone."""
-        return next((p for p in self._world.policies() if str(p) == name), Policy(name=name))
+    def policy_for(self, incident: Incident) -> Policy:
+        """What governs the incident's workload now, by one of its pods; while it has none, the policy that governed it last, if there is
+        still one of that name."""
+        pod = self._world.pod_of(incident.workload)
+        if pod is not None:
+            return self.policy_of(pod)
+        return next((p for p in self._world.policies() if str(p) == incident.policy), Policy(name=incident.policy))
 
     def consider(self, workload: Workload, reported: Sequence[Reported], policy: Policy, now: float) -> Incident | None:
         """The workload's last incident with what is new, or without anything new: guard rails and causes change with time too.
@@ -84,7 +88,7 @@ class Casebook:
 
     def settle(self, incident: Incident, now: float) -> Incident:
         """An open incident thought about anew: it is over, or what was refused or unknown before is possible now."""
-        policy = self.policy_named(incident.policy)
+        policy = self.policy_for(incident)
         facts = self._facts(incident.workload, policy, self._memory.incidents.of(incident.workload, RECENT_INCIDENTS), now)
         resolved = resolve(incident, facts, now)
         if resolved == incident:

@@ -21,6 +21,7 @@ from intact.audit.steps import record_forged_report, record_gap, record_verdict
 from intact.audit.tally import CleanTally
 from intact.decide.expect import is_clean
 from intact.decide.govern import compile_plan
+from intact.model.container import Container
 from intact.model.digest import Digest
 from intact.model.finding import State, Verdict
 from intact.model.incident import PodFacts, Reported, Workload
@@ -155,11 +156,12 @@ class ClusterFlow:
 
     def _hear_node(self, node: str, report: Report, now: float) -> None:
         known = self._nodes.get(node)
+        coverage = known.coverage if known else ()
         if report.coverage is not None:
-            self._memory.reports.save_coverage(node, now, report.coverage, report.tier)
-            for covered in report.coverage:
+            coverage = tuple(self._regrade_coverage(covered) for covered in report.coverage)
+            self._memory.reports.save_coverage(node, now, coverage, report.tier)
+            for covered in coverage:
                 self._confirm(covered, now)
-        coverage = report.coverage if report.coverage is not None else known.coverage if known else ()
         gaps = (*(known.gaps if known else ()), *report.gaps)[-KEPT_GAPS:]
         self._nodes[node] = NodeStatus(node=node, heard_at=now, tier=report.tier, coverage=coverage, gaps=gaps)
 
@@ -182,13 +184,21 @@ class ClusterFlow:
         return [record_verdict(verdict, workload=pod.workload, now=now)]
 
     def _regrade(self, verdict: Verdict) -> Verdict:
-        """A node's word on a baseline counts as `Verified` only where the cluster computed the same root itself."""
-        key, root = verdict.container.image_key, verdict.baseline_root
-        if key is None or root is None or verdict.grade is None:
+        if verdict.grade is None:
             return verdict
-        own = self._library.root_of(key)
-        grade = Grade.VERIFIED if own == root else min(verdict.grade, Grade.NODE_REPORTED)
+        grade = self._grade(verdict.container, verdict.baseline_root, verdict.grade)
         return replace(verdict, grade=grade, findings=tuple(replace(f, grade=grade) for f in verdict.findings))
+
+    def _regrade_coverage(self, covered: Coverage) -> Coverage:
+        if not covered.grade:
+            return covered
+        claimed = next((grade for grade in Grade if grade.title == covered.grade), Grade.FIRST_SEEN)
+        return replace(covered, grade=self._grade(covered.container, covered.baseline_root, claimed).title)
+
+    def _grade(self, container: Container, root: Digest | None, claimed: Grade) -> Grade:
+        """A node's word on a baseline counts as `Verified` only where the cluster computed the same root itself."""
+        own = self._library.root_of(container.image_key) if container.image_key is not None else None
+        return Grade.VERIFIED if own is not None and own == root else min(claimed, Grade.NODE_REPORTED)
 
     def _keep_house(self, now: float) -> None:
         with self._lock, self._memory.transactions.transaction():

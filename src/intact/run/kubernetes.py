@@ -16,6 +16,7 @@ from intact.adapters.cluster.cache import ClusterCache, facts_of
 from intact.adapters.cluster.objects import Objects
 from intact.adapters.cluster.revisions import record_pod
 from intact.model.container import Container
+from intact.model.errors import PermanentError
 from intact.model.facts import PodState, WorkloadFacts
 from intact.model.incident import Incident, Outcome, PathSummary, Phase, PodFacts, Workload
 from intact.model.policy import Policy
@@ -56,6 +57,7 @@ class KubernetesWorld:
         self._summarize = summarize
         self._own_namespace = own_namespace
         self._expire_at = 0.0
+        self._not_before: dict[str, float] = {}
 
     def locate(self, container: Container, now: float) -> PodFacts:
         """From the cache, else from the API server: a node often speaks of a pod before its watch does. Never a pod of another node."""
@@ -77,6 +79,9 @@ class KubernetesWorld:
 
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         return tuple(facts_of(pod) for pod in self._cache.pods_on(node))
+
+    def pod_of(self, workload: Workload) -> PodFacts | None:
+        return next((facts_of(pod) for pod in self._cache.pods_of(workload)), None)
 
     def policies(self) -> tuple[Policy, ...]:
         return self._policies.all()
@@ -111,23 +116,33 @@ class KubernetesWorld:
             pods, wanted = self._cache.pods_of(decision.workload), self._cache.wanted(decision.workload)
             verdicts = {pod.uid: looks.verdicts(pod.uid) for pod in pods}
             return verify(outcome, pods, verdicts, wanted=wanted, acted_at=decision.at, now=now)
-        self._objects.claim(decision)
+        if now < self._not_before.get(decision.name, 0.0):
+            return outcome
+        try:
+            self._objects.claim(decision)
+        except PermanentError as error:
+            return replace(outcome, phase=Phase.FAILED, message=str(error), at=now)
         done = perform(decision, self._actuator, record=target, now=now, wait=time.sleep)
         if isinstance(done, Later):
-            log.info("action_later", name=decision.name, reason=done.message)
+            self._not_before[decision.name] = now + done.after_s
             return replace(outcome, message=done.message)
+        self._not_before.pop(decision.name, None)
         return done
 
     def publish_incident(self, incident: Incident, now: float) -> float:
         if not incident.workload.namespace:
             return 0.0
-        return self._objects.put_incident(incident, self._summarize(incident), now)
+        return _unless_gone(lambda: self._objects.put_incident(incident, self._summarize(incident), now))
 
     def publish_outcome(self, outcome: Outcome, now: float) -> float:
         if outcome.phase is Phase.PROPOSED and outcome.message == outcome.decision.reason:
             return 0.0  # nobody has tried it yet
-        self._objects.claim(outcome.decision)
-        return self._objects.put_outcome(outcome, now)
+
+        def put() -> float:
+            self._objects.claim(outcome.decision)
+            return self._objects.put_outcome(outcome, now)
+
+        return _unless_gone(put)
 
     def keep_house(self, now: float) -> None:
         """Records that ended long ago are deleted, and those of nodes that are gone; the audit log keeps everything."""
@@ -138,3 +153,13 @@ class KubernetesWorld:
 
     def publish_status(self, status: NodeStatus, now: float) -> float:
         return self._objects.put_node(status, now)
+
+
+def _unless_gone(put: Callable[[], float]) -> float:
+    """Nobody reads what is written into a namespace that is gone, or going: the audit log has it."""
+    try:
+        return put()
+    except PermanentError as error:
+        if error.code == "NotFound" or "is being terminated" in str(error):
+            return 0.0
+        raise

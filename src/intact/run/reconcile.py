@@ -184,7 +184,7 @@ class Reconciler:
 
     def _ask_again(self, incident: Incident, now: float) -> None:
         """Orders looks at pods that nobody looked at yet, and where the policy requires a better baseline than there was."""
-        required = self._casebook.policy_named(incident.policy).require
+        required = self._casebook.policy_for(incident).require
         if any(one.grade < required for one in incident.seen):
             self._order_looks(incident.workload, now, every_s=REGRADE_S)
         elif any(not self._looks.has(pod.uid) for pod in self._world.facts(incident.workload, now).pods):

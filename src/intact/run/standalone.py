@@ -42,6 +42,12 @@ class Host:
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         return ()
 
+    def pod_of(self, workload: Workload) -> PodFacts | None:
+        pod = self._known.get(workload)
+        if pod is None:
+            return None
+        return PodFacts(uid=pod.uid, namespace=workload.namespace, name=pod.name, node=pod.node, labels=(), workload=workload)
+
     def policies(self) -> tuple[Policy, ...]:
         return self._policies
 

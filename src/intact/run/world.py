@@ -26,6 +26,9 @@ class World(Protocol):
 
     def pods_on(self, node: str) -> tuple[PodFacts, ...]: ...
 
+    def pod_of(self, workload: Workload) -> PodFacts | None:
+        """One of the workload's pods, if there is any: what its policy is chosen by."""
+
     def policies(self) -> tuple[Policy, ...]: ...
 
     def facts(self, workload: Workload, now: float) -> WorkloadFacts:
