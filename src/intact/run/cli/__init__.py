@@ -82,6 +82,9 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        click.echo(f"intact: this needs the Python package {error.name} (pip install 'intact[cli,controller]')", err=True)
+        sys.exit(PermanentError.exit_code)
     except OSError as error:
         _discard_output()
         where = f"{error.filename}: " if error.filename else ""
