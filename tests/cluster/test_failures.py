@@ -135,6 +135,8 @@ def test_without_the_registry_the_nodes_word_is_told_as_such_and_not_acted_upon_
         (leaf,) = installed.recorded("Finding", f"{shop.namespace}/web")
         assert leaf["body"]["grade"] == "NodeReported"
         assert shop.uids("web") == before
+        name = f"{shop.namespace}/{shop.pods('web')[0]['metadata']['name']}/web"
+        eventually(lambda: installed.covered().get(name, {}).get("grade") == "NodeReported", 60)
         assert installed.kubectl("get", "imagebaseline", key, "--ignore-not-found") == ""
     eventually(lambda: installed.kubectl("get", "imagebaseline", key, "--ignore-not-found"), 60)
     done = shop.wait_phase("web", "RestartPod", "Verified", timeout_s=90)
