@@ -86,6 +86,8 @@ def perform(inside: Path, step: str, name: str, argument: str) -> None:
                 file.write(argument)
         case "mkdir":
             path.mkdir(parents=True)
+        case "replace" if path.is_symlink() or not path.is_dir():
+            raise NotADirectoryError(name)  # rmtree opens what it is given, and would wait for a FIFO's writer
         case "replace":
             shutil.rmtree(path)
             path.mkdir()
