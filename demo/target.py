@@ -45,6 +45,7 @@ class Target:
         settings = {"image.repository": repository, "image.digest": digest, **values}
         command = ["upgrade", "--install", "intact", str(install.CHART), "-n", install.NAMESPACE, "--create-namespace", "--wait"]
         self._run("helm", *command, "--timeout", "5m", *(f"--set-string={name}={value}" for name, value in settings.items()))
+        self.kubectl("-n", install.NAMESPACE, "rollout", "status", "daemonset/intact-agent", "--timeout=120s")
 
     def _run(self, *command: str, input: str | None = None, check: bool = True) -> str:
         done = subprocess.run(command, input=input, capture_output=True, text=True, env=dict(self.environment))

@@ -44,6 +44,8 @@ def install(cluster: Cluster, *, values: Mapping[str, str] | None = None, argume
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=cluster.environment)
         if done.returncode:
             raise LabError(f"helm could not install Intact: {done.stderr.strip()}\n{_describe_failure(cluster)}")
+        # helm's --wait lets a DaemonSet lack as many pods as may be unavailable during an update.
+        cluster.kubectl("-n", NAMESPACE, "rollout", "status", "daemonset/intact-agent", "--timeout=60s")
 
 
 def _describe_failure(cluster: Cluster) -> str:

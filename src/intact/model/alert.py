@@ -18,6 +18,8 @@ class AlertKind(StrEnum):
     RESOLVED = "IncidentResolved"
     FORGED = "ForgedReport"
     """A node spoke of what is not its own."""
+    BLIND = "CoverageLost"
+    """A container that was seen cannot be looked at any more, or a node reports nothing."""
     SUPPRESSED = "AlertsSuppressed"
     """Alerts that a rate limit kept back, as a number."""
 

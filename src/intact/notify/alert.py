@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from intact.model.alert import Alert, AlertKind, AlertPath
 from intact.model.entry import Entry, display_path
-from intact.model.finding import Change, Level
+from intact.model.finding import Change, Level, Verdict
 from intact.model.incident import Decision, Incident, IncidentState, Outcome, Phase, Reported
 from intact.model.policy import ActionKind
 
@@ -63,6 +63,35 @@ def alert_for_forged(node: str, claim: str, reason: str, *, now: float) -> Alert
         summary=f"node {_plain(node)} reported on {_plain(claim)}, which is not its own: {_plain(reason)}"[:MAX_TEXT],
         nodes=(_plain(node),),
         reason=_plain(reason),
+        count=1,
+    )
+
+
+def alert_for_blind(verdict: Verdict, *, now: float) -> Alert:
+    """Tells that nothing of a container that was seen before can be looked at now. One alert an hour for each container."""
+    container = verdict.container
+    where = f"{container.pod.namespace}/{container.pod.name}/{container.name}" if container.pod else container.name
+    reason = verdict.unobserved[0].reason if verdict.unobserved else ""
+    return Alert(
+        id=_make_id("blind", container.id, str(int(now // 3600))),
+        kind=AlertKind.BLIND,
+        at=now,
+        level=Level.HIGH,
+        summary=f"container {_plain(where)} on node {_plain(container.node)} cannot be looked at any more: {_plain(reason)}",
+        nodes=(container.node,),
+        count=1,
+    )
+
+
+def alert_for_silence(node: str, heard_at: float, *, now: float) -> Alert:
+    """Tells that a node reports no more. One alert for each silence."""
+    return Alert(
+        id=_make_id("silence", node, repr(heard_at)),
+        kind=AlertKind.BLIND,
+        at=now,
+        level=Level.HIGH,
+        summary=f"node {_plain(node)} has reported nothing for {now - heard_at:.0f} s: nobody watches its containers",
+        nodes=(node,),
         count=1,
     )
 

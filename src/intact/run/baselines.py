@@ -56,14 +56,17 @@ class NodeBaselines:
         self._socket = socket
         self._fetch = fetch
         self._trusted = trusted
-        self._building = threading.Lock()
+        self._lock = threading.Lock()
+        self._building: dict[Digest, threading.Lock] = {}
 
     def obtain(self, running: Running) -> Baseline:
         """The baseline of a container's image. Raises IntactError with the reason why there is none."""
         key = running.container.image_key
         if key is None:
             raise InputError(f"the image of {running.container.name} cannot be told: {running.unkeyed}")
-        with self._building:
+        with self._lock:
+            building = self._building.setdefault(key, threading.Lock())
+        with building:  # one at a time for each image: a slow one holds up nobody else's
             return self._kept(key) or self._fetched(key) or self._computed(key)
 
     def _kept(self, key: Digest) -> Baseline | None:

@@ -23,7 +23,7 @@ from intact.model.facts import WorkloadFacts
 from intact.model.finding import State
 from intact.model.incident import Decision, Incident, IncidentState, Outcome, Phase, PodFacts, Reported, Workload
 from intact.model.policy import ActionKind, Policy, RollbackTo
-from intact.notify.alert import alert_for_decision, alert_for_incident, alert_for_outcome
+from intact.notify.alert import alert_for_decision, alert_for_incident, alert_for_outcome, alert_for_silence
 from intact.notify.router import Router
 
 from .looks import Looks
@@ -108,6 +108,10 @@ class Casebook:
             self._memory.incidents.save(incident)
             reported = self._memory.incidents.findings(incident.id, TOLD_FINDINGS)
             self._submit(alert_for_outcome(incident, outcome, reported, now=now))
+
+    def note_silence(self, node: str, heard_at: float, now: float) -> None:
+        """A node reports nothing any more."""
+        self._submit(alert_for_silence(node, heard_at, now=now))
 
     def note_revision(self, pod: PodFacts, state: State, *, clean: bool, at: float, now: float) -> None:
         """What a rollback may go back to is learnt from every look."""

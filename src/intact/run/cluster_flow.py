@@ -27,7 +27,7 @@ from intact.model.finding import State, Verdict
 from intact.model.incident import PodFacts, Reported, Workload
 from intact.model.layer import Grade
 from intact.model.seam import Command, Coverage, NodeStatus, Plan, Report
-from intact.notify.alert import alert_for_forged
+from intact.notify.alert import alert_for_blind, alert_for_forged
 from intact.notify.router import Router
 
 from .casebook import Casebook, Memory
@@ -41,6 +41,31 @@ log = structlog.get_logger()
 REMEMBERED_S = 7 * 86400.0
 """How long the ids of reports taken in are remembered: longer than a spool holds them."""
 KEPT_GAPS = 20
+
+
+def bound_times(report: Report, now: float) -> Report:
+    """`report` with no time later than `now`: a node's clock, or a node that lies, must not reach into the future of others."""
+    return replace(
+        report,
+        verdicts=tuple(
+            replace(
+                verdict,
+                at=min(verdict.at, now),
+                findings=tuple(replace(finding, observed_at=min(finding.observed_at, now)) for finding in verdict.findings),
+            )
+            for verdict in report.verdicts
+        ),
+        coverage=report.coverage
+        and tuple(
+            replace(covered, verified_at=min(covered.verified_at, now), layers_verified_at=min(covered.layers_verified_at, now))
+            for covered in report.coverage
+        ),
+    )
+
+
+def is_blind(verdict: Verdict) -> bool:
+    """Whether nothing of the container could be looked at."""
+    return verdict.state is State.UNOBSERVED and any(one.path == b"/" for one in verdict.unobserved)
 
 
 class BaselineLibrary(Protocol):
@@ -100,6 +125,7 @@ class ClusterFlow:
         saw. 5. What follows from it is decided. 6. Everything is recorded.
         """
         now = self._clock()
+        report = bound_times(report, now)
         pods = [self._world.locate(verdict.container, now) for verdict in report.verdicts]  # 1
         touched = []
         with self._lock, self._memory.transactions.transaction():
@@ -160,6 +186,7 @@ class ClusterFlow:
         if report.coverage is not None:
             coverage = tuple(self._regrade_coverage(covered) for covered in report.coverage)
             self._memory.reports.save_coverage(node, now, coverage, report.tier)
+            self._looks.keep(node, coverage)
             for covered in coverage:
                 self._confirm(covered, now)
         gaps = (*(known.gaps if known else ()), *report.gaps)[-KEPT_GAPS:]
@@ -175,6 +202,8 @@ class ClusterFlow:
     def _take_verdict(self, verdict: Verdict, pod: PodFacts, reported: list[Reported], now: float) -> list[Leaf]:
         verdict = self._regrade(verdict)
         clean = is_clean(verdict, self._casebook.policy_of(pod), now)
+        if is_blind(verdict) and self._looks.has_seen(verdict.container):
+            self._router.submit(alert_for_blind(verdict, now=now))
         self._looks.note(verdict, clean=clean)
         self._on_verdict(verdict)
         self._casebook.note_revision(pod, verdict.state, clean=clean, at=verdict.at, now=now)

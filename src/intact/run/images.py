@@ -7,6 +7,7 @@ import time
 
 import structlog
 
+from intact.act.ports import ContainerState
 from intact.adapters.cluster.cache import ClusterCache
 from intact.adapters.cluster.objects import Objects
 from intact.adapters.cluster.revisions import pulled_image
@@ -24,6 +25,16 @@ LAST_RETRY_S = 300.0
 """The pause after a failure doubles from the first to the last."""
 
 
+def image_to_read(container: ContainerState) -> str:
+    """`repo@sha256:…` of what the container runs, from the repository that its pod names: the digest is the node's word, and a node must
+    not choose what the controller connects to. Empty where there is no digest."""
+    digest = pulled_image(container).partition("@")[2]
+    if not digest:
+        return ""
+    head, slash, last = container.image.partition("@")[0].rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}@{digest}"
+
+
 class ImageReader:
     """An image that cannot be read is tried again; until then, what the nodes say of it counts as their word."""
 
@@ -35,7 +46,7 @@ class ImageReader:
 
     def run(self, stop: threading.Event) -> None:
         while not stop.wait(LOOK_EVERY_S):
-            running = {pulled_image(c) for pod in self._cache.all_pods() for c in (*pod.init_containers, *pod.containers)} - {""}
+            running = {image_to_read(c) for pod in self._cache.all_pods() for c in (*pod.init_containers, *pod.containers)} - {""}
             self._done &= running
             for reference in sorted(running - self._done):
                 if not stop.is_set() and time.time() >= self._retry_at.get(reference, 0.0):

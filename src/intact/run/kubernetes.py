@@ -27,6 +27,9 @@ from .looks import Looks
 
 log = structlog.get_logger()
 
+MAX_UNKNOWN = 10_000
+UNKNOWN_S = 10.0
+"""A pod that the API server does not know is not asked for again so soon."""
 EXPIRE_EVERY_S = 3600.0
 RECORD_TTL_S = 30 * 86400.0
 """How long ended incidents and remediations can be read in the cluster."""
@@ -58,6 +61,7 @@ class KubernetesWorld:
         self._own_namespace = own_namespace
         self._expire_at = 0.0
         self._not_before: dict[str, float] = {}
+        self._unknown_until: dict[str, float] = {}
 
     def locate(self, container: Container, now: float) -> PodFacts:
         """From the cache, else from the API server: a node often speaks of a pod before its watch does. Never a pod of another node."""
@@ -68,10 +72,15 @@ class KubernetesWorld:
         known = self._cache.facts(pod.uid)
         if known is not None:
             return known
-        found = self._actuator.read_pod(pod.namespace, pod.name)
-        if found is not None and found.uid == pod.uid and found.node == container.node:
-            return facts_of(found)
-        workload = Workload(kind="Pod", namespace=pod.namespace, name=pod.name, uid=pod.uid)
+        if now >= self._unknown_until.get(pod.uid, 0.0):
+            found = self._actuator.read_pod(pod.namespace, pod.name)
+            if found is not None and found.uid == pod.uid and found.node == container.node:
+                return facts_of(found)
+            if len(self._unknown_until) >= MAX_UNKNOWN:
+                self._unknown_until.clear()
+            self._unknown_until[pod.uid] = now + UNKNOWN_S
+        # Only the node says that there is, or was, such a pod: nothing is shown in a namespace on its word alone.
+        workload = Workload(kind="Pod", namespace="", name=f"{pod.namespace}/{pod.name}", uid=pod.uid)
         return PodFacts(uid=pod.uid, namespace=pod.namespace, name=pod.name, node=container.node, labels=(), workload=workload)
 
     def node_of(self, pod_uid: str) -> str | None:
@@ -135,6 +144,8 @@ class KubernetesWorld:
         return _unless_gone(lambda: self._objects.put_incident(incident, self._summarize(incident), now))
 
     def publish_outcome(self, outcome: Outcome, now: float) -> float:
+        if not outcome.decision.workload.namespace:
+            return 0.0
         if outcome.phase is Phase.PROPOSED and outcome.message == outcome.decision.reason:
             return 0.0  # nobody has tried it yet
 

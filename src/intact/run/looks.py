@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from intact.model.container import Container
-from intact.model.finding import Verdict
+from intact.model.finding import State, Verdict
 from intact.model.observation import Scope
+from intact.model.seam import Coverage
 
 MAX_PODS = 50_000
 
@@ -34,6 +36,8 @@ class Looks:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pods: OrderedDict[str, dict[tuple[str, Scope], _Look]] = OrderedDict()
+        self._on_node: dict[str, set[str]] = {}
+        self._pending: dict[str, set[str]] = {}
 
     def note(self, verdict: Verdict, *, clean: bool) -> None:
         """`clean`: intact, or different only as the policy expects."""
@@ -42,8 +46,30 @@ class Looks:
             looks = self._pods.setdefault(key, {})
             looks[verdict.container.id, verdict.scope] = _Look(replace(verdict, findings=(), aggregates=()), clean)
             self._pods.move_to_end(key)
+            self._on_node.setdefault(verdict.container.node, set()).add(key)
             while len(self._pods) > MAX_PODS:
                 self._pods.popitem(last=False)
+
+    def keep(self, node: str, coverage: Iterable[Coverage]) -> None:
+        """What `node` runs now: looks at containers that are gone count no more, and a pod of which a container was not looked at yet does
+        not count as intact."""
+        coverage = tuple(coverage)
+        alive = {covered.container.id for covered in coverage}
+        with self._lock:
+            self._pending[node] = {pod_key(covered.container) for covered in coverage if covered.verdict == "Pending"}
+            for key in tuple(self._on_node.get(node, ())):
+                looks = {where: look for where, look in self._pods.get(key, {}).items() if where[0] in alive}
+                if looks:
+                    self._pods[key] = looks
+                else:
+                    self._pods.pop(key, None)
+                    self._on_node[node].discard(key)
+
+    def has_seen(self, container: Container) -> bool:
+        """Whether the container's writable layer was seen, in its last look."""
+        with self._lock:
+            look = self._pods.get(pod_key(container), {}).get((container.id, Scope.DRIFT))
+        return look is not None and look.verdict.state is not State.UNOBSERVED
 
     def confirm(self, container: Container, at: float) -> Verdict | None:
         """A node says that it looked again at `at` and found what it told before. The clean verdict this confirms, if there is one."""
@@ -63,6 +89,8 @@ class Looks:
         """The start of the last look that found all containers of the pod clean; None if there was none, or a later look was not."""
         with self._lock:
             looks = tuple(self._pods.get(pod_uid, {}).values())
+            if any(pod_uid in pending for pending in self._pending.values()):
+                return None
         if not looks or not all(look.clean for look in looks):
             return None
         return min((look.verdict.at for look in looks if look.verdict.scope is not Scope.LAYERS), default=None)

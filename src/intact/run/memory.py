@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from intact.adapters.store.outbox import SqlOutbox
 from intact.adapters.store.reports import SqlReportStore
 from intact.audit.log import AuditLog
 from intact.audit.note import NoteKey
+from intact.model.errors import TemporaryError
 from intact.notify.ports import Sink
 from intact.notify.router import Router
 
@@ -37,8 +40,17 @@ class ClusterState:
 
 
 def open_state(directory: Path) -> ClusterState:
-    """Opens the state in `directory`, or begins it. Raises IntactError with what to do where it cannot be used."""
+    """Opens the state in `directory`, or begins it; it is this process's until the process ends.
+
+    Raises IntactError with what to do where it cannot be used.
+    """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise TemporaryError(f"another process uses {directory}", code="StateInUse", hint="stop it, or name another directory") from None
     database = Database.in_directory(directory)
     leaves = SqlLeafStore(database)
     return ClusterState(

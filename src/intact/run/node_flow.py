@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -37,6 +38,8 @@ HEARTBEAT_S = 15.0
 RELIST_S = 30.0
 """Containers are listed again this often even when the runtime said nothing: a lost event costs at most this long."""
 TICK_S = 0.2
+GAP_EVERY_S = 10.0
+"""Overflows that follow one another are told as one gap."""
 RETRY_BASELINE_S = 30.0
 
 
@@ -90,6 +93,8 @@ class NodeFlow:
         self._next_relist = 0.0
         self._next_heartbeat = 0.0
         self._coverage_said: object = None
+        self._lost: Gap | None = None
+        self._next_gap = 0.0
         self._is_coverage_stale = True
 
     # -- from other threads ------------------------------------------------------------------------------------------
@@ -128,8 +133,11 @@ class NodeFlow:
         rings = self._doorbell.wait(min(TICK_S, max(0.0, self._schedule.next_due(now) - now)))
         now = self._clock()
         if rings.overflowed:
-            self._hand_over(self._report(now, gaps=(Gap(since=now, until=now, reason="event queue overflow", events_lost=rings.lost),)))
+            self._lost = replace(self._lost or Gap(since=now, until=now, reason="event queue overflow"), until=now)
+            self._lost = replace(self._lost, events_lost=self._lost.events_lost + rings.lost)
             self._schedule.everything(now)
+        if self._lost is not None and now >= self._next_gap and self._hand_over(self._report(now, gaps=(self._lost,))):
+            self._lost, self._next_gap = None, now + GAP_EVERY_S
         for directory, paths in rings.dirty.items():
             self._ring(directory, paths, rings.writers.get(directory, {}), now)
         # 2
@@ -172,7 +180,10 @@ class NodeFlow:
     def _lose(self, container_id: str) -> None:
         """A container that is gone still yields its last finding, as long as its writable layer exists."""
         watched = self._watched[container_id]
-        if watched.baseline is not None and self._schedule.is_dirty(container_id):
+        if watched.baseline is None and watched.running.mounted is not None:
+            watched.reason = "it was gone before it could be looked at"
+            self._see_nothing(watched)
+        elif watched.baseline is not None and self._schedule.is_dirty(container_id):
             self._look(container_id, None)
         self._schedule.remove(container_id)
         del self._watched[container_id]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, NamedTuple, assert_never
 
 import structlog
@@ -30,6 +31,8 @@ POLL_ACTION_S = 0.5
 """How often an action on its way is looked at, besides when its pods are reported on."""
 POLL_INCIDENT_S = 5.0
 POLL_NODE_S = 30.0
+SILENT_S = 90.0
+"""A node that said nothing for so long, six heartbeats, is not believed to see anything."""
 HOUSE_S = 60.0
 RESCAN_EXPIRES_S = 60.0
 """A node that has not looked again by then is asked again."""
@@ -41,6 +44,12 @@ ENDED = (Phase.VERIFIED, Phase.FAILED, Phase.REFUSED)
 class Key(NamedTuple):
     kind: Literal["remediation", "incident", "node", "house"]
     name: str
+
+
+def silence(status: NodeStatus) -> NodeStatus:
+    """What is known of a node that says nothing: none of its containers is observed now, whatever it said of them before."""
+    coverage = tuple(replace(c, verdict="Unobserved", reason="its node reports nothing") for c in status.coverage)
+    return replace(status, coverage=coverage)
 
 
 class Reconciler:
@@ -180,6 +189,10 @@ class Reconciler:
         status = self._status_of(node)
         if status is None:
             return None
+        if now - status.heard_at > SILENT_S:
+            status = silence(status)
+            with self._lock, self._memory.transactions.transaction():
+                self._casebook.note_silence(node, status.heard_at, now)
         return self._world.publish_status(status, now) or POLL_NODE_S
 
     def _ask_again(self, incident: Incident, now: float) -> None:

@@ -14,7 +14,7 @@ from intact.model.seam import Coverage
 from intact.observe.ports import Process
 
 MAX_WRITERS = 4096
-EXITED = "exited"
+EXITED = "a process that has exited"
 UNWATCHED = "not watched: the mode of its policy is Off"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from intact.model.container import Container, Pod
 from intact.model.finding import State, Verdict
 from intact.model.observation import Scope
+from intact.model.seam import Coverage
 from intact.run.looks import Looks
 
 POD = Pod(namespace="shop", name="web-1", uid="p1")
@@ -52,6 +53,35 @@ def test_a_node_can_confirm_a_clean_look_and_nothing_else() -> None:
     assert looks.confirm(WEB, 15) is not None and looks.intact_at("p1") == 15
     looks.note(verdict(WEB, 20, State.DRIFTED), clean=False)
     assert looks.confirm(WEB, 25) is None and looks.intact_at("p1") is None
+
+
+def covered(container: Container, verdict: str = "Intact") -> Coverage:
+    return Coverage(container=container, verdict=verdict, baseline_root=None, grade="", verified_at=1.0, layers_verified_at=0.0)
+
+
+def test_a_container_that_is_gone_does_not_keep_its_pod_from_being_intact() -> None:
+    looks = Looks()
+    looks.note(verdict(WEB, 10, State.DRIFTED), clean=False)
+    looks.note(verdict(SIDECAR, 20), clean=True)
+    assert looks.intact_at("p1") is None
+    looks.keep("n", [covered(SIDECAR)])
+    assert looks.intact_at("p1") == 20
+
+
+def test_a_container_nobody_looked_at_yet_keeps_its_pod_from_counting_as_intact() -> None:
+    looks = Looks()
+    looks.note(verdict(WEB, 10), clean=True)
+    looks.keep("n", [covered(WEB), covered(SIDECAR, "Pending")])
+    assert looks.intact_at("p1") is None
+    looks.keep("n", [covered(WEB), covered(SIDECAR)])
+    assert looks.intact_at("p1") == 10
+
+
+def test_one_node_speaks_for_no_other_nodes_containers() -> None:
+    looks = Looks()
+    looks.note(verdict(WEB, 10), clean=True)
+    looks.keep("other", [])
+    assert looks.intact_at("p1") == 10
 
 
 def test_an_unknown_pod_was_never_seen() -> None:
