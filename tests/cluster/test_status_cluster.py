@@ -40,11 +40,11 @@ def intact(cluster: Cluster, *arguments: str, kubeconfig: Path | None = None) ->
 def test_a_deployment_is_intact_until_it_is_tampered_with_and_then_named(cluster: Cluster, namespace: str) -> None:
     def shown_intact() -> bool:
         rows = json.loads(intact(cluster, "status", "-n", namespace, "--output", "json").stdout)
-        return bool(rows[-1]["exit_code"] == 0 and rows[-1]["intact"] == 1)
+        return bool(rows[-1]["exit_code"] == 0 and rows[-1]["intact"] == 2)  # the container and its sandbox
 
     eventually(shown_intact, 90)
     line = intact(cluster, "status", "-n", namespace).stdout.splitlines()[-1]
-    assert line == f"INTACT: 1 container in namespace {namespace}, all as their images say."
+    assert line == f"INTACT: 2 containers in namespace {namespace}, all as their images say."
 
     cluster.kubectl("-n", namespace, "exec", "deployment/web", "--", "sh", "-c", "echo x > /bin/id.new && mv /bin/id.new /bin/id")
     done = eventually(lambda: found if (found := intact(cluster, "status", "-n", namespace)).returncode == 1 else None, 60)
