@@ -7,14 +7,14 @@ Never writes, never judges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from intact.model.container import Container, IdMap
+from intact.model.container import IdMap
 from intact.model.digest import Digest
 from intact.model.entry import Kind
-from intact.model.layer import MemoryTable, Record, scan_stack
-from intact.model.observation import Observation, Scope, Unobserved
+from intact.model.layer import Record
+from intact.model.observation import Unobserved
 
 from .drift import map_id
 from .ports import Budget, Node, Tree, Unsteady
@@ -55,29 +55,6 @@ def read_layer(tree: Tree, *, after: bytes = b"", uid_map: tuple[IdMap, ...] = (
         yield Record(path=path, entry=entry, opaque=found.overlay.get(b"opaque") == b"y")
         if reason is not None:
             yield reason
-
-
-def observe_layers(container: Container, layers: Mapping[Digest, Tree], *, clock: Callable[[], float],
-                   budget: Budget | None = None) -> Observation:  # fmt: skip
-    """All layers of one container, bottom first, flattened as the overlay shows them: an `Observation` of scope LAYERS."""
-    started = clock()
-    tables, unobserved = [], []
-    for diff_id, tree in layers.items():
-        records = []
-        for found in read_layer(tree, budget=budget):
-            if isinstance(found, Record):
-                records.append(found)
-            else:
-                unobserved.append(found)
-        tables.append(MemoryTable(diff_id, diff_id, tuple(records)))
-    return Observation(
-        container=container,
-        scope=Scope.LAYERS,
-        present=tuple(scan_stack(tuple(tables))),
-        unobserved=tuple(unobserved),
-        started_at=started,
-        finished_at=clock(),
-    )
 
 
 def _is_whiteout(node: Node, holders: Mapping[bytes, None]) -> bool:

@@ -156,7 +156,7 @@ class KubernetesWorld:
         return _unless_gone(put)
 
     def keep_house(self, now: float) -> None:
-        """Records that ended long ago are deleted, and those of nodes that are gone; the audit log keeps everything."""
+        """Records that ended long ago are deleted; the audit log keeps everything."""
         if now >= self._expire_at:
             self._expire_at = now + EXPIRE_EVERY_S
             self._objects.expire(now, RECORD_TTL_S)
