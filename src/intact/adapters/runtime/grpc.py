@@ -86,10 +86,11 @@ class Channel:
         try:
             connection.start(method, body, metadata, deadline)
             message = connection.receive(deadline)
-            rest = connection.receive(deadline) if message is not None else None
+            if message is not None and connection.receive(deadline) is not None:  # before the status, which may not have come yet
+                raise PermanentError(f"{self.path} answered {method} with several messages")
             _check_status(connection, method)
-            if message is None or rest is not None:
-                raise PermanentError(f"{self.path} answered {method} with {'no message' if message is None else 'several messages'}")
+            if message is None:
+                raise PermanentError(f"{self.path} answered {method} with no message")
             return _parse(message, answer, method, self.path)
         finally:
             if connection.reusable:
