@@ -90,7 +90,7 @@ $(VENV)/.ready:
 
 lock: env  ## pin every dependency with its hashes
 	@$(PY) -m pip install --quiet uv
-	@$(PY) -m uv pip compile --quiet --universal --extra controller --extra cli --group dev --generate-hashes --no-header \
+	@$(PY) -m uv pip compile --quiet --universal --extra controller --extra cli --extra keyless --group dev --generate-hashes --no-header \
 	  pyproject.toml -o requirements.lock
 	@$(PY) -m uv pip compile --quiet --universal --extra controller --constraint requirements.lock --generate-hashes --no-header \
 	  pyproject.toml -o image/requirements.lock

@@ -10,9 +10,12 @@ packages=(
   docker-registry skopeo mmdebstrap busybox-static               # registry and images
   gcc libc6-dev                                                  # the pause program
   rsyslog                                                        # a real receiver of alerts
+  podman crun                                                    # containers-storage
+  postgresql                                                     # the store of many replicas
+  mtree-netbsd libarchive-tools                                  # other people's lists of files
   "$@"
 )
-services=(containerd docker-registry rsyslog)
+services=(containerd docker-registry rsyslog postgresql podman podman-auto-update podman-restart)
 
 missing=()
 installed=" $(dpkg-query -W -f '${db:Status-Abbrev}${binary:Package}\n' 2>/dev/null | sed -n 's/^ii *\([^:]*\).*/\1/p' | tr '\n' ' ')"

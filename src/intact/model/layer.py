@@ -75,14 +75,16 @@ class Grade(IntEnum):
     """How far a baseline can be trusted; part of every verdict. Higher is better."""
 
     FIRST_SEEN = 1
-    """Read from the running container's own lower layers, or handed in without proof."""
-    NODE_REPORTED = 2
+    """Read from the running container's own lower layers."""
+    SUPPLIED = 2
+    """Handed in by a person, without a proof that it is the image's."""
+    NODE_REPORTED = 3
     """Computed by a node from bytes on a verified digest chain, believed on its word."""
-    CORROBORATED = 3
+    CORROBORATED = 4
     """Independent nodes computed the same."""
-    VERIFIED = 4
+    VERIFIED = 5
     """Computed by this process from bytes on a verified digest chain."""
-    SIGNED = 5
+    SIGNED = 6
     """Signed by an accepted key."""
 
     @property

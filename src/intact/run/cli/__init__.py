@@ -9,6 +9,8 @@ import click
 
 from intact.model.errors import IntactError, PermanentError
 
+from .lazy import LazyGroup
+
 EXIT_NOBODY_READS = 141
 """As a program that the shell sees die of SIGPIPE."""
 
@@ -25,19 +27,8 @@ COMMANDS: dict[str, str] = {
 """Command → module of this package that defines it as `command`; imported only when called, so that `--help` stays quick."""
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported on use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *COMMANDS})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in COMMANDS:
-            from importlib import import_module
-
-            command: click.Command = import_module(f"intact.run.cli.{COMMANDS[cmd_name]}").command
-            return command
-        return super().get_command(ctx, cmd_name)
+class Root(LazyGroup):
+    """All commands."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Here and not in `main`, since click itself ends a broken pipe with 1, which says that something differs."""
@@ -61,7 +52,7 @@ Of every command:
   12  try again      13  the world refuses  130 interrupted"""
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.group(cls=Root, commands_in=__name__, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(package_name="intact", prog_name="intact")
 def cli() -> None:
     """Keeps running containers identical to the images they were started from."""

@@ -1,0 +1,20 @@
+"""`intact baseline`: what an image says its files are. Results on stdout or in FILE, talk on stderr."""
+
+from __future__ import annotations
+
+import click
+
+from intact.run.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "build": "build",
+    "export": "export",
+    "keygen": "keygen",
+    "show": "show",
+    "verify": "verify",
+}
+
+
+@click.group(cls=LazyGroup, commands_in=__name__, lazy=COMMANDS)
+def command() -> None:
+    """Builds, signs, verifies and exports baselines: what an image says its files are."""

@@ -1,0 +1,73 @@
+"""`intact baseline build`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from intact.adapters.keys.signing import load_private_key
+from intact.adapters.layout.names import DEFAULT_CONTAINERD, DirectoryName, open_image, parse_image_name
+from intact.adapters.store.atomic import write_atomically
+from intact.baseline.document import encode_document
+from intact.baseline.signing import KeySigner
+from intact.baseline.table import seal_table
+from intact.ingest.image import Progress, ingest
+from intact.ingest.tree import ingest_tree
+from intact.model.errors import InputError
+from intact.model.layer import Baseline
+from intact.run.cli.output import check_replaceable
+from intact.run.cli.progress import show_progress
+
+from .files import PATH
+
+
+@click.command("build")
+@click.argument("image")
+@click.option("-o", "--out", required=True, type=PATH, metavar="FILE", help="Where to write the baseline.")
+@click.option("--key", type=PATH, metavar="K.pem", help="Sign with this private key.")
+@click.option("--platform", metavar="OS/ARCH", help="Which image of an index; this machine's by default.")
+@click.option("--plain-http", multiple=True, metavar="HOST:PORT", help="A registry to be asked without TLS; may be repeated.")
+@click.option(
+    "--containerd", default=DEFAULT_CONTAINERD, show_default=True, metavar="SOCKET", help="containerd's socket, for containerd:NAME."
+)
+def command(image: str, out: Path, key: Path | None, platform: str | None, plain_http: tuple[str, ...], containerd: str) -> None:
+    """Reads IMAGE, verifies it, and writes its baseline.
+
+    IMAGE is docker://HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG], docker-archive:FILE[:NAME], containerd:NAME or dir:PATH.
+    """
+    if str(out) == "-":
+        raise InputError("a baseline is written to a file, not to stdout", hint="name the file; ./- if it is to be called so")
+    check_replaceable(out)
+    signers = [KeySigner(load_private_key(key))] if key else []
+    baseline = _build(image, platform, frozenset(plain_http), containerd)
+    write_atomically(out, [encode_document(baseline, signers)])
+    entries = sum(len(layer) for layer in baseline.layers)
+    signed = f"signed by {signers[0].public.id}" if signers else "not signed"
+    click.echo(f"{out}: {baseline.key}, {len(baseline.layers)} layers, {entries} entries, {baseline.grade.title}, {signed}", err=True)
+    click.echo(str(baseline.root))
+
+
+def _build(image: str, platform: str | None, plain_http: frozenset[str], containerd: str) -> Baseline:
+    opened = open_image(parse_image_name(image), plain_http=plain_http, containerd=containerd)
+    if isinstance(opened, DirectoryName):
+        if platform:
+            raise InputError("--platform is for images, not for dir:", hint="leave it out")
+        return _build_tree(opened)
+    with show_progress("reading") as advance:
+
+        def report(at: Progress) -> None:
+            advance(f"layer {at.layer}/{at.layers}", at.bytes_done, at.bytes_total)
+
+        return ingest(opened, platform=platform, progress=report, seal=seal_table)
+
+
+def _build_tree(name: DirectoryName) -> Baseline:
+    from intact.adapters.layout.directory import Walked, walk_directory
+
+    with show_progress("reading") as advance:
+
+        def report(at: Walked) -> None:
+            advance(f"{at.entries} entries", at.bytes_hashed, 0)
+
+        return ingest_tree(walk_directory(str(name.path), progress=report), source=f"dir:{name.path}", seal=seal_table)
