@@ -16,9 +16,10 @@ from intact.adapters.seam.sender import Sender
 from intact.adapters.seam.spool import Spool
 from intact.model.digest import Digest
 from intact.model.seam import Command, Plan, Report
-from intact.run.baselines import NodeBaselines, open_own_key, open_store
+from intact.run.baselines import open_own_key, open_store
 from intact.run.logs import configure_logs
 from intact.run.node import NodeProcess
+from intact.run.node_baselines import NodeBaselines
 from intact.run.signals import stop_on_signals
 
 assert intact.run.cli.agent

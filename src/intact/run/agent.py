@@ -15,8 +15,9 @@ from intact.adapters.seam.sender import Sender
 from intact.adapters.seam.spool import Spool
 from intact.baseline.signing import PublicKey
 
-from .baselines import NodeBaselines, open_own_key, open_store
+from .baselines import open_own_key, open_store
 from .node import NodeProcess
+from .node_baselines import NodeBaselines
 from .settings import AgentSettings
 
 log = structlog.get_logger()

@@ -22,12 +22,13 @@ from intact.model.finding import Verdict
 from intact.model.observation import Scope
 from intact.model.policy import Policy
 from intact.notify.ports import Sink
-from intact.run.baselines import ClusterBaselines, NodeBaselines, open_own_key, open_store
+from intact.run.baselines import ClusterBaselines, open_own_key, open_store
 from intact.run.cluster_flow import ClusterFlow
 from intact.run.delivery import start_delivery
 from intact.run.logs import configure_logs
 from intact.run.memory import make_router, open_state
 from intact.run.node import NodeProcess
+from intact.run.node_baselines import NodeBaselines
 from intact.run.signals import stop_on_signals
 from intact.run.sinks import open_sinks
 from intact.run.standalone import Host
