@@ -12,26 +12,30 @@ from hypothesis import strategies as st
 from intact.baseline.document import encode_document, load_document
 from intact.baseline.signing import KeySigner
 from intact.baseline.table import encode_table, load_table, seal_table
-from intact.model.digest import SIZES, Digest
+from intact.model.digest import SIZES, WEAK, Algorithms, Digest
 from intact.model.encoding import decode_record, encode_record, seal
-from intact.model.entry import Entry, Kind
+from intact.model.entry import Entry, Kind, known_by
 from intact.model.errors import InputError, TrustError
 from intact.model.layer import Baseline, Form, Grade, Record, complete_parents
 
 NAMES = st.binary(min_size=1, max_size=6).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map(lambda parts: b"/" + b"/".join(parts))
 IDS = st.integers(0, 2**32 - 1)
-DIGESTS = st.sampled_from(sorted(SIZES)).flatmap(
-    lambda name: st.binary(min_size=SIZES[name], max_size=SIZES[name]).map(lambda v: Digest(name, v))
-)
+ALGORITHMS = st.lists(st.sampled_from(sorted(SIZES)), max_size=4).map(Algorithms.choose)
 XATTRS = st.dictionaries(st.binary(min_size=1, max_size=20), st.binary(max_size=20), max_size=3).map(
     lambda found: tuple(sorted(found.items()))
 )
 
 
 @st.composite
-def entries(draw: st.DrawFn, path: bytes) -> Entry:
+def digests(draw: st.DrawFn, algorithms: Algorithms) -> tuple[Digest, ...]:
+    return tuple(Digest(name, draw(st.binary(min_size=SIZES[name], max_size=SIZES[name]))) for name in algorithms.names)
+
+
+@st.composite
+def entries(draw: st.DrawFn, path: bytes, algorithms: Algorithms) -> Entry:
     kind = draw(st.sampled_from(Kind))
+    deciding, *further = draw(st.just((None,)) | digests(algorithms)) if kind is Kind.FILE else (None,)
     return Entry(
         path=path,
         kind=kind,
@@ -39,7 +43,8 @@ def entries(draw: st.DrawFn, path: bytes) -> Entry:
         uid=draw(IDS),
         gid=draw(IDS),
         size_bytes=draw(st.integers(0, 2**64 - 1)) if kind is Kind.FILE else 0,
-        digest=draw(st.none() | DIGESTS) if kind is Kind.FILE else None,
+        digest=deciding,
+        further=tuple(further),
         target=draw(st.binary(max_size=30).filter(lambda text: b"\0" not in text)) if kind is Kind.SYMLINK else b"",
         device=draw(st.tuples(IDS, IDS)) if kind in (Kind.CHAR, Kind.BLOCK) else None,
         xattrs=draw(XATTRS),
@@ -47,8 +52,8 @@ def entries(draw: st.DrawFn, path: bytes) -> Entry:
 
 
 @st.composite
-def record_at(draw: st.DrawFn, path: bytes) -> Record:
-    entry = draw(st.none() | entries(path))
+def record_at(draw: st.DrawFn, path: bytes, algorithms: Algorithms | None = None) -> Record:
+    entry = draw(st.none() | entries(path, algorithms or draw(ALGORITHMS)))
     is_directory = entry is not None and entry.kind is Kind.DIRECTORY
     return Record(path=path, entry=entry, opaque=is_directory and draw(st.booleans()), implicit=is_directory and draw(st.booleans()))
 
@@ -56,8 +61,9 @@ def record_at(draw: st.DrawFn, path: bytes) -> Record:
 @st.composite
 def layers(draw: st.DrawFn) -> tuple[Record, ...]:
     paths = draw(st.sets(PATHS, max_size=12))
+    algorithms = draw(ALGORITHMS)
     leaves = [path for path in paths if not any(other.startswith(path + b"/") for other in paths)]
-    found = {path: draw(record_at(path)) for path in leaves}
+    found = {path: draw(record_at(path, algorithms)) for path in leaves}
     found.setdefault(b"/", Record(path=b"/", entry=Entry(path=b"/", kind=Kind.DIRECTORY, mode=0o755)))
     return complete_parents(found)
 
@@ -75,6 +81,30 @@ def test_a_table_holds_what_it_was_made_of(records: tuple[Record, ...], form: Fo
         below = tuple(found for found in records if found.path.startswith(record.path.rstrip(b"/") + b"/"))
         assert tuple(table.scan(record.path)) == below
     assert table.find(b"/missing\xff") is None
+    assert table.algorithms == load_table(table.data).algorithms == seal(DIFF_ID, form, records).algorithms
+    assert table.algorithms in {known_by(record.entry) for record in records if record.entry is not None}
+
+
+def file_by(path: bytes, *names: str) -> Record:
+    deciding, *further = (Digest(name, bytes(SIZES[name])) for name in names)
+    return Record(path=path, entry=Entry(path=path, kind=Kind.FILE, mode=0o644, digest=deciding, further=tuple(further)))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [*((name,) for name in sorted(WEAK)), ("md5", "sha256"), ("sha256", "sha256"), ("sha256", "sha512", "md5"), ("sha256", "md5", "md5")],
+    ids=" ".join,
+)
+def test_a_weak_digest_never_decides_and_each_algorithm_stands_once_in_order(names: tuple[str, ...]) -> None:
+    with pytest.raises(InputError):
+        decode_record(encode_record(file_by(b"/a", *names)))
+
+
+def test_files_of_one_table_known_by_different_algorithms_are_refused() -> None:
+    root = Record(path=b"/", entry=Entry(path=b"/", kind=Kind.DIRECTORY, mode=0o755))
+    load_table(seal_table(DIFF_ID, Form.PLAIN, (root, file_by(b"/a", "belt-hash", "md5"), file_by(b"/b", "belt-hash", "md5"))).data)
+    with pytest.raises(InputError, match="different algorithms"):
+        load_table(seal_table(DIFF_ID, Form.PLAIN, (root, file_by(b"/a", "belt-hash", "md5"), file_by(b"/b", "belt-hash"))).data)
 
 
 @given(PATHS.flatmap(record_at), PATHS.flatmap(record_at))

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from intact.model.bytestext import escape_bytes, unescape_bytes
-from intact.model.digest import Digest
+from intact.model.digest import SIZES, Digest
 from intact.model.errors import InputError
 
 MAX_BYTES = 16 << 20
@@ -115,7 +115,7 @@ def _make_shape(kind: Any) -> _Shape:
     if kind is bytes:
         return _Shape(wire=str, dump=escape_bytes, load=unescape_bytes)
     if kind is Digest:
-        return _Shape(wire=str, dump=str, load=Digest.parse)
+        return _Shape(wire=str, dump=str, load=_load_digest)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         return _tuple_shape(arguments)
@@ -131,6 +131,10 @@ def _make_shape(kind: Any) -> _Shape:
     if isinstance(kind, type) and is_dataclass(kind):
         return _dataclass_shape(kind)
     raise TypeError(f"no JSON form for {kind}")
+
+
+def _load_digest(text: str) -> Digest:
+    return Digest.parse(text, SIZES)
 
 
 def _check_finite(value: float) -> float:

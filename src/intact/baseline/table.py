@@ -11,9 +11,18 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from mmap import mmap
 
-from intact.model.digest import Digest
-from intact.model.encoding import MAX_RECORD_BYTES, VERSION, compute_root, decode_digest, decode_record, encode_header, encode_record
-from intact.model.entry import Kind, parent
+from intact.model.digest import Algorithms, Digest
+from intact.model.encoding import (
+    MAX_RECORD_BYTES,
+    VERSION,
+    compute_root,
+    decode_digest,
+    decode_record,
+    encode_header,
+    encode_record,
+    find_algorithms,
+)
+from intact.model.entry import Kind, known_by, parent
 from intact.model.errors import InputError, TrustError
 from intact.model.layer import Form, LayerTable, Record
 
@@ -46,13 +55,14 @@ def seal_table(diff_id: Digest, form: Form, records: Iterable[Record]) -> Mapped
 def load_table(data: bytes | memoryview | mmap) -> MappedTable:
     """Bytes that nobody vouches for → a table proven to be well formed and to have the root it states.
 
-    1. Its frame is that of a table. 2. Every record is canonical, in strict order, below a directory of the same table. 3. The root over
-    all of them is the one stated. Raises InputError (malformed, 1 and 2) or TrustError (3). That this root is the right one is for the
-    caller to know, from a signature or from who computed it.
+    1. Its frame is that of a table. 2. Every record is canonical, in strict order, below a directory of the same table, and known by the
+    algorithms that all files are known by. 3. The root over all of them is the one stated. Raises InputError (malformed, 1 and 2) or
+    TrustError (3). That this root is the right one is for the caller to know, from a signature or from who computed it.
     """
     table = MappedTable(memoryview(data))  # 1
     directories: set[bytes] = set()
     encoded = []
+    algorithms: Algorithms | None = None
     last = None
     for index in range(len(table)):
         raw = table.raw(index)
@@ -62,8 +72,13 @@ def load_table(data: bytes | memoryview | mmap) -> MappedTable:
             raise InputError("the records of the layer table are out of order", code="TableFormat")
         if path != b"/" and parent(path) not in directories:
             raise InputError("a record of the layer table lies below something that is no directory", code="TableFormat")
-        if record.entry is not None and record.entry.kind is Kind.DIRECTORY:
+        entry = record.entry
+        if entry is not None and entry.kind is Kind.DIRECTORY:
             directories.add(path)
+        if entry is not None and entry.digest is not None:
+            known = known_by(entry)
+            if known != (algorithms := algorithms or known):
+                raise InputError("the files of the layer table are known by different algorithms", code="TableFormat")
         last = path
         encoded.append(raw)
     root = compute_root(table.diff_id, table.form, encoded)  # 3
@@ -120,6 +135,10 @@ class MappedTable:
     @property
     def form(self) -> Form:
         return self._form
+
+    @property
+    def algorithms(self) -> Algorithms | None:
+        return find_algorithms(map(self.raw, range(self._count)))
 
     @property
     def data(self) -> memoryview:

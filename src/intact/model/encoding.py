@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
-from .digest import SIZES, Digest
+from .digest import SIZES, WEAK, Algorithms, Digest
 from .entry import Entry, Kind
 from .errors import InputError
 from .layer import Form, MemoryTable, Record
@@ -24,9 +24,10 @@ MAX_RECORD_BYTES = 1 << 20
 
 KIND_CODES = {Kind.FILE: 1, Kind.DIRECTORY: 2, Kind.SYMLINK: 3, Kind.CHAR: 4, Kind.BLOCK: 5, Kind.FIFO: 6, Kind.SOCKET: 7}
 WHITEOUT_CODE = 0
+_FILE_CODE = KIND_CODES[Kind.FILE]
 _KINDS = {code: kind for kind, code in KIND_CODES.items()}
 
-ALGORITHM_CODES = {"sha256": 1, "sha384": 2, "sha512": 3}
+ALGORITHM_CODES = {"sha256": 1, "sha384": 2, "sha512": 3, "sha224": 4, "blake3": 5, "belt-hash": 6, "md5": 7, "sha1": 8}
 _ALGORITHMS = {code: name for name, code in ALGORITHM_CODES.items()}
 
 OPAQUE_FLAG = 1
@@ -50,7 +51,7 @@ def encode_record(record: Record) -> bytes:
     flags = (OPAQUE_FLAG if record.opaque else 0) | (IMPLICIT_FLAG if record.implicit else 0)
     parts = [path, bytes((KIND_CODES[kind], flags)), _META.pack(entry.mode, entry.uid, entry.gid)]
     if kind is Kind.FILE:
-        digests = (entry.digest,) if entry.digest is not None else ()
+        digests = (entry.digest, *entry.further) if entry.digest is not None else ()
         parts.append(_SIZE.pack(entry.size_bytes, len(digests)))
         parts += [encode_digest(digest) for digest in digests]
     elif kind is Kind.SYMLINK:
@@ -94,12 +95,14 @@ def _decode(data: bytes) -> Record:
     kind = _KINDS[code]
     mode, uid, gid = _META.unpack_from(data, at)
     at += _META.size
-    size, digest, target, device = 0, None, b"", None
+    size, target, device = 0, b"", None
+    digests: list[Digest] = []
     if kind is Kind.FILE:
-        size, digests = _SIZE.unpack_from(data, at)
+        size, number = _SIZE.unpack_from(data, at)
         at += _SIZE.size
-        if digests:
+        for _ in range(number):
             digest, at = decode_digest(data, at)
+            digests.append(digest)
     elif kind is Kind.SYMLINK:
         (length,) = _PATH.unpack_from(data, at)
         target = data[at + 2 : at + 2 + length]
@@ -115,8 +118,8 @@ def _decode(data: bytes) -> Record:
         at += _XATTR.size
         xattrs.append((data[at : at + name_length], data[at + name_length : at + name_length + value_length]))
         at += name_length + value_length
-    entry = Entry(path=path, kind=kind, mode=mode, uid=uid, gid=gid, size_bytes=size, digest=digest, target=target, device=device,
-                  xattrs=tuple(xattrs))  # fmt: skip
+    entry = Entry(path=path, kind=kind, mode=mode, uid=uid, gid=gid, size_bytes=size, digest=digests[0] if digests else None,
+                  further=tuple(digests[1:]), target=target, device=device, xattrs=tuple(xattrs))  # fmt: skip
     return Record(path=path, entry=entry, opaque=bool(flags & OPAQUE_FLAG), implicit=bool(flags & IMPLICIT_FLAG))
 
 
@@ -134,8 +137,35 @@ def _check(record: Record) -> None:
         or ((record.opaque or record.implicit) and entry.kind is not Kind.DIRECTORY)
         or b"\0" in entry.target
         or (path == b"/" and entry.kind is not Kind.DIRECTORY)
+        or (entry.digest is not None and not _can_stand(entry.digest, entry.further))
     ):
         raise InputError(f"the layer table holds an impossible entry: {path[:100]!r}", code="TableFormat")
+
+
+def _can_stand(deciding: Digest, further: tuple[Digest, ...]) -> bool:
+    """Whether a strong digest decides, and the further ones are of other algorithms, in strictly ascending order of their names."""
+    if not further:
+        return deciding.algorithm not in WEAK
+    names = [digest.algorithm for digest in further]
+    return deciding.algorithm not in {*WEAK, *names} and names == sorted(set(names))
+
+
+def find_algorithms(records: Iterable[bytes | memoryview]) -> Algorithms | None:
+    """By what the files among encoded `records` are known, as the first of them with a digest has it; None if none has one."""
+    for data in records:
+        at = 2 + _PATH.unpack_from(data, 0)[0]
+        if data[at] != _FILE_CODE:
+            continue
+        at += 2 + _META.size
+        _, number = _SIZE.unpack_from(data, at)
+        at += _SIZE.size
+        names = []
+        for _ in range(number):
+            digest, at = decode_digest(data, at)
+            names.append(digest.algorithm)
+        if names:
+            return Algorithms(names[0], tuple(names[1:]))
+    return None
 
 
 def is_table_path(path: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .digest import Digest
+from .digest import Algorithms, Digest
 
 
 class Kind(StrEnum):
@@ -36,7 +36,8 @@ class Entry:
 
     `path` is absolute, without `.`/`..`/`//` and without a trailing slash; the root is `b"/"`. `mode` holds the permission bits (0o7777).
     `uid`/`gid` are the container's. `size_bytes` and `digest` belong to regular files; a file that was deliberately not read has no
-    digest. `target` is a symlink's text, `device` a node's (major, minor). `xattrs` is sorted and holds only the compared ones.
+    digest. `further` has its digests by other algorithms, in order of their names: nothing is ever decided by them. `target` is a
+    symlink's text, `device` a node's (major, minor). `xattrs` is sorted and holds only the compared ones.
     """
 
     path: bytes
@@ -46,9 +47,15 @@ class Entry:
     gid: int = 0
     size_bytes: int = 0
     digest: Digest | None = None
+    further: tuple[Digest, ...] = ()
     target: bytes = b""
     device: tuple[int, int] | None = None
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def known_by(entry: Entry) -> Algorithms | None:
+    """The algorithms that `entry`'s content is known by; None if it was not read."""
+    return None if entry.digest is None else Algorithms(entry.digest.algorithm, tuple(digest.algorithm for digest in entry.further))
 
 
 def display_path(path: bytes, limit: int = 4096) -> str:

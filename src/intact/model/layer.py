@@ -15,8 +15,8 @@ from operator import itemgetter
 from posixpath import join, normpath
 from typing import Protocol
 
-from .digest import Digest
-from .entry import Entry, Kind, ancestors, parent
+from .digest import Algorithms, Digest
+from .entry import Entry, Kind, ancestors, known_by, parent
 
 MAX_LINKS = 255
 """Symlinks followed before a path counts as endless, as containerd's fs.RootPath counts."""
@@ -63,6 +63,10 @@ class LayerTable(Protocol):
     def form(self) -> Form:
         """Whether the same layer may stand elsewhere in a stack."""
 
+    @property
+    def algorithms(self) -> Algorithms | None:
+        """By what its files are known, the same for all of them; None if it has no file that was read."""
+
     def __len__(self) -> int: ...
 
     def find(self, path: bytes) -> Record | None: ...
@@ -103,6 +107,11 @@ class Baseline:
     source: str
     aliases: tuple[str, ...] = ()
     platform: str = ""
+
+    @property
+    def algorithms(self) -> Algorithms:
+        """By what its files are known: the same in all layers. An image without any file has the default."""
+        return next((found for layer in self.layers if (found := layer.algorithms) is not None), Algorithms())
 
     @property
     def root(self) -> Digest:
@@ -229,6 +238,11 @@ class MemoryTable:
     root: Digest
     records: tuple[Record, ...]
     form: Form = Form.PLAIN
+
+    @property
+    def algorithms(self) -> Algorithms | None:
+        entries = (record.entry for record in self.records if record.entry is not None and record.entry.digest is not None)
+        return next((known_by(entry) for entry in entries), None)
 
     def __len__(self) -> int:
         return len(self.records)
