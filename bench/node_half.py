@@ -17,6 +17,7 @@ from intact.adapters.seam.spool import Spool
 from intact.model.digest import Digest
 from intact.model.seam import Command, Plan, Report
 from intact.run.baselines import open_own_key, open_store
+from intact.run.eyes import HostEyes
 from intact.run.logs import configure_logs
 from intact.run.node import NodeProcess
 from intact.run.node_baselines import NodeBaselines
@@ -57,8 +58,9 @@ def main() -> None:
     spool = Spool(state / "spool", time.time)
     sender = Sender(spool, cluster)
     store = open_store(state / "baselines", open_own_key(state / "baselines" / "own"))
-    baselines = NodeBaselines(store, socket=socket)
-    process = NodeProcess(node=NODE, socket=socket, state_dir=state, baselines=baselines, send=spool.append, layer_rate_bytes_s=20 << 20)
+    eyes = HostEyes(layer_rate_bytes_s=20 << 20)
+    baselines = NodeBaselines(store, socket=socket, read_layer=eyes.read_layer)
+    process = NodeProcess(node=NODE, socket=socket, state_dir=state, eyes=eyes, baselines=baselines, send=spool.append)
     sender.start()
     try:
         process.run(stop, cluster)

@@ -8,7 +8,7 @@ the table is shared by all baselines that have it. Never touches a disk: `ports.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakValueDictionary
 
 from intact.model.digest import Digest
@@ -25,11 +25,11 @@ from .table import MappedTable, encode_table, load_table
 class BaselineStore:
     """Safe to share between threads if its files are."""
 
-    def __init__(self, files: BaselineFiles, *, signer: Signer, trusted: Sequence[PublicKey] = ()) -> None:
-        """`signer`: the store's own key. `trusted`: whose signatures are accepted beside it."""
+    def __init__(self, files: BaselineFiles, *, signer: Signer, trusted: Callable[[], Sequence[PublicKey]] = tuple) -> None:
+        """`signer`: the store's own key. `trusted`: whose signatures are accepted beside it, asked anew each time."""
         self._files = files
         self._signer = signer
-        self._trusted = tuple(trusted)
+        self._trusted = trusted
         self._tables: WeakValueDictionary[Digest, MappedTable] = WeakValueDictionary()
         self._lock = threading.Lock()
 
@@ -88,7 +88,7 @@ class BaselineStore:
     def _believe(self, envelope: bytes) -> tuple[Statement, Grade]:
         """The statement of a signed envelope. What the store signed is worth what it was worth then, everything else its signature."""
         own = self._signer.public
-        opened = open_envelope(envelope, trusted=(own, *self._trusted))
+        opened = open_envelope(envelope, trusted=(own, *self._trusted()))
         statement = decode_statement(opened.payload)
         return statement, statement.grade if opened.signer == own.id else Grade.SIGNED
 

@@ -26,7 +26,7 @@ from intact.model.layer import Baseline, Form, Grade, LayerTable, Record
 
 from .ahead import run_ahead
 from .compression import check_layer_type, decompress, is_foreign
-from .documents import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES, Choice, parse_config, parse_index, parse_manifest
+from .documents import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES, Choice, Config, Manifest, parse_config, parse_index, parse_manifest
 from .layer import apply_members
 from .limits import Limits
 from .ports import SYNTHETIC_MANIFEST, BlobSource, Descriptor
@@ -74,6 +74,47 @@ def ingest(
     refused, no such platform), TrustError (a digest is wrong), TemporaryError (the source is not reachable).
     """
     limits = limits or Limits()
+    image = resolve(source, platform=platform, limits=limits)
+    manifest, config = image.manifest, image.config
+    for layer in manifest.layers:
+        check_layer_type(layer.media_type)
+    tables = []
+    total = sum(layer.size_bytes or 0 for layer in manifest.layers)
+    done = 0
+    for index, (layer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
+        table = known_layers(diff_id)
+        known = table is not None and stands(table, diff_id, base=index == 0)
+        if table is None or not known:
+            before = done
+
+            def report(read: int, before: int = before, index: int = index) -> None:
+                progress(Progress(layer=index + 1, layers=len(manifest.layers), bytes_done=before + read, bytes_total=total))
+
+            table = _read_layer(source, layer, diff_id, base=index == 0, limits=limits, report=report, seal=seal)
+        tables.append(table)
+        done += layer.size_bytes or 0
+        progress(Progress(layer=index + 1, layers=len(manifest.layers), bytes_done=done, bytes_total=total, known=known))
+    return Baseline(
+        key=manifest.config.digest,
+        layers=tuple(tables),
+        grade=Grade.VERIFIED,
+        source=source.name,
+        aliases=image.aliases,
+        platform=config.platform,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """An image's documents, verified; its layers have not been read."""
+
+    manifest: Manifest
+    config: Config
+    aliases: tuple[str, ...]
+
+
+def resolve(source: BlobSource, *, platform: str | None = None, limits: Limits) -> Resolved:
+    """Steps 1 to 4. Raises as `ingest`."""
     root = source.root()
     aliases = list(source.aliases())
     descriptor, data = root, _read_document(source, root, limits)  # 1
@@ -95,38 +136,13 @@ def ingest(
         raise InputError(f"{source.name}: {len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids", code="Config")
     if platform is not None and not _fits(config.platform, platform):
         raise InputError(f"{source.name} is for {config.platform or 'an unnamed platform'}, not {platform}", code="Platform")
-    for layer in manifest.layers:
-        check_layer_type(layer.media_type)
-    tables = []
-    total = sum(layer.size_bytes or 0 for layer in manifest.layers)
-    done = 0
-    for index, (layer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
-        table = known_layers(diff_id)
-        known = table is not None and _stands(table, diff_id, base=index == 0)
-        if table is None or not known:
-            before = done
-
-            def report(read: int, before: int = before, index: int = index) -> None:
-                progress(Progress(layer=index + 1, layers=len(manifest.layers), bytes_done=before + read, bytes_total=total))
-
-            table = _read_layer(source, layer, diff_id, base=index == 0, limits=limits, report=report, seal=seal)
-        tables.append(table)
-        done += layer.size_bytes or 0
-        progress(Progress(layer=index + 1, layers=len(manifest.layers), bytes_done=done, bytes_total=total, known=known))
-    return Baseline(
-        key=manifest.config.digest,
-        layers=tuple(tables),
-        grade=Grade.VERIFIED,
-        source=source.name,
-        aliases=tuple(dict.fromkeys(aliases)),
-        platform=config.platform,
-    )
+    return Resolved(manifest=manifest, config=config, aliases=tuple(dict.fromkeys(aliases)))
 
 
 _SCHEMA_HINT = "OCI and Docker schema 2 manifests can be read"
 
 
-def _stands(table: LayerTable, diff_id: Digest, *, base: bool) -> bool:
+def stands(table: LayerTable, diff_id: Digest, *, base: bool) -> bool:
     """Whether a known table says what this layer says at its place in this image."""
     return table.diff_id == diff_id and (table.form is Form.PLAIN or table.form is (Form.BASE if base else Form.STACKED))
 

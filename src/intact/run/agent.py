@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,6 +17,7 @@ from intact.adapters.seam.spool import Spool
 from intact.baseline.signing import PublicKey
 
 from .baselines import open_own_key, open_store
+from .eyes import HostEyes
 from .node import NodeProcess
 from .node_baselines import NodeBaselines
 from .settings import AgentSettings
@@ -33,19 +35,16 @@ def run_agent(settings: AgentSettings, stop: threading.Event) -> None:
     spool = Spool(settings.state_dir / "spool", time.time)
     sender = Sender(spool, cluster)
     signer = open_own_key(settings.state_dir / "baselines" / "own")
-    store = open_store(settings.state_dir / "baselines", signer)
+    trusted = partial(_read_trusted, settings.baseline_key_file)
+    store = open_store(settings.state_dir / "baselines", signer, trusted)
+    eyes = HostEyes(layer_rate_bytes_s=settings.layer_rate_bytes_s)
     process = NodeProcess(
         node=settings.node,
         socket=socket,
         state_dir=settings.state_dir,
-        baselines=NodeBaselines(
-            store,
-            socket=socket,
-            fetch=cluster.fetch_baseline,
-            trusted=lambda: _read_trusted(settings.baseline_key_file),
-        ),
+        eyes=eyes,
+        baselines=NodeBaselines(store, socket=socket, read_layer=eyes.read_layer, fetch=cluster.fetch_baseline, trusted=trusted),
         send=spool.append,
-        layer_rate_bytes_s=settings.layer_rate_bytes_s,
     )
     log.info("agent_started", node=settings.node, socket=socket, controller=settings.controller_url, waiting=len(spool))
     sender.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -10,7 +11,7 @@ from intact.adapters.keys.signing import generate_key, load_private_key
 from intact.adapters.layout.names import DirectoryName, open_image, parse_image_name
 from intact.adapters.store.baselines import BaselineDirectory
 from intact.baseline.document import encode_document
-from intact.baseline.signing import KeySigner
+from intact.baseline.signing import KeySigner, PublicKey
 from intact.baseline.store import BaselineStore
 from intact.baseline.table import seal_table
 from intact.ingest.image import ingest
@@ -29,9 +30,9 @@ def open_own_key(stem: Path) -> KeySigner:
     return KeySigner(load_private_key(stem.with_suffix(".pem")))
 
 
-def open_store(directory: Path, signer: KeySigner) -> BaselineStore:
-    """The baselines kept in `directory`, signed by the process itself."""
-    return BaselineStore(BaselineDirectory(directory), signer=signer)
+def open_store(directory: Path, signer: KeySigner, trusted: Callable[[], Sequence[PublicKey]] = tuple) -> BaselineStore:
+    """The baselines kept in `directory`, signed by the process itself or by one of `trusted`."""
+    return BaselineStore(BaselineDirectory(directory), signer=signer, trusted=trusted)
 
 
 class ClusterBaselines:

@@ -16,8 +16,8 @@ from intact.adapters.seam.ports import Cluster
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Gap, Report
 
-from .eyes import HostEyes, HostMounts
-from .node_flow import Baselines, NodeFlow
+from .eyes import HostMounts
+from .node_flow import Baselines, Eyes, NodeFlow
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ class NodeProcess:
     """Everything of one node that runs: the flow and the threads that feed it."""
 
     def __init__(
-        self, *, node: str, socket: str, state_dir: Path, baselines: Baselines, send: Callable[[Report], None], layer_rate_bytes_s: int
+        self, *, node: str, socket: str, state_dir: Path, eyes: Eyes, baselines: Baselines, send: Callable[[Report], None]
     ) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
         self._alive = state_dir / "alive"
@@ -44,7 +44,7 @@ class NodeProcess:
             list_running=lambda: runtime.list_running(node),
             runtime_changed=self._take_change,
             doorbell=FanotifyDoorbell(state_dir),
-            eyes=HostEyes(layer_rate_bytes_s=layer_rate_bytes_s),
+            eyes=eyes,
             baselines=baselines,
             send=send,
             clock=time.time,

@@ -1,42 +1,57 @@
-"""A node's baselines, best source first."""
+"""A node's baselines, best source first.
+
+1. Kept from before, on this node's disk. 2. Signed by the cluster, or by who the cluster trusts. 3. Computed here from the runtime's own
+blobs. 4. Read from the image's layers as they are unpacked, where the runtime discarded its blobs: of grade FIRST_SEEN, and asked for anew
+until there is a better one. What 2 to 4 give is stored, and used from where it is stored: mapped, not held in memory.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Protocol
 
 import structlog
 
 from intact.adapters.runtime.content import ContainerdSource
-from intact.baseline.document import load_document
+from intact.baseline.document import load_document, split_document
 from intact.baseline.signing import PublicKey
 from intact.baseline.store import BaselineStore
 from intact.baseline.table import seal_table
 from intact.ingest.image import ingest
+from intact.ingest.unpacked import ingest_unpacked
 from intact.model.container import Running
 from intact.model.digest import Digest
 from intact.model.errors import InputError, IntactError, TrustError
-from intact.model.layer import Baseline
+from intact.model.layer import Baseline, Grade, Record
+from intact.model.observation import Unobserved
 
 log = structlog.get_logger()
 
 
-class NodeBaselines:
-    """A node's baselines: 1 kept from before, 2 signed by the cluster, 3 computed here from the runtime's own blobs.
+class ReadLayer(Protocol):
+    """One read-only layer as it lies on disk; throttled."""
 
-    `fetch` asks the cluster for a document; `trusted` are the keys its documents must be signed with.
-    """
+    def __call__(self, running: Running, directory: bytes, /) -> Iterator[Record | Unobserved]: ...
+
+
+class NodeBaselines:
+    """`fetch` asks the cluster for a document; `trusted` are the keys its documents must be signed with, and must be the store's too;
+    `read_layer` reads what the runtime unpacked."""
 
     def __init__(
         self,
         store: BaselineStore,
         *,
         socket: str,
+        read_layer: ReadLayer,
         fetch: Callable[[Digest], bytes | None] = lambda key: None,
         trusted: Callable[[], tuple[PublicKey, ...]] = tuple,
     ) -> None:
         self._store = store
         self._socket = socket
+        self._read_layer = read_layer
         self._fetch = fetch
         self._trusted = trusted
         self._lock = threading.Lock()
@@ -50,7 +65,18 @@ class NodeBaselines:
         with self._lock:
             building = self._building.setdefault(key, threading.Lock())
         with building:  # one at a time for each image: a slow one holds up nobody else's
-            return self._kept(key) or self._fetched(key) or self._computed(key)
+            kept = self._kept(key)  # 1
+            if kept is not None and kept.grade is not Grade.FIRST_SEEN:
+                return kept
+            fetched = self._fetched(key)  # 2
+            if fetched is not None:
+                return fetched
+            try:
+                return self._computed(key)  # 3
+            except InputError as error:
+                if error.code != "BlobMissing" or running.mounted is None:
+                    raise
+                return kept or self._first_seen(running, key, str(error))  # 4
 
     def _kept(self, key: Digest) -> Baseline | None:
         try:
@@ -70,7 +96,8 @@ class NodeBaselines:
         baseline = load_document(document, trusted=self._trusted())
         if baseline.key != key:
             raise TrustError(f"the cluster sent the baseline of {baseline.key} for {key}")
-        return baseline
+        envelope, _ = split_document(memoryview(document))
+        return self._stored(baseline, envelope)
 
     def _computed(self, key: Digest) -> Baseline:
         source = ContainerdSource(str(key), self._socket)
@@ -80,5 +107,24 @@ class NodeBaselines:
             source.close()
         if baseline.key != key:
             raise TrustError(f"the runtime's image {key} has the configuration {baseline.key}")
-        self._store.put(baseline)
-        return baseline
+        return self._stored(baseline)
+
+    def _first_seen(self, running: Running, key: Digest, why: str) -> Baseline:
+        assert running.mounted is not None, "who calls this has looked"
+        log.warning("baseline_by_first_sight", key=str(key), reason=why)
+        directories = [partial(self._read_layer, running, lower) for lower in reversed(running.mounted.lowers)]
+        source = ContainerdSource(str(key), self._socket)
+        try:
+            baseline = ingest_unpacked(source, directories, known_layers=self._store.find_layer, seal=seal_table)
+        finally:
+            source.close()
+        if baseline.key != key:
+            raise TrustError(f"the runtime's image {key} has the configuration {baseline.key}")
+        return self._stored(baseline)
+
+    def _stored(self, baseline: Baseline, envelope: bytes | None = None) -> Baseline:
+        self._store.put(baseline, envelope=envelope)
+        stored = self._store.get(str(baseline.key))
+        if stored is None:
+            raise InputError(f"the baseline of {baseline.key} was stored and is gone", code="StoreDamaged")
+        return stored

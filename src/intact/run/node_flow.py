@@ -41,6 +41,8 @@ TICK_S = 0.2
 GAP_EVERY_S = 10.0
 """Overflows that follow one another are told as one gap."""
 RETRY_BASELINE_S = 30.0
+RETRY_BETTER_S = 300.0
+"""A container that is watched by what was first seen of its image is given a better baseline at most this late."""
 
 
 class Eyes(Protocol):
@@ -161,7 +163,7 @@ class NodeFlow:
             known = self._watched.get(container_id)
             if known is None:
                 self._welcome(one)
-            elif known.baseline is None and known.running.mounted is not None and now >= known.retry_at:
+            elif known.wants_baseline(now):
                 self._fetch_baseline(known, now)
 
     def _welcome(self, running: Running) -> None:
@@ -199,7 +201,7 @@ class NodeFlow:
     # -- baselines ---------------------------------------------------------------------------------------------------
 
     def _fetch_baseline(self, watched: Watched, now: float) -> None:
-        watched.retry_at = now + RETRY_BASELINE_S
+        watched.retry_at = now + (RETRY_BASELINE_S if watched.baseline is None else RETRY_BETTER_S)
         container_id = watched.running.container.id
         work = self._builders.submit(self._baselines.obtain, watched.running)
         work.add_done_callback(lambda done: self._inbox.put(lambda at: self._take_baseline(container_id, done, at)))
@@ -209,13 +211,17 @@ class NodeFlow:
         if watched is None or done.cancelled():
             return
         try:
-            watched.baseline = done.result()
+            baseline = done.result()
         except (IntactError, OSError) as error:
-            watched.reason = f"no baseline: {error}"
             log.warning("no_baseline", container=container_id[:12], reason=str(error))
-            self._see_nothing(watched)
+            if watched.baseline is None:
+                watched.reason = f"no baseline: {error}"
+                self._see_nothing(watched)
             return
-        watched.reason = ""
+        if watched.baseline is not None and (watched.baseline.root, watched.baseline.grade) == (baseline.root, baseline.grade):
+            return
+        self._schedule.remove(container_id)  # what was seen by another baseline is looked at anew
+        watched.baseline, watched.reason = baseline, ""
         self._is_coverage_stale = True
         log.info("baseline", container=container_id[:12], grade=watched.baseline.grade.title, root=str(watched.baseline.root))
         self._follow_plan(watched, {p.pod_uid: p for p in self._plan.pods}, now)

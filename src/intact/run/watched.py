@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from intact.model.container import Running
 from intact.model.entry import display_path
 from intact.model.finding import State, Verdict
-from intact.model.layer import Baseline
+from intact.model.layer import Baseline, Grade
 from intact.model.observation import Scope
 from intact.model.seam import Coverage
 from intact.observe.ports import Process
@@ -34,6 +34,11 @@ class Watched:
     read_layers_again: bool = False
     said: dict[Scope, object] = field(default_factory=dict)
     writers: dict[bytes, str] = field(default_factory=dict)
+
+    def wants_baseline(self, now: float) -> bool:
+        """Whether it is time to ask for one: there is none, or only what the first look at the layers gave."""
+        weak = self.baseline is None or self.baseline.grade is Grade.FIRST_SEEN
+        return weak and self.running.mounted is not None and now >= self.retry_at
 
     def note_writers(self, writers: Mapping[bytes, Process | None]) -> None:
         """A process that had exited leaves a name that was known before."""

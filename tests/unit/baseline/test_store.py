@@ -32,7 +32,7 @@ def make_baseline(content: bytes = b"app") -> Baseline:
 
 
 def open_store(directory: Path) -> BaselineStore:
-    return BaselineStore(BaselineDirectory(directory), signer=OWN, trusted=[FOREIGN.public])
+    return BaselineStore(BaselineDirectory(directory), signer=OWN, trusted=lambda: [FOREIGN.public])
 
 
 @pytest.fixture

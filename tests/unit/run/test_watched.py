@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from intact.model.container import Container, Running
+from dataclasses import replace
+
+from intact.model.container import Container, Mounted, Running
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
 from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
-from intact.model.layer import Grade
+from intact.model.layer import Baseline, Grade
 from intact.model.observation import Scope
 from intact.observe.ports import Process
 from intact.run.watched import EXITED, Watched, merge
@@ -60,3 +62,13 @@ def test_a_finding_names_who_was_heard_and_nobody_else() -> None:
     said = {f.difference.path: f.process for f in watched.sign(verdict(b"/a", b"/b", b"/c")).findings}
     assert said[b"/b"] == EXITED and said[b"/c"] == ""
     assert "pid 7, parent 1" in said[b"/a"] and "\x1b" not in said[b"/a"]
+
+
+def test_a_better_baseline_is_asked_for_where_there_is_none_or_only_a_first_sight_and_not_before_its_time() -> None:
+    mounted = Mounted(upper=b"/u", lowers=(b"/l",), device=1)
+    watched = Watched(running=Running(container=CONTAINER, init_pid=1, mounted=mounted), retry_at=10.0)
+    seen = Baseline(key=Digest.of(b"image"), layers=(), grade=Grade.FIRST_SEEN, source="first-sight:x")
+    for baseline, wanted in ((None, True), (seen, True), (replace(seen, grade=Grade.VERIFIED), False)):
+        watched.baseline = baseline
+        assert watched.wants_baseline(10.0) is wanted
+        assert not watched.wants_baseline(9.9)

@@ -25,6 +25,7 @@ from intact.notify.ports import Sink
 from intact.run.baselines import ClusterBaselines, open_own_key, open_store
 from intact.run.cluster_flow import ClusterFlow
 from intact.run.delivery import start_delivery
+from intact.run.eyes import HostEyes
 from intact.run.logs import configure_logs
 from intact.run.memory import make_router, open_state
 from intact.run.node import NodeProcess
@@ -89,6 +90,7 @@ def command(
     router = make_router(kept, sinks)
     signer = open_own_key(state / "baselines" / "own")
     store = open_store(state / "baselines", signer)
+    eyes = HostEyes(layer_rate_bytes_s=layer_rate << 20)
     cluster = ClusterFlow(
         world=Host(node, tuple(read_policy(path) for path in policies)),
         memory=kept.memory,
@@ -102,9 +104,9 @@ def command(
         node=node,
         socket=address,
         state_dir=state / "node",
-        baselines=NodeBaselines(store, socket=address),
+        eyes=eyes,
+        baselines=NodeBaselines(store, socket=address, read_layer=eyes.read_layer),
         send=seam.submit,
-        layer_rate_bytes_s=layer_rate << 20,
     )
     flow = threading.Thread(target=cluster.run, args=(stop,), name="cluster")
     flow.start()
