@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from mmap import mmap
+from mmap import MADV_DONTNEED, mmap
 
 from intact.model.digest import Algorithms, Digest
 from intact.model.encoding import (
@@ -39,7 +39,7 @@ _ROOT_BYTES = 32
 def encode_table(table: LayerTable) -> bytes:
     """A table → its canonical bytes. Raises InputError if it is too large, TrustError if its root is not that of its records."""
     encoded = [encode_record(record) for record in table.scan()]
-    root = compute_root(table.diff_id, table.form, encoded)
+    root = compute_root(table.diff_id, table.form, len(encoded), encoded)
     if root != table.root:
         raise TrustError(f"the table of layer {table.diff_id} states the root {table.root}, its records have {root}", code="TableRoot")
     return _join(table.diff_id, table.form, root, encoded)
@@ -48,7 +48,7 @@ def encode_table(table: LayerTable) -> bytes:
 def seal_table(diff_id: Digest, form: Form, records: Iterable[Record]) -> MappedTable:
     """Sorted records → a table over its own encoding: what ingest hands on, without an object per entry."""
     encoded = [encode_record(record) for record in records]
-    data = _join(diff_id, form, compute_root(diff_id, form, encoded), encoded)
+    data = _join(diff_id, form, compute_root(diff_id, form, len(encoded), encoded), encoded)
     return MappedTable(memoryview(data))
 
 
@@ -60,13 +60,34 @@ def load_table(data: bytes | memoryview | mmap) -> MappedTable:
     TrustError (3). That this root is the right one is for the caller to know, from a signature or from who computed it.
     """
     table = MappedTable(memoryview(data))  # 1
+    root = compute_root(table.diff_id, table.form, len(table), _check_records(table))  # 2 and 3
+    if root != table.root:
+        raise TrustError(f"the layer table states the root {table.root}, its records have {root}", code="TableRoot")
+    return table
+
+
+def reopen_table(data: memoryview, root: Digest) -> MappedTable:
+    """The bytes of a table that was proven once (`load_table`, `seal_table`) and has lain somewhere since → the table, if it is still the
+    one with this `root`; it costs a tenth of proving its form again. What was mapped for it is given back: lookups map what they touch.
+
+    Raises InputError (malformed) or TrustError (another root).
+    """
+    table = MappedTable(data)
+    found = compute_root(table.diff_id, table.form, len(table), table.raws())
+    if isinstance(data.obj, mmap):
+        data.obj.madvise(MADV_DONTNEED)
+    if not found == table.root == root:
+        raise TrustError(f"the layer table {root} has the root {found} now", code="TableRoot")
+    return table
+
+
+def _check_records(table: MappedTable) -> Iterator[memoryview]:
+    """Step 2, record by record: what comes out has been checked."""
     directories: set[bytes] = set()
-    encoded = []
     algorithms: Algorithms | None = None
     last = None
-    for index in range(len(table)):
-        raw = table.raw(index)
-        record = decode_record(raw)  # 2
+    for raw in table.raws():
+        record = decode_record(raw)
         path = record.path
         if (last is None) != (path == b"/") or (last is not None and path <= last):
             raise InputError("the records of the layer table are out of order", code="TableFormat")
@@ -75,16 +96,11 @@ def load_table(data: bytes | memoryview | mmap) -> MappedTable:
         entry = record.entry
         if entry is not None and entry.kind is Kind.DIRECTORY:
             directories.add(path)
-        if entry is not None and entry.digest is not None:
-            known = known_by(entry)
-            if known != (algorithms := algorithms or known):
-                raise InputError("the files of the layer table are known by different algorithms", code="TableFormat")
+        known = None if entry is None else known_by(entry)
+        if known is not None and known != (algorithms := algorithms or known):
+            raise InputError("the files of the layer table are known by different algorithms", code="TableFormat")
         last = path
-        encoded.append(raw)
-    root = compute_root(table.diff_id, table.form, encoded)  # 3
-    if root != table.root:
-        raise TrustError(f"the layer table states the root {table.root}, its records have {root}", code="TableRoot")
-    return table
+        yield raw
 
 
 def _join(diff_id: Digest, form: Form, root: Digest, encoded: Sequence[bytes]) -> bytes:
@@ -138,7 +154,7 @@ class MappedTable:
 
     @property
     def algorithms(self) -> Algorithms | None:
-        return find_algorithms(map(self.raw, range(self._count)))
+        return find_algorithms(self.raws())
 
     @property
     def data(self) -> memoryview:
@@ -154,6 +170,10 @@ class MappedTable:
         if not start < end <= start + MAX_RECORD_BYTES or self._records_at + end > len(self._data):
             raise InputError("an offset of the layer table is out of range", code="TableFormat")
         return self._data[self._records_at + start : self._records_at + end]
+
+    def raws(self) -> Iterator[memoryview]:
+        """All encoded records, in order."""
+        return map(self.raw, range(self._count))
 
     def find(self, path: bytes) -> Record | None:
         index = self._position(path)

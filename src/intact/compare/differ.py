@@ -1,7 +1,7 @@
 """What differs between an image and what was seen of a container: exact, without judgement.
 
 In come a baseline (or one layer's table) and an observation, out come differences in order of path, each path at most once. Nothing here
-decides whether a difference matters, reads a file or a clock. Hidden by overlayfs, and so gone: what is below a whiteout, below an opaque
+decides whether a difference matters, reads a file or a clock. What the baseline does not state is not compared. Hidden by overlayfs, and so gone: what is below a whiteout, below an opaque
 directory, and below anything that is no directory. What could not be looked at is never called deleted.
 """
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from intact.model.digest import WEAK, Digest
 from intact.model.entry import Entry, Kind, ancestors
 from intact.model.finding import Change, Difference
 from intact.model.layer import Baseline, LayerTable, Record
 from intact.model.observation import Observation, Scope, Unobserved
+from intact.model.stated import EVERYTHING, Aspect, Stated
 
 UNREAD = "unread"
 
@@ -29,14 +31,19 @@ def compare(baseline: Baseline, observation: Observation) -> tuple[Difference, .
     return tuple(_compare_tree(baseline, observation))
 
 
-def compare_entries(expected: Entry, actual: Entry) -> Difference | None:
-    """How `actual` differs from `expected` at the same path; None if it does not.
+def compare_entries(expected: Entry, actual: Entry, stated: Stated = EVERYTHING) -> Difference | None:
+    """How `actual` differs from `expected` at the same path in what is `stated`; None if it does not.
 
-    Symbolic links have no mode of their own (symlink(7)); the size of a directory is its file system's business.
+    Symbolic links have no mode of their own (symlink(7)); the size of a directory is its file system's business. Where only weak digests
+    are stated, equal ones make no difference here: `judge` says once that they prove nothing.
     """
     if expected.kind is not actual.kind:
         return Difference(path=actual.path, change=Change.TYPE, expected=expected, actual=actual, fields=("type",))
+    if stated is not EVERYTHING:
+        expected = stated.complete(expected, actual)
     content, unread = _compare_content(expected, actual)
+    if unread and stated is not EVERYTHING and not _is_content_due(expected, actual, stated):
+        unread = ()
     metadata = _compare_metadata(expected, actual)
     fields = content + metadata + unread
     if not fields:
@@ -44,6 +51,13 @@ def compare_entries(expected: Entry, actual: Entry) -> Difference | None:
     change = Change.MODIFIED if content else Change.METADATA if metadata else Change.UNREAD
     order = ("content", "size", "mode", "uid", "gid", "xattrs", "target", "device", UNREAD)
     return Difference(path=actual.path, change=change, expected=expected, actual=actual, fields=tuple(f for f in order if f in fields))
+
+
+def _is_content_due(expected: Entry, actual: Entry, stated: Stated) -> bool:
+    """Whether content that nobody showed to be equal is something left undone."""
+    if stated.is_weak:
+        return not {digest.algorithm for digest in expected.further} & {digest.algorithm for digest in actual.further}
+    return Aspect.CONTENT in stated.aspects
 
 
 def compare_layer(table: LayerTable, records: Iterable[Record | Unobserved]) -> Iterator[Difference]:
@@ -105,15 +119,26 @@ def _compare_content(expected: Entry, actual: Entry) -> tuple[tuple[str, ...], t
         case Kind.FILE:
             if expected.size_bytes != actual.size_bytes:
                 return ("content", "size"), ()
-            if expected.digest is None or actual.digest is None or expected.digest.algorithm != actual.digest.algorithm:
-                return (), (UNREAD,)
-            return (("content",) if expected.digest != actual.digest else ()), ()
+            return _compare_digests(expected, actual)
         case Kind.SYMLINK:
             return (("target",) if expected.target != actual.target else ()), ()
         case Kind.CHAR | Kind.BLOCK:
             return (("device",) if expected.device != actual.device else ()), ()
         case _:
             return (), ()
+
+
+def _compare_digests(expected: Entry, actual: Entry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The deciding digests decide where both are by one algorithm. Otherwise any algorithm by which they differ shows that they do; that
+    they do not, only a strong one that both have shows."""
+    one, other = expected.digest, actual.digest
+    if one is not None and other is not None and one.algorithm == other.algorithm:
+        return (("content",) if one != other else ()), ()
+    known = {digest.algorithm: digest for digest in (other, *actual.further) if digest is not None}
+    common = [(digest, known[digest.algorithm]) for digest in (one, *expected.further) if digest is not None and digest.algorithm in known]
+    if any(mine != theirs for mine, theirs in common):
+        return ("content",), ()
+    return (), (() if any(digest.algorithm not in WEAK for digest, _ in common) else (UNREAD,))
 
 
 def _compare_metadata(expected: Entry, actual: Entry) -> tuple[str, ...]:
@@ -141,12 +166,14 @@ def _compare_drift(baseline: Baseline, observation: Observation) -> Iterator[Dif
     present = {entry.path: entry for entry in observation.present}
     blind = _Blind(observation.unobserved)
     hidden: list[bytes] = []
+    stated = baseline.stated
     for entry in present.values():
         expected = baseline.find(entry.path)
-        if expected is None:
-            yield _added(entry)
+        if expected is None or not stated.speaks_of(expected):
+            if stated.speaks_of(entry):
+                yield _added(entry)
             continue
-        difference = compare_entries(expected, entry)
+        difference = compare_entries(expected, entry, stated)
         if difference is not None:
             yield difference
         if expected.kind is Kind.DIRECTORY and entry.kind is not Kind.DIRECTORY:
@@ -155,13 +182,14 @@ def _compare_drift(baseline: Baseline, observation: Observation) -> Iterator[Dif
     for path in gone:
         expected = baseline.find(path)
         if expected is not None:
-            yield _deleted(expected)
+            if stated.speaks_of(expected):
+                yield _deleted(expected)
             if expected.kind is Kind.DIRECTORY:
                 hidden.append(path)
     certain = frozenset(hidden)
     for directory in _outermost([*hidden, *observation.opaque]):
         for entry in baseline.scan(directory):
-            if entry.path in present or entry.path in gone or entry.path == directory:
+            if entry.path in present or entry.path in gone or entry.path == directory or not stated.speaks_of(entry):
                 continue
             if not blind.covers(entry.path) or any(above in certain for above in ancestors(entry.path)):
                 yield _deleted(entry)
@@ -175,14 +203,20 @@ def _outermost(directories: Iterable[bytes]) -> list[bytes]:
 
 def _compare_tree(baseline: Baseline, observation: Observation) -> Iterator[Difference]:
     blind = _Blind(observation.unobserved)
+    stated = baseline.stated
     seen = iter(sorted(observation.present, key=_by_path))
+    listed = baseline.scan()
+    if not stated.is_everything:
+        mentioned = {entry.path for entry in baseline.scan() if stated.speaks_of(entry)}
+        seen = (entry for entry in seen if entry.path in mentioned or stated.speaks_of(entry))
+        listed = (entry for entry in listed if stated.speaks_of(entry))
     actual = next(seen, None)
-    for expected in baseline.scan():
+    for expected in listed:
         while actual is not None and actual.path < expected.path:
             yield _added(actual)
             actual = next(seen, None)
         if actual is not None and actual.path == expected.path:
-            difference = compare_entries(expected, actual)
+            difference = compare_entries(expected, actual, stated)
             if difference is not None:
                 yield difference
             actual = next(seen, None)

@@ -23,6 +23,7 @@ MAX_FINDINGS = 1000
 """Findings told one by one: the gravest first, then in order of path. The rest is counted under its rule."""
 MAX_PATTERNS = 64
 MAX_UNOBSERVED = 1000
+ONLY_WEAK = "content was compared by MD5 or SHA-1 alone: files that differ can have the same values"
 NOT_READ = "same size as in the image, content not read"
 
 
@@ -38,6 +39,8 @@ def judge(baseline: Baseline, observation: Observation, differences: Iterable[Di
     verdict.take_unobserved(observation.unobserved)
     if observation.unlisted and not observation.unobserved:
         verdict.take_unobserved([Unobserved(path=b"/", reason=f"{observation.unlisted} entries were counted and not listed")])
+    if baseline.stated.is_weak:
+        verdict.take_unobserved([Unobserved(path=b"/", reason=ONLY_WEAK)])
     for difference in differences:
         verdict.take(difference)
     return verdict.finish(compared=len(observation.present) + len(observation.absent))

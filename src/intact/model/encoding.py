@@ -7,7 +7,8 @@ are big-endian. Never reads a file.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from itertools import chain
 
 from .digest import SIZES, WEAK, Algorithms, Digest
 from .entry import Entry, Kind
@@ -42,7 +43,8 @@ _HEADER = struct.Struct(">HBQ")
 
 
 def encode_record(record: Record) -> bytes:
-    """Record → bytes: path, kind, flags, mode and owner, what belongs to the kind, extended attributes."""
+    """Record → bytes: path, kind, flags, mode and owner, what belongs to the kind, extended attributes. Raises InputError where a weak digest
+    is to decide."""
     entry = record.entry
     path = _PATH.pack(len(record.path)) + record.path
     if entry is None:
@@ -51,7 +53,9 @@ def encode_record(record: Record) -> bytes:
     flags = (OPAQUE_FLAG if record.opaque else 0) | (IMPLICIT_FLAG if record.implicit else 0)
     parts = [path, bytes((KIND_CODES[kind], flags)), _META.pack(entry.mode, entry.uid, entry.gid)]
     if kind is Kind.FILE:
-        digests = (entry.digest, *entry.further) if entry.digest is not None else ()
+        if entry.digest is not None and entry.digest.algorithm in WEAK:
+            raise InputError(f"{entry.digest.algorithm} decides nothing: {entry.path[:100]!r}", code="TableFormat")
+        digests = (entry.digest, *entry.further) if entry.digest is not None else entry.further
         parts.append(_SIZE.pack(entry.size_bytes, len(digests)))
         parts += [encode_digest(digest) for digest in digests]
     elif kind is Kind.SYMLINK:
@@ -118,8 +122,9 @@ def _decode(data: bytes) -> Record:
         at += _XATTR.size
         xattrs.append((data[at : at + name_length], data[at + name_length : at + name_length + value_length]))
         at += name_length + value_length
-    entry = Entry(path=path, kind=kind, mode=mode, uid=uid, gid=gid, size_bytes=size, digest=digests[0] if digests else None,
-                  further=tuple(digests[1:]), target=target, device=device, xattrs=tuple(xattrs))  # fmt: skip
+    deciding = digests.pop(0) if digests and digests[0].algorithm not in WEAK else None
+    entry = Entry(path=path, kind=kind, mode=mode, uid=uid, gid=gid, size_bytes=size, digest=deciding, further=tuple(digests),
+                  target=target, device=device, xattrs=tuple(xattrs))  # fmt: skip
     return Record(path=path, entry=entry, opaque=bool(flags & OPAQUE_FLAG), implicit=bool(flags & IMPLICIT_FLAG))
 
 
@@ -137,16 +142,16 @@ def _check(record: Record) -> None:
         or ((record.opaque or record.implicit) and entry.kind is not Kind.DIRECTORY)
         or b"\0" in entry.target
         or (path == b"/" and entry.kind is not Kind.DIRECTORY)
-        or (entry.digest is not None and not _can_stand(entry.digest, entry.further))
+        or not _can_stand(entry.digest, entry.further)
     ):
         raise InputError(f"the layer table holds an impossible entry: {path[:100]!r}", code="TableFormat")
 
 
-def _can_stand(deciding: Digest, further: tuple[Digest, ...]) -> bool:
-    """Whether a strong digest decides, and the further ones are of other algorithms, in strictly ascending order of their names."""
-    if not further:
-        return deciding.algorithm not in WEAK
+def _can_stand(deciding: Digest | None, further: tuple[Digest, ...]) -> bool:
+    """Whether a strong digest decides, or none does, and the further ones are of other algorithms, in strictly ascending order of names."""
     names = [digest.algorithm for digest in further]
+    if deciding is None:
+        return WEAK.issuperset(names) and names == sorted(set(names))
     return deciding.algorithm not in {*WEAK, *names} and names == sorted(set(names))
 
 
@@ -164,7 +169,7 @@ def find_algorithms(records: Iterable[bytes | memoryview]) -> Algorithms | None:
             digest, at = decode_digest(data, at)
             names.append(digest.algorithm)
         if names:
-            return Algorithms(names[0], tuple(names[1:]))
+            return Algorithms.choose(names)
     return None
 
 
@@ -195,17 +200,12 @@ def encode_header(diff_id: Digest, form: Form, count: int) -> bytes:
     return _HEADER.pack(VERSION, form, count) + encode_digest(diff_id)
 
 
-def compute_root(diff_id: Digest, form: Form, encoded: Sequence[bytes | memoryview]) -> Digest:
-    """RFC 6962 root over the header and the encoded records in order of path."""
-    return Digest("sha256", merkle_root(_leaves(diff_id, form, encoded)))
-
-
-def _leaves(diff_id: Digest, form: Form, encoded: Sequence[bytes | memoryview]) -> Iterable[bytes | memoryview]:
-    yield encode_header(diff_id, form, len(encoded))
-    yield from encoded
+def compute_root(diff_id: Digest, form: Form, count: int, encoded: Iterable[bytes | memoryview]) -> Digest:
+    """RFC 6962 root over the header and the `count` encoded records in order of path, none of which is kept."""
+    return Digest("sha256", merkle_root(chain((encode_header(diff_id, form, count),), encoded)))
 
 
 def seal(diff_id: Digest, form: Form, records: Iterable[Record]) -> MemoryTable:
     """Records sorted by path → a table in memory, with its root."""
     kept = tuple(records)
-    return MemoryTable(diff_id, compute_root(diff_id, form, [encode_record(record) for record in kept]), kept, form)
+    return MemoryTable(diff_id, compute_root(diff_id, form, len(kept), map(encode_record, kept)), kept, form)

@@ -36,7 +36,8 @@ class Entry:
 
     `path` is absolute, without `.`/`..`/`//` and without a trailing slash; the root is `b"/"`. `mode` holds the permission bits (0o7777).
     `uid`/`gid` are the container's. `size_bytes` and `digest` belong to regular files; a file that was deliberately not read has no
-    digest. `further` has its digests by other algorithms, in order of their names: nothing is ever decided by them. `target` is a
+    digest. `further` has its digests by other algorithms, in order of their names: nothing is ever decided by them; of a file that is known
+    by weak ones alone it has all there are, and `digest` is None. `target` is a
     symlink's text, `device` a node's (major, minor). `xattrs` is sorted and holds only the compared ones.
     """
 
@@ -54,8 +55,11 @@ class Entry:
 
 
 def known_by(entry: Entry) -> Algorithms | None:
-    """The algorithms that `entry`'s content is known by; None if it was not read."""
-    return None if entry.digest is None else Algorithms(entry.digest.algorithm, tuple(digest.algorithm for digest in entry.further))
+    """The algorithms by which a file is to be read to compare it with `entry`; None if `entry`'s content is not known."""
+    if entry.digest is None and not entry.further:
+        return None
+    names = tuple(digest.algorithm for digest in entry.further)
+    return Algorithms(entry.digest.algorithm, names) if entry.digest is not None else Algorithms.choose(names)
 
 
 def display_path(path: bytes, limit: int = 4096) -> str:

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from .digest import Algorithms, Digest
 from .entry import Entry, Kind, ancestors, known_by, parent
+from .stated import EVERYTHING, Stated
 
 MAX_LINKS = 255
 """Symlinks followed before a path counts as endless, as containerd's fs.RootPath counts."""
@@ -107,6 +108,8 @@ class Baseline:
     source: str
     aliases: tuple[str, ...] = ()
     platform: str = ""
+    stated: Stated = EVERYTHING
+    """Less than everything for a list that people brought."""
 
     @property
     def algorithms(self) -> Algorithms:
@@ -117,6 +120,8 @@ class Baseline:
     def root(self) -> Digest:
         """One digest for the whole: over the key and each layer's diff_id and table root, in order."""
         parts = [str(self.key), *(f"{layer.diff_id} {layer.root}" for layer in self.layers)]
+        if not self.stated.is_everything:
+            parts += ["stated", *sorted(self.stated.kinds), *sorted(self.stated.aspects), *map(bytes.hex, self.stated.below)]
         return Digest.of("\n".join(["intact baseline root v1", *parts, ""]).encode())
 
     def find(self, path: bytes) -> Entry | None:
