@@ -19,7 +19,7 @@ from .document import bind_tables
 from .ports import BaselineFiles, StoredBaseline
 from .signing import PublicKey, Signer, open_envelope, seal_envelope
 from .statement import Statement, decode_statement, encode_statement
-from .table import MappedTable, encode_table, load_table
+from .table import MappedTable, encode_table, reopen_table
 
 
 class BaselineStore:
@@ -100,9 +100,10 @@ class BaselineStore:
         data = self._files.open_table(root)
         if data is None:
             raise InputError(f"the stored table {root} is missing", code="StoreDamaged", hint=_REBUILD)
-        table = load_table(data)
-        if table.root != root:
-            raise TrustError(f"the stored table {root} is another one", code="StoreMismatch", hint=_REBUILD)
+        try:
+            table = reopen_table(data, root)
+        except TrustError as error:
+            raise TrustError(f"the stored table {root} is another one", code="StoreMismatch", hint=_REBUILD) from error
         with self._lock:
             return self._tables.setdefault(root, table)
 
