@@ -1,8 +1,9 @@
 """What differs between an image and what was seen of a container: exact, without judgement.
 
 In come a baseline (or one layer's table) and an observation, out come differences in order of path, each path at most once. Nothing here
-decides whether a difference matters, reads a file or a clock. What the baseline does not state is not compared. Hidden by overlayfs, and so gone: what is below a whiteout, below an opaque
-directory, and below anything that is no directory. What could not be looked at is never called deleted.
+decides whether a difference matters, reads a file or a clock. What the baseline does not state is not compared. Hidden by overlayfs, and so
+gone: what is below a whiteout, below an opaque directory, and below anything that is no directory. What could not be looked at is never
+called deleted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from intact.model.digest import WEAK, Digest
+from intact.model.digest import WEAK
 from intact.model.entry import Entry, Kind, ancestors
 from intact.model.finding import Change, Difference
 from intact.model.layer import Baseline, LayerTable, Record

@@ -43,8 +43,8 @@ _HEADER = struct.Struct(">HBQ")
 
 
 def encode_record(record: Record) -> bytes:
-    """Record → bytes: path, kind, flags, mode and owner, what belongs to the kind, extended attributes. Raises InputError where a weak digest
-    is to decide."""
+    """Record → bytes: path, kind, flags, mode and owner, what belongs to the kind, extended attributes. Raises InputError where a weak
+    digest is to decide."""
     entry = record.entry
     path = _PATH.pack(len(record.path)) + record.path
     if entry is None:
