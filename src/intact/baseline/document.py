@@ -1,8 +1,9 @@
-"""A whole baseline in one file (docs/formats/baseline.md): a DSSE envelope over its statement, then the tables.
+"""A whole baseline in one file (docs/formats/baseline.md): a DSSE envelope over its statement, then the tables, then a checksum.
 
 In: a baseline and a signer; out: bytes, and back. A document is never half believed:
 
-1. Its frame is complete and nothing is left over.
+1. Its frame is complete, nothing is left over, and it has the checksum it ends with: a changed byte is noticed wherever it is, in a
+   signature by a key that is unknown here too.
 2. The envelope is signed by a trusted key (`signing.open_envelope`), or unsigned documents were asked for.
 3. The statement is a baseline's.
 4. Every table is well formed and has the root it states (`table.load_table`).
@@ -12,8 +13,9 @@ In: a baseline and a signer; out: bytes, and back. A document is never half beli
 
 from __future__ import annotations
 
+import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from mmap import mmap
 
 from intact.model.errors import InputError, TrustError
@@ -24,9 +26,10 @@ from .statement import MAX_LAYERS, Statement, decode_statement, encode_statement
 from .table import MAX_TABLE_BYTES, MappedTable, encode_table, load_table
 
 MAGIC = b"INTACTBL"
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct(">8sHII")
 _LENGTH = struct.Struct(">I")
+_SUM_BYTES = 32
 
 
 def encode_document(baseline: Baseline, signers: Sequence[Signer] = ()) -> bytes:
@@ -36,28 +39,48 @@ def encode_document(baseline: Baseline, signers: Sequence[Signer] = ()) -> bytes
 
 
 def join_document(envelope: bytes, tables: Sequence[LayerTable]) -> bytes:
+    """A sealed envelope and the tables it speaks of → the file's bytes."""
     parts: list[bytes | memoryview] = [_HEAD.pack(MAGIC, VERSION, len(envelope), len(tables)), envelope]
     for table in tables:
         data = table.data if isinstance(table, MappedTable) else encode_table(table)
         parts += [_LENGTH.pack(len(data)), data]
-    return b"".join(parts)
+    return b"".join([*parts, _sum(parts)])
 
 
-def load_document(unverified: bytes | memoryview | mmap, *, trusted: Sequence[PublicKey] = (), allow_unsigned: bool = False) -> Baseline:
-    """Bytes → Baseline of grade SIGNED.
+def replace_envelope(document: bytes | memoryview, envelope: bytes) -> bytes:
+    """The same tables under another envelope of the same statement. Raises InputError if `document` is none."""
+    _, tables = split_document(memoryview(document))
+    parts: list[bytes | memoryview] = [_HEAD.pack(MAGIC, VERSION, len(envelope), len(tables)), envelope]
+    for table in tables:
+        parts += [_LENGTH.pack(len(table)), table]
+    return b"".join([*parts, _sum(parts)])
+
+
+def load_document(
+    unverified: bytes | memoryview | mmap,
+    *,
+    trusted: Sequence[PublicKey] = (),
+    refused: Mapping[str, str] | None = None,
+    allow_unsigned: bool = False,
+    allow_listing: bool = False,
+) -> Baseline:
+    """Bytes → Baseline of grade SIGNED. `refused`: ids of keys that do not count, and why. `allow_listing`: also one that states only a
+    part of each file, for who compares no more than that; unsigned it is SUPPLIED.
 
     `allow_unsigned`: what no trusted key signed loads too, as FIRST_SEEN; a signature by a trusted key must verify even so. Raises
     InputError (malformed) or TrustError (does not verify).
     """
     envelope, tables = split_document(memoryview(unverified))  # 1
-    opened = open_envelope(envelope, trusted=trusted, allow_unsigned=allow_unsigned)  # 2
-    statement = decode_statement(opened.payload)  # 3
-    return bind_tables(statement, [load_table(table) for table in tables], grade_of(opened))  # 4
+    opened = open_envelope(envelope, trusted=trusted, refused=refused, allow_unsigned=allow_unsigned)  # 2
+    statement = decode_statement(opened.payload, allow_listing=allow_listing)  # 3
+    return bind_tables(statement, [load_table(table) for table in tables], grade_of(opened, statement))  # 4
 
 
-def grade_of(opened: Opened) -> Grade:
-    """A baseline is worth what its signature is worth; what an unsigned one says of itself is worth nothing."""
-    return Grade.SIGNED if opened.signer else Grade.FIRST_SEEN
+def grade_of(opened: Opened, statement: Statement) -> Grade:
+    """A baseline is worth what its signature is worth; what an unsigned one says of itself is worth nothing, but that it was supplied."""
+    if opened.signer:
+        return Grade.SIGNED
+    return Grade.SUPPLIED if statement.grade is Grade.SUPPLIED else Grade.FIRST_SEEN
 
 
 def bind_tables(statement: Statement, tables: Sequence[LayerTable], grade: Grade) -> Baseline:
@@ -74,6 +97,7 @@ def bind_tables(statement: Statement, tables: Sequence[LayerTable], grade: Grade
         source=statement.source,
         aliases=statement.aliases,
         platform=statement.platform,
+        stated=statement.stated,
     )
     if baseline.root != statement.root:  # 6
         raise TrustError(f"the baseline states the root {statement.root}, it has {baseline.root}", code="RootMismatch")
@@ -102,6 +126,15 @@ def split_document(unverified: memoryview) -> tuple[bytes, list[memoryview]]:
             at += length
     except struct.error:
         raise InputError("the baseline file is cut off, or is none", code="Truncated", hint="copy it again") from None
-    if at != len(unverified):
+    if at + _SUM_BYTES != len(unverified):
         raise InputError("the baseline file is cut off, or something follows it", code="DocumentFormat")
+    if _sum([unverified[:at]]) != unverified[at:]:
+        raise InputError("the baseline file is damaged: its checksum is another", code="Damaged", hint="get it anew")
     return envelope, tables
+
+
+def _sum(parts: Iterable[bytes | memoryview]) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()

@@ -1,7 +1,9 @@
-"""DSSE envelopes with Ed25519 (secure-systems-lab/dsse, protocol.md and envelope.md; RFC 8032).
+"""DSSE envelopes (secure-systems-lab/dsse, protocol.md and envelope.md) signed with Ed25519 (RFC 8032) or ECDSA P-256 with SHA-256
+(FIPS 186-5).
 
 In: a payload and keys. Out: an envelope's canonical JSON, or the payload of one that a trusted key signed. Keys are named by the SHA-256 of
-their SubjectPublicKeyInfo. Never reads a file: `adapters.keys` does.
+their SubjectPublicKeyInfo. A signature has one spelling only: ECDSA's are DER with the low s, and made without randomness where the library
+can (RFC 6979). Never reads a file: `adapters.keys` does.
 """
 
 from __future__ import annotations
@@ -10,26 +12,47 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from intact.model.errors import InputError, TrustError
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_ENVELOPE_BYTES = 1 << 20
 MAX_SIGNATURES = 16
+MAX_KEY_BYTES = 1 << 16
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""The order n of the curve (SP 800-186 §3.2.1.3): (r, n - s) verifies wherever (r, s) does."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key that is trusted to sign baselines."""
+    """A key that can be trusted to sign: Ed25519 or ECDSA P-256."""
 
-    key: Ed25519PublicKey
+    key: Ed25519PublicKey | ec.EllipticCurvePublicKey
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, Ed25519PublicKey) and not is_p256(self.key):
+            raise InputError("a key is neither Ed25519 nor ECDSA P-256", code="Key", hint="make one with: intact baseline keygen -o K")
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> PublicKey:
+        """A SubjectPublicKeyInfo in PEM, as `keygen`, `openssl pkey -pubout` and `cosign generate-key-pair` write it. Raises InputError."""
+        try:
+            key = load_pem_public_key(pem) if len(pem) <= MAX_KEY_BYTES else None
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, Ed25519PublicKey | ec.EllipticCurvePublicKey):
+            raise InputError("not a public key in PEM of type Ed25519 or ECDSA P-256", code="Key", hint="it is the .pub file of a key pair")
+        return cls(key)
 
     @property
     def id(self) -> str:
@@ -37,12 +60,34 @@ class PublicKey:
         der = self.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return "sha256:" + hashlib.sha256(der).hexdigest()
 
+    @property
+    def pem(self) -> bytes:
+        return self.key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def type(self) -> str:
+        return "ed25519" if isinstance(self.key, Ed25519PublicKey) else "ecdsa-p256"
+
     def verifies(self, signature: bytes, message: bytes) -> bool:
+        """Whether the signature is this key's, in whatever spelling the algorithm allows (a high s too)."""
         try:
-            self.key.verify(signature, message)
+            if isinstance(self.key, Ed25519PublicKey):
+                self.key.verify(signature, message)
+            else:
+                self.key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature:
             return False
         return True
+
+    def spells(self, signature: bytes) -> bool:
+        """Whether the signature is in the one spelling accepted in an envelope: of its twins only one."""
+        if isinstance(self.key, Ed25519PublicKey):
+            return len(signature) == 64
+        try:
+            r, s = decode_dss_signature(signature)
+        except ValueError:
+            return False
+        return 0 < r < P256_ORDER and 0 < s <= P256_ORDER // 2 and encode_dss_signature(r, s) == signature
 
 
 class Signer(Protocol):
@@ -58,25 +103,46 @@ class Signer(Protocol):
 class KeySigner:
     """A private key in memory. Its repr shows nothing of it."""
 
-    key: Ed25519PrivateKey
+    key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
     @property
     def public(self) -> PublicKey:
         return PublicKey(self.key.public_key())
 
     def sign(self, message: bytes) -> bytes:
-        return self.key.sign(message)
+        if isinstance(self.key, Ed25519PrivateKey):
+            return self.key.sign(message)
+        try:
+            signature = self.key.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+        except UnsupportedAlgorithm:  # OpenSSL before 3.2
+            signature = self.key.sign(message, ec.ECDSA(hashes.SHA256()))
+        r, s = decode_dss_signature(signature)
+        return encode_dss_signature(r, min(s, P256_ORDER - s))
 
     def __repr__(self) -> str:
         return f"KeySigner({self.public.id})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One signature of an envelope: whose, whether it counts, and if not, why."""
+
+    key_id: str
+    counts: bool
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """An envelope's content; `signer` is the id of the trusted key that signed it, empty if nobody had to."""
+    """An envelope's content; `signer` is the id of the first trusted key that signed it, empty if nobody had to."""
 
     payload: bytes
     signer: str
+    signatures: tuple[Judged, ...] = ()
+
+
+def is_p256(key: object) -> bool:
+    return isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
 
 
 def encode_pae(payload_type: str, payload: bytes) -> bytes:
@@ -91,36 +157,63 @@ def seal_envelope(payload: bytes, signers: Sequence[Signer]) -> bytes:
     return _encode(payload, [{"keyid": signer.public.id, "sig": _to_base64(signer.sign(message))} for signer in signers])
 
 
-def open_envelope(unverified: bytes, *, trusted: Sequence[PublicKey], allow_unsigned: bool = False) -> Opened:
-    """The payload of an envelope.
+def add_signature(envelope: bytes, signer: Signer, *, replace: bool = False) -> bytes:
+    """A whole envelope with one more signature; `replace`: with that one alone.
 
-    1. It is a DSSE envelope of an in-toto statement in canonical JSON, so that no byte of it can be changed without notice.
-    2. Every signature whose key id is a trusted key's verifies with that key over the PAE of type and payload.
-    3. There is at least one of those; otherwise the payload comes out only if `allow_unsigned`, as nobody's word.
+    Raises InputError if it is no envelope, if the key has signed it already, or if there is no room for another signature.
+    """
+    payload, signatures = _decode(envelope)
+    kept = [] if replace else [{"keyid": key_id, "sig": _to_base64(signature)} for key_id, signature in signatures]
+    if any(key_id == signer.public.id for key_id, _ in signatures) and not replace:
+        raise InputError(f"key {signer.public.id} has signed it already", code="SignedAlready", hint="nothing is to be done")
+    if len(kept) >= MAX_SIGNATURES:
+        raise InputError(f"it bears {MAX_SIGNATURES} signatures already", code="Envelope", hint="replace them: --replace")
+    message = encode_pae(PAYLOAD_TYPE, payload)
+    return _encode(payload, [*kept, {"keyid": signer.public.id, "sig": _to_base64(signer.sign(message))}])
 
-    Raises InputError (1) or TrustError (2, 3).
+
+def open_envelope(
+    unverified: bytes, *, trusted: Sequence[PublicKey], refused: Mapping[str, str] | None = None, allow_unsigned: bool = False
+) -> Opened:
+    """The payload of an envelope. `refused`: ids of known keys that do not count, revoked or out of their time, and why.
+
+    1. It is a DSSE envelope of an in-toto statement in canonical JSON, so that no byte of it can be changed without notice, and no key
+       signs it twice.
+    2. At least one key is trusted: an empty list is a mistake, and never everybody.
+    3. A signature under the id of a refused key counts for nothing, whatever time anybody claims for it; nor does one of an unknown key.
+    4. Every signature under a trusted key's id is spelled in the one accepted way and verifies with that key over the PAE of type and
+       payload: one bad signature spoils the good ones.
+    5. There is at least one of those; otherwise the payload comes out only if `allow_unsigned`, as nobody's word.
+
+    Raises InputError (1) or TrustError (2 to 5).
     """
     payload, signatures = _decode(unverified)  # 1
+    refused = refused or {}
+    keys = {key.id: key for key in trusted if key.id not in refused}
+    if not keys and not allow_unsigned:  # 2
+        why = "; ".join(f"{key_id} {reason}" for key_id, reason in sorted(refused.items()))
+        raise TrustError(f"no key is trusted{f': {why}' if why else ''}", code="NoTrustedKey", hint="name the key that must have signed")
     message = encode_pae(PAYLOAD_TYPE, payload)
-    keys = {key.id: key for key in trusted}
-    signer = ""
-    for key_id, signature in signatures:  # 2
-        key = keys.get(key_id)
-        if key is None:
-            continue
-        if not key.verifies(signature, message):
-            raise TrustError(
-                f"the signature by key {key_id} does not verify", code="Signature", hint="the baseline was altered: get it anew"
-            )
-        signer = signer or key_id
-    if signer:  # 3
-        return Opened(payload=payload, signer=signer)
-    if allow_unsigned:
-        return Opened(payload=payload, signer="")
+    judged = [_judge(key_id, signature, message, keys, refused) for key_id, signature in signatures]
+    signer = next((one.key_id for one in judged if one.counts), "")
+    if signer or allow_unsigned:  # 5
+        return Opened(payload=payload, signer=signer, signatures=tuple(judged))
     if not signatures:
         raise TrustError("the baseline is not signed", code="Unsigned", hint="sign it, or allow unsigned baselines explicitly")
-    names = ", ".join(key_id[:100] for key_id, _ in signatures)
-    raise TrustError(f"the baseline is signed by {names}, which is not a trusted key", code="UntrustedKey")
+    told = ", ".join(f"{one.key_id[:100]} ({one.why})" for one in judged)
+    code = "RefusedKey" if any(one.key_id in refused for one in judged) else "UntrustedKey"
+    raise TrustError(f"the baseline is signed by no trusted key: {told}", code=code)
+
+
+def _judge(key_id: str, signature: bytes, message: bytes, keys: Mapping[str, PublicKey], refused: Mapping[str, str]) -> Judged:
+    if key_id in refused:  # 3
+        return Judged(key_id=key_id, counts=False, why=refused[key_id])
+    key = keys.get(key_id)
+    if key is None:
+        return Judged(key_id=key_id, counts=False, why="not a trusted key")
+    if not key.spells(signature) or not key.verifies(signature, message):  # 4
+        raise TrustError(f"the signature by key {key_id} does not verify", code="Signature", hint="the baseline was altered: get it anew")
+    return Judged(key_id=key_id, counts=True)
 
 
 def _encode(payload: bytes, signatures: list[dict[str, str]]) -> bytes:
@@ -139,6 +232,8 @@ def _decode(unverified: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
         if not isinstance(item, dict) or item.keys() != {"keyid", "sig"} or not isinstance(item["keyid"], str):
             raise InputError("a signature of the DSSE envelope is malformed", code="Envelope")
         pairs.append((item["keyid"], _from_base64(item["sig"])))
+    if len({key_id for key_id, _ in pairs}) != len(pairs):
+        raise InputError("a key has signed the DSSE envelope twice", code="Envelope")
     return _from_base64(envelope["payload"]), pairs
 
 

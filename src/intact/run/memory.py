@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from intact.adapters.keys.signing import generate_key, load_private_key
+from intact.adapters.keys.signing import generate_key, load_ed25519_key
 from intact.adapters.store.database import Database
 from intact.adapters.store.incidents import SqlIncidentStore, SqlRemediationStore, SqlRevisionStore
 from intact.adapters.store.leaves import SqlLeafStore
@@ -76,6 +76,6 @@ def _open_audit(directory: Path, leaves: SqlLeafStore) -> AuditLog:
     stem = directory / AUDIT_KEY
     if not stem.with_suffix(".pem").exists():
         generate_key(stem)
-    private = load_private_key(stem.with_suffix(".pem"))
+    private = load_ed25519_key(stem.with_suffix(".pem"))
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return AuditLog(leaves, key=NoteKey(name=AUDIT_ORIGIN, public=public), signer=private, now=time.time())

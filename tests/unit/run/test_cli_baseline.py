@@ -1,6 +1,7 @@
 """`intact baseline` as a person uses it: files, exit codes, one line of error and never a traceback."""
 
 import json
+import shutil
 import signal
 import stat
 import subprocess
@@ -66,7 +67,7 @@ def test_what_does_not_verify_has_exit_code_11(tmp_path: Path, image: ImageLayou
         (("build", "oci:layout:1", "-o", "x", "--platform", "plan9/mips"), 10, "not plan9/mips"),
         (("build", "oci:layout:1", "-o", "missing/x"), 13, "cannot write"),
         (("build", "oci:layout:1", "-o", "/dev/full/x"), 13, "cannot write"),
-        (("verify", "layout/index.json", "--trust", "layout/index.json"), 10, "not a public key"),
+        (("verify", "layout/index.json", "--trust", "layout/index.json"), 10, "neither a public key"),
         (("show", "layout/index.json"), 10, "not a baseline file"),
         (("build",), 2, "Missing argument"),
     ],
@@ -98,3 +99,74 @@ def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path) -> None:
         said = process.stderr.read()
     assert "Traceback" not in said
     assert (process.returncode, list((tmp_path / "out").iterdir())) in [(130, []), (0, [tmp_path / "out" / "x"])]
+
+
+def make_openssl_key(directory: Path, kind: list[str]) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    subprocess.run([openssl, "genpkey", *kind, "-out", "O.pem"], cwd=directory, check=True, capture_output=True)
+    subprocess.run([openssl, "pkey", "-in", "O.pem", "-pubout", "-out", "O.pub"], cwd=directory, check=True, capture_output=True)
+    (directory / "O.pem").chmod(0o600)
+
+
+@pytest.mark.parametrize("kind", [["-algorithm", "ED25519"], ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]])
+def test_keys_made_by_openssl_sign_and_verify(tmp_path: Path, image: ImageLayout, kind: list[str]) -> None:
+    make_openssl_key(tmp_path, kind)
+    assert intact("build", image.source, "-o", "x", "--key", "O.pem", cwd=tmp_path).returncode == 0
+    assert intact("verify", "x", "--trust", "O.pub", cwd=tmp_path).returncode == 0
+
+
+def test_a_key_of_another_kind_is_refused_by_name(tmp_path: Path, image: ImageLayout) -> None:
+    make_openssl_key(tmp_path, ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"])
+    for arguments in (("build", image.source, "-o", "x", "--key", "O.pem"), ("verify", "x", "--trust", "O.pub")):
+        done = intact(*arguments, cwd=tmp_path)
+        assert (done.returncode, "P-256" in done.stderr) == (10, True), done.stderr
+
+
+def test_signatures_are_added_counted_and_replaced(tmp_path: Path, image: ImageLayout) -> None:
+    for key, kind in (("K", "ed25519"), ("L", "ecdsa-p256")):
+        assert intact("keygen", "-o", key, "--type", kind, cwd=tmp_path).returncode == 0
+    built = intact("build", image.source, "-o", "app", "--key", "K.pem", cwd=tmp_path)
+    assert intact("sign", "app", "--key", "L.pem", cwd=tmp_path).stdout == built.stdout
+    verified = json.loads(intact("verify", "app", "--trust", "L.pub", "--output", "json", cwd=tmp_path).stdout)
+    assert [(one["counts"], one["why"]) for one in verified["signatures"]] == [(False, "not a trusted key"), (True, "")]
+    again = intact("sign", "app", "--key", "L.pem", cwd=tmp_path)
+    assert (again.returncode, "already" in again.stderr) == (10, True)
+    assert intact("sign", "app", "--key", "L.pem", "--replace", "-o", "alone", cwd=tmp_path).returncode == 0
+    assert intact("verify", "alone", "--trust", "K.pub", cwd=tmp_path).returncode == 11
+    assert intact("verify", "app", "--trust", "K.pub", cwd=tmp_path).returncode == 0
+
+
+def test_a_damaged_file_is_not_signed(tmp_path: Path, image: ImageLayout) -> None:
+    intact("keygen", "-o", "K", cwd=tmp_path)
+    intact("build", image.source, "-o", "app", cwd=tmp_path)
+    data = bytearray((tmp_path / "app").read_bytes())
+    data[-40] ^= 1
+    (tmp_path / "app").write_bytes(data)
+    assert intact("sign", "app", "--key", "K.pem", cwd=tmp_path).returncode == 10
+    assert (tmp_path / "app").read_bytes() == data
+
+
+@pytest.mark.parametrize("file", ["trust.yaml", "trust.json"])
+def test_a_key_is_rotated_expired_and_revoked_in_a_trust_root(tmp_path: Path, image: ImageLayout, file: str) -> None:
+    for key in ("K", "L"):
+        intact("keygen", "-o", key, cwd=tmp_path)
+        intact("build", image.source, "-o", f"by-{key}", "--key", f"{key}.pem", cwd=tmp_path)
+        assert intact("trust", "add", file, f"{key}.pub", "--name", f"ci {key}", cwd=tmp_path).returncode == 0
+
+    def verify(signed: str) -> tuple[int, str]:
+        done = intact("verify", signed, "--trust", file, cwd=tmp_path)
+        return done.returncode, done.stdout + done.stderr
+
+    assert (verify("by-K")[0], verify("by-L")[0]) == (0, 0)
+    assert "ci K" in verify("by-K")[1]
+    assert intact("trust", "expire", file, "ci K", "--at", "2020-01-01", cwd=tmp_path).returncode == 0
+    assert (verify("by-K")[0], verify("by-L")[0]) == (11, 0)
+    assert "expired at 2020-01-01T00:00:00Z" in verify("by-K")[1]
+    assert intact("trust", "revoke", file, "L.pub", "--reason", "stolen from CI", cwd=tmp_path).returncode == 0
+    code, said = verify("by-L")
+    assert (code, "stolen from CI" in said) == (11, True)
+    shown = intact("trust", "show", file, cwd=tmp_path).stdout
+    assert ("version 4" in shown, "stolen from CI" in shown) == (True, True)
+    assert intact("trust", "add", file, "L.pub", cwd=tmp_path).returncode == 10

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import click
 
-from intact.adapters.keys.signing import load_public_key
 from intact.adapters.layout.names import DirectoryName, open_image, parse_image_name
 from intact.adapters.linux.tree import open_root
 from intact.adapters.runtime.containerd import Containerd
 from intact.adapters.runtime.discover import find_container, find_socket
 from intact.baseline.document import load_document
-from intact.baseline.signing import PublicKey
 from intact.baseline.table import seal_table
 from intact.compare.differ import compare, compare_layer
 from intact.compare.judge import judge, judge_layers
@@ -28,6 +26,7 @@ from intact.model.layer import Baseline
 from intact.model.observation import Unobserved
 from intact.observe.walk import walk_tree
 from intact.run.eyes import HostEyes, HostMounts
+from intact.run.trust import open_trust
 
 from .output import FINDING_COLUMNS, describe_finding, output_option, print_rows, sort_findings
 from .progress import show_progress
@@ -41,7 +40,11 @@ UNTHROTTLED = 1 << 40
 @click.option("--root", type=_PATH, metavar="DIR", help="The directory to compare with BASELINE.")
 @click.option("--container", metavar="ID", help="A running container of this host: id, unique prefix, name, or NAMESPACE/POD/NAME.")
 @click.option(
-    "--trust", multiple=True, type=_PATH, metavar="K.pub", help="Keys that BASELINE must be signed with; without one it is taken as it is."
+    "--trust",
+    multiple=True,
+    type=_PATH,
+    metavar="FILE",
+    help="Keys or trust roots that count for BASELINE; without, it is taken as it is.",
 )
 @click.option("--socket", metavar="SOCKET", help="containerd's socket; found by itself where it is in a usual place.")
 @click.option("--layers/--no-layers", default=True, show_default=True, help="With --container: also read the image's read-only layers.")
@@ -76,7 +79,8 @@ def _load(file: Path, trust: tuple[Path, ...]) -> Baseline:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
     if not trust:
         click.echo(f"{file} was not verified: no --trust given", err=True)
-    return load_document(data, trusted=[PublicKey(load_public_key(key)) for key in trust], allow_unsigned=not trust)
+    trusted = open_trust(trust, time.time())
+    return load_document(data, trusted=trusted.keys, refused=trusted.refused, allow_unsigned=not trust, allow_listing=True)
 
 
 def _check_root(baseline: Baseline, root: Path) -> Verdict:

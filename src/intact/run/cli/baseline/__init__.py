@@ -11,6 +11,8 @@ COMMANDS = {
     "export": "export",
     "keygen": "keygen",
     "show": "show",
+    "sign": "sign",
+    "trust": "trust",
     "verify": "verify",
 }
 

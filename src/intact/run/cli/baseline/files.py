@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
-from intact.adapters.keys.signing import load_public_key
 from intact.baseline.document import load_document
-from intact.baseline.signing import PublicKey
 from intact.model.entry import display_path
 from intact.model.errors import InputError
 from intact.model.layer import Baseline
+from intact.run.trust import open_trust
 
 PATH = click.Path(path_type=Path)
 trust_option = click.option(
-    "--trust", multiple=True, type=PATH, metavar="K.pub", help="Verify with this public key first; may be repeated."
+    "--trust", multiple=True, type=PATH, metavar="FILE", help="Verify with this public key (K.pub) or trust root first; may be repeated."
 )
 
 
 def load_baseline(file: Path, trust: tuple[Path, ...], *, allow_unsigned: bool) -> Baseline:
     """The baseline in FILE. Raises InputError (no such file, no baseline) or TrustError (it does not verify)."""
-    trusted = [PublicKey(load_public_key(path)) for path in trust]
+    trusted = open_trust(trust, time.time())
+    document = read_document(file)
+    return load_document(document, trusted=trusted.keys, refused=trusted.refused, allow_unsigned=allow_unsigned, allow_listing=True)
+
+
+def read_document(file: Path) -> bytes:
     try:
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}", code="NoSuchFile") from None
-    return load_document(data, trusted=trusted, allow_unsigned=allow_unsigned)
 
 
 def clean(text: str) -> str:

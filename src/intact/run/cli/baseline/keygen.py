@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from intact.adapters.keys.signing import generate_key, load_public_key
+from intact.adapters.keys.signing import KEY_TYPES, generate_key, load_public_key
 from intact.baseline.signing import PublicKey
 
 from .files import PATH
@@ -14,8 +14,12 @@ from .files import PATH
 
 @click.command("keygen")
 @click.option("-o", "--out", "stem", required=True, type=PATH, metavar="K", help="Makes K.pem (keep it secret) and K.pub.")
-def command(stem: Path) -> None:
-    """Makes an Ed25519 key pair to sign baselines with."""
-    private, public = generate_key(stem)
+@click.option("--type", "key_type", type=click.Choice(KEY_TYPES), default=KEY_TYPES[0], show_default=True, help="The algorithm.")
+def command(stem: Path, key_type: str) -> None:
+    """Makes a key pair to sign baselines with, and prints its id.
+
+    What was made by openssl serves as well: Ed25519 or ECDSA P-256, unencrypted.
+    """
+    private, public = generate_key(stem, key_type)
     click.echo(f"{private} (private, mode 0600) and {public}", err=True)
     click.echo(PublicKey(load_public_key(public)).id)
