@@ -1,7 +1,8 @@
 """Image names as skopeo writes them (containers-transports(5)) → the image.
 
-In: `docker://HOST/REPO[:TAG][@DIGEST]`, `oci:DIR[:TAG]`, `docker-archive:FILE[:NAME]`, `containerd:NAME`, `dir:PATH`. Out: a BlobSource, or
-a directory to walk. `dir:` is a file tree here. Adapters that talk to something are imported only when named. Never opens anything itself.
+In: `docker://HOST/REPO[:TAG][@DIGEST]`, `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:NAME]`, `containerd:NAME`,
+`containers-storage:[[DRIVER@]GRAPHROOT[+RUNROOT]]NAME`, `dir:PATH`. Out: a BlobSource, or a directory to walk.
+`dir:` is a file tree here. Adapters that talk to something are imported only when named. Never opens anything itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from typing import assert_never
 from intact.ingest.ports import BlobSource
 from intact.model.errors import InputError
 
-TRANSPORTS = ("docker://", "oci:", "docker-archive:", "containerd:", "dir:")
+TRANSPORTS = ("docker://", "oci:", "oci-archive:", "docker-archive:", "containerd:", "containers-storage:", "dir:")
+FORMS = (
+    "docker://HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], containerd:NAME, "
+    "containers-storage:[[DRIVER@]GRAPHROOT]NAME or dir:PATH"
+)
 DEFAULT_CONTAINERD = "/run/containerd/containerd.sock"
 
 
@@ -33,6 +38,14 @@ class LayoutName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutArchiveName:
+    """A tar of a layout."""
+
+    file: Path
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveName:
     file: Path
     image: str = ""
@@ -44,11 +57,21 @@ class ContainerdName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageName:
+    """`reference`: NAME, NAME@ID, @ID, NAME@DIGEST. Without a graph root: the store of this user."""
+
+    reference: str
+    driver: str = ""
+    graphroot: Path | None = None
+    runroot: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryName:
     path: Path
 
 
-ImageName = RegistryName | LayoutName | ArchiveName | ContainerdName | DirectoryName
+ImageName = RegistryName | LayoutName | LayoutArchiveName | ArchiveName | ContainerdName | StorageName | DirectoryName
 
 
 def parse_image_name(text: str) -> ImageName:
@@ -56,19 +79,23 @@ def parse_image_name(text: str) -> ImageName:
     transport = next((known for known in TRANSPORTS if text.startswith(known)), None)
     rest = text.removeprefix(transport or "")
     if transport is None or not rest:
-        raise InputError(f"{text[:200]!r} is not an image name", code="ImageName", hint="write docker://HOST/REPO@DIGEST, oci:DIR[:TAG], "
-                         "docker-archive:FILE[:NAME], containerd:NAME or dir:PATH")  # fmt: skip
+        raise InputError(f"{text[:200]!r} is not an image name", code="ImageName", hint=f"write {FORMS}")
     match transport:
         case "docker://":
             return parse_reference(rest)
         case "oci:":
             path, tag = _split_path(rest)
             return LayoutName(directory=path, tag=tag)
+        case "oci-archive:":
+            path, tag = _split_path(rest)
+            return LayoutArchiveName(file=path, tag=tag)
         case "docker-archive:":
             path, image = _split_path(rest)
             return ArchiveName(file=path, image=image)
         case "containerd:":
             return ContainerdName(image=rest)
+        case "containers-storage:":
+            return _parse_storage(rest)
         case _:
             return DirectoryName(path=Path(rest))
 
@@ -86,6 +113,10 @@ def open_image(
             from .oci import LayoutSource
 
             return LayoutSource(name.directory, name.tag)
+        case LayoutArchiveName():
+            from .oci import LayoutArchiveSource
+
+            return LayoutArchiveSource(name.file, name.tag)
         case ArchiveName():
             from .archive import ArchiveSource
 
@@ -94,6 +125,10 @@ def open_image(
             from intact.adapters.runtime.content import ContainerdSource
 
             return ContainerdSource(name.image, socket=containerd)
+        case StorageName():
+            from intact.adapters.containers_storage.source import open_storage
+
+            return open_storage(name.reference, driver=name.driver, graphroot=name.graphroot, runroot=name.runroot)
         case DirectoryName():
             return name
     assert_never(name)
@@ -117,3 +152,23 @@ def _split_path(rest: str) -> tuple[Path, str]:
     """`PATH[:NAME]`: the path ends at the first colon, as in skopeo."""
     path, _, name = rest.partition(":")
     return Path(path), name
+
+
+def _parse_storage(rest: str) -> StorageName:
+    """`[[DRIVER@]GRAPHROOT[+RUNROOT]]REFERENCE`; the first part is optional, its paths absolute."""
+    driver, graphroot, runroot, reference = "", "", "", rest
+    if rest.startswith("["):
+        place, bracket, reference = rest[1:].partition("]")
+        head, at, paths = place.partition("@")
+        driver, paths = (head, paths) if at else ("", place)
+        graphroot, _, runroot = paths.partition("+")
+        usable = bracket and graphroot.startswith("/") and (not runroot or runroot.startswith("/")) and ":" not in place
+        if not usable or "/" in driver or not reference:
+            raise InputError(
+                f"containers-storage:{rest[:200]} names no image of a store",
+                code="ImageName",
+                hint="write containers-storage:[overlay@/var/lib/containers/storage]NAME; a store's options cannot be given here",
+            )
+    return StorageName(
+        reference=reference, driver=driver, graphroot=Path(graphroot) if graphroot else None, runroot=Path(runroot) if runroot else None
+    )
