@@ -155,9 +155,9 @@ def test_a_layer_changed_on_the_node_is_told_of_every_container_that_uses_it_and
     (layer / "usr/bin/tool").write_bytes(b"#!/bin/sh\necho not the tool\n")
     for app in ("one", "two"):
         status = shop.wait_incident(app)["status"]
-        assert (status["cause"], status["level"]) == ("Unknown", "High")
+        assert (status["cause"], status["level"]) == ("Node", "High")
         assert [(path["path"], path["change"]) for path in status["paths"]] == [("/usr/bin/tool", "Modified")]
-        assert shop.wait_alert(app, "IncidentOpened")["cause"] == "Unknown"
+        assert shop.wait_alert(app, "IncidentOpened")["cause"] == "Node"
         (leaf,) = installed.recorded("Finding", f"{shop.namespace}/{app}")
         assert (leaf["body"]["scope"], leaf["node"]) == ("layers", "node3")
     time.sleep(2)

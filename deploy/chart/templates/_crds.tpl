@@ -31,7 +31,7 @@ required: [kind, name]
 properties:
   kind: {type: string, maxLength: 63}
   name: {type: string, maxLength: 253}
-  uid: {type: string, maxLength: 64}
+  uid: {type: string, maxLength: 140}
 {{- end }}
 
 {{- define "intact.crd.paths" -}}
@@ -159,27 +159,20 @@ properties:
           description: What must hold, all of it; empty is always.
           properties:
             cause:
-              description: One cause or a list of them; any if left out.
+              description: One cause or a list of up to three; any if left out.
               x-kubernetes-preserve-unknown-fields: true
               enum:
-                - Container
-                - Revision
-                - Unknown
-                - [Container]
-                - [Revision]
-                - [Unknown]
-                - [Container, Revision]
-                - [Revision, Container]
-                - [Container, Unknown]
-                - [Unknown, Container]
-                - [Revision, Unknown]
-                - [Unknown, Revision]
-                - [Container, Revision, Unknown]
-                - [Container, Unknown, Revision]
-                - [Revision, Container, Unknown]
-                - [Revision, Unknown, Container]
-                - [Unknown, Container, Revision]
-                - [Unknown, Revision, Container]
+                {{- $causes := list "Container" "Revision" "Node" "ImageTrust" "Unknown" }}
+                {{- range $a := $causes }}
+                - {{ $a }}
+                - [{{ $a }}]
+                {{- range $b := without $causes $a }}
+                - [{{ $a }}, {{ $b }}]
+                {{- range $c := without $causes $a $b }}
+                - [{{ $a }}, {{ $b }}, {{ $c }}]
+                {{- end }}
+                {{- end }}
+                {{- end }}
             level:
               type: string
               description: At least this level.

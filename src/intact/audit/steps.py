@@ -9,7 +9,7 @@ from intact.model.container import Container
 from intact.model.digest import Digest
 from intact.model.entry import Entry
 from intact.model.finding import Finding, Verdict
-from intact.model.incident import Decision, Incident, IncidentState, Outcome, Workload
+from intact.model.incident import Decision, Incident, IncidentState, Matter, Outcome, Workload
 from intact.model.layer import Grade
 from intact.model.seam import Gap
 
@@ -89,7 +89,7 @@ def record_incident(incident: Incident, *, opened: bool, now: float) -> Leaf:
     kind = LeafKind.INCIDENT_OPENED if opened else LeafKind.INCIDENT_CHANGED
     if incident.state is IncidentState.RESOLVED:
         kind = LeafKind.INCIDENT_RESOLVED
-    body = {
+    body: dict[str, object] = {
         "state": incident.state.value,
         "cause": incident.cause.value,
         "level": incident.level.title,
@@ -104,7 +104,20 @@ def record_incident(incident: Incident, *, opened: bool, now: float) -> Leaf:
         "explanation": write_text(incident.explanation),
         "workload_uid": write_text(incident.workload.uid),
     }
+    if incident.matters:
+        body |= {"matters": [_matter(matter) for matter in incident.matters[:MAX_LISTED]], "matters_count": incident.matter_count}
     return _leaf(kind, now, body, workload=incident.workload, incident=incident.id)
+
+
+def _matter(matter: Matter) -> dict[str, object]:
+    return {
+        "about": write_text(matter.key, SHORT),
+        "cause": matter.cause.value,
+        "level": matter.level.title,
+        "text": write_text(matter.text),
+        "since": format_time(matter.at),
+        "nodes": [write_text(node, SHORT) for node in matter.nodes[:MAX_LISTED]],
+    }
 
 
 def record_decision(decision: Decision, *, now: float) -> Leaf:

@@ -3,23 +3,26 @@
 In come the findings an incident remembers, what was found earlier, which pods were replaced, and what could not be seen; out come a cause
 and its explanation. A cure follows the cause, so a cause is never guessed: what cannot be told is `Unknown`.
 
-1. Read-only layers that differ: `Unknown`. The node's copy of the image is bad; neither a fresh pod nor another revision is known to help.
-2. Something needed could not be observed: `Unknown`.
-3. The same drift in two pods of one revision on two nodes: `Revision`.
-4. The same drift again in a container that started after Intact had replaced a pod of the same revision for it: `Revision`.
-5. Otherwise `Container`.
+1. Read-only layers that differ: `Node`. The node's copy of the image is bad; a fresh pod or another revision would start from the same
+   bytes.
+2. No finding, but matters that the controller itself holds: the cause of the gravest.
+3. Something needed could not be observed: `Unknown`.
+4. The same drift in two pods of one revision on two nodes: `Revision`.
+5. The same drift again in a container that started after Intact had replaced a pod of the same revision for it: `Revision`.
+6. Otherwise `Container`.
 
-3 and 4 look at the findings of the gravest level alone: a harmless file that is the same in every pod does not make a web shell in one
-of them come from the revision.
+4 and 5 look at the findings of the gravest level alone: a harmless file that is the same in every pod does not make a web shell in one
+of them come from the revision. Findings in doubted pods never make a `Revision`: a node that is not believed about an image cannot have a
+whole workload changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from intact.model.entry import display_path
-from intact.model.incident import Phase, Seen, Taken
+from intact.model.incident import Matter, Phase, Seen, Taken
 from intact.model.observation import Scope
 from intact.model.policy import ActionKind, Cause
 
@@ -33,29 +36,42 @@ class Explained:
     why: str
 
 
-def explain(seen: Sequence[Seen], recent: Sequence[Seen], taken: Sequence[Taken], unobserved: Sequence[str]) -> Explained:
+def explain(
+    seen: Sequence[Seen],
+    recent: Sequence[Seen],
+    taken: Sequence[Taken],
+    unobserved: Sequence[str],
+    *,
+    matters: Sequence[Matter] = (),
+    matter_count: int = 0,
+    doubted: Collection[str] = (),
+) -> Explained:
     """The cause of the drift in `seen`. `recent` are findings of earlier incidents of the workload, `taken` its actions, `unobserved` what
-    was needed and could not be seen."""
+    was needed and could not be seen, `matters` the gravest first of the `matter_count` that the controller itself holds, `doubted` UIDs of
+    pods whose node is not believed about them."""
     layers = [one for one in seen if one.scope is Scope.LAYERS]
     if layers:  # 1
         nodes = _list({one.node for one in layers})
         why = f"the read-only layers on {nodes} are not those of the image: {display_path(layers[0].path)} ({layers[0].change})"
-        return Explained(cause=Cause.UNKNOWN, why=why)
-    if unobserved:  # 2
+        return Explained(cause=Cause.NODE, why=why)
+    if matters and not seen:  # 2
+        more = f"; and {matter_count - 1} more" if matter_count > 1 else ""
+        return Explained(cause=matters[0].cause, why=matters[0].text + more)
+    if unobserved:  # 3
         return Explained(cause=Cause.UNKNOWN, why=f"could not be observed: {_list(unobserved)}")
     top = max((one.level for one in seen), default=None)
-    gravest = [one for one in seen if one.level is top]
+    gravest = [one for one in seen if one.level is top and one.pod_uid not in doubted]
     spread = _find_spread(gravest)
-    if spread:  # 3
+    if spread:  # 4
         one = spread[0]
         pods, nodes = _list({s.pod for s in spread}), _list({s.node for s in spread})
         return Explained(cause=Cause.REVISION, why=f"{_name(one)} is the same in {pods} on {nodes}, revision {one.revision}")
     again = _find_again(gravest, recent, taken)
-    if again is not None:  # 4
+    if again is not None:  # 5
         why = f"{_name(again)} is back in {again.pod}, which started after another pod of revision {again.revision} was replaced for it"
         return Explained(cause=Cause.REVISION, why=why)
     pods = _list({one.pod for one in seen})
-    return Explained(cause=Cause.CONTAINER, why=f"only the writable layer of {pods} differs; layers and baseline verify")  # 5
+    return Explained(cause=Cause.CONTAINER, why=f"only the writable layer of {pods} differs; layers and baseline verify")  # 6
 
 
 def _find_spread(seen: Sequence[Seen]) -> list[Seen]:

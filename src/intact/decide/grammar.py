@@ -31,6 +31,7 @@ from intact.model.policy import (
 )
 
 from .fields import Field
+from .guard import INCURABLE
 
 NAMESPACED = "IntegrityPolicy"
 CLUSTER = "ClusterIntegrityPolicy"
@@ -162,8 +163,8 @@ def _read_response(field: Field) -> Response:
     actions = tuple(dict.fromkeys(one.one_of(ACTIONS) for one in parts["do"].items(len(ACTIONS))))
     if not actions:
         parts["do"].fail("missing", ", ".join(ACTIONS))
-    if when.causes == (Cause.UNKNOWN,) and max(actions) > ActionKind.ALERT:
-        parts["do"].fail("a cause that is Unknown is never acted upon", ActionKind.ALERT.title)
+    if when.causes and set(when.causes) <= set(INCURABLE) and max(actions) > ActionKind.ALERT:
+        parts["do"].fail(f"a cause that is {when.causes[0].value} is never acted upon", ActionKind.ALERT.title)
     return Response(when=when, do=actions)
 
 

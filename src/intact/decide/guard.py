@@ -20,6 +20,12 @@ RESTARTABLE = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet",
 """Kinds that replace a pod that is evicted."""
 REVERSIBLE = frozenset({"Deployment"})
 """Kinds that can be rolled back."""
+INCURABLE = {
+    Cause.UNKNOWN: "the cause is Unknown: no action is known to cure it",
+    Cause.NODE: "the cause is Node: a fresh pod or another revision would start from the same bytes",
+    Cause.IMAGE_TRUST: "the cause is ImageTrust: no action is known to cure it",
+}
+"""Causes for which there is no action, and what is said of them."""
 PENDING = frozenset({Phase.PROPOSED.value, Phase.RUNNING.value, Phase.SUCCEEDED.value})
 """States of an action that has begun and is not proven yet."""
 
@@ -46,8 +52,8 @@ def refuse_any(case: Situation, planned: int = 0) -> str:
     no reason to wait."""
     facts, guard = case.facts, case.policy.guard
     namespace = facts.workload.namespace
-    if case.incident.cause is Cause.UNKNOWN:
-        return "the cause is Unknown: no action is known to cure it"
+    if case.incident.cause in INCURABLE:
+        return INCURABLE[case.incident.cause]
     if namespace in PROTECTED_NAMESPACES or (namespace and namespace == facts.own_namespace):
         return f"namespace {namespace} is only observed"
     if all(one.grade < case.policy.require for one in case.seen):
@@ -92,7 +98,10 @@ def refuse_rollback(case: Situation) -> str:
     current = [one for one in case.seen if one.revision == facts.revision]
     if not facts.revision or not current:
         return "the drifted pods are not of the current revision"
-    nodes = {one.node for one in current if one.grade >= case.policy.require}
+    believed = [one for one in current if one.pod_uid not in facts.doubted]
+    if not believed:
+        return "its node says of the image what others do not: on its word no workload is changed"
+    nodes = {one.node for one in believed if one.grade >= case.policy.require}
     if guard.corroboration is Corroboration.TWO_NODES and len(nodes) < 2:
         return "corroboration: only one node reports it, the policy requires TwoNodes"
     if facts.ready < min(guard.min_ready, max(facts.desired - 1, 0)):

@@ -3,7 +3,8 @@
 Called for every batch of findings, and again now and then without any while an incident is open, so that what a cooldown or a missing fact
 held back is reconsidered. Told the same twice, it changes nothing.
 
-1. Drop what the policy expects, set the levels, count every finding once by its id; told again, its trust grade is the latest.
+1. Drop what the policy expects, set the levels, count every finding once by its id; told again, its trust grade is the latest. What the
+   controller itself holds against the workload (`facts.matters`) counts as it stands now.
 2. Tell the cause.
 3. Alert and act (`respond`), note what was decided.
 
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 from intact.model.entry import Kind, describe
 from intact.model.facts import WorkloadFacts
 from intact.model.finding import Finding, Level
-from intact.model.incident import Affected, Decision, Incident, IncidentState, Outcome, Phase, Reported, Seen, Taken
+from intact.model.incident import Affected, Decision, Incident, IncidentState, Matter, Outcome, Phase, Reported, Seen, Taken
 from intact.model.layer import Grade
 from intact.model.policy import ActionKind, Cause, Mode, Policy
 
@@ -34,6 +35,7 @@ MAX_SEEN = 256
 MAX_COUNTED = 4096
 MAX_AFFECTED = 512
 MAX_TAKEN = 64
+MAX_MATTERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,21 @@ def reduce(
     news = _take_news(reported, policy, now)  # 1
     if incident is None or incident.state is IncidentState.RESOLVED:
         news = [one for one in news if incident is None or _is_after(one, incident)]
-        if all(one.level is Level.INFO for one in news):
+        if all(one.level is Level.INFO for one in news) and not facts.matters:
             return incident, ()
         incident = _open(news, facts)
-    incident = _count(incident, news)
+    incident = _hold(_count(incident, news), facts.matters)
     incident = replace(incident, policy=str(policy))
-    told = explain(incident.seen, facts.recent, (*facts.actions, *incident.taken), facts.unobserved)  # 2
+    taken = (*facts.actions, *incident.taken)
+    told = explain(  # 2
+        incident.seen,
+        facts.recent,
+        taken,
+        facts.unobserved,
+        matters=incident.matters,
+        matter_count=incident.matter_count,
+        doubted=facts.doubted,
+    )
     incident = replace(incident, cause=told.cause, explanation=told.why)
     decisions: list[Decision] = []  # 3
     due = alert(incident, now)
@@ -87,8 +98,9 @@ def reduce(
 
 def resolve(incident: Incident, facts: WorkloadFacts, now: float) -> Incident:
     """`incident`, Resolved if it is over at `now`: every pod in which something was found is gone or was observed intact after the last
-    finding in it, and no action is on its way. Where more pods were affected than are remembered, all pods of the workload must be."""
-    if incident.state is IncidentState.RESOLVED or _is_acting(incident) or incident.last_seen >= now:
+    finding in it, no action is on its way, and the controller itself holds nothing against it. Where more pods were affected than are
+    remembered, all pods of the workload must be."""
+    if incident.state is IncidentState.RESOLVED or _is_acting(incident) or incident.last_seen >= now or facts.matters:
         return incident
     last = {one.pod_uid: one.last_seen for one in incident.affected}
     if len(last) >= MAX_AFFECTED:
@@ -136,9 +148,11 @@ def _is_after(news: _News, incident: Incident) -> bool:
 
 
 def _open(news: Sequence[_News], facts: WorkloadFacts) -> Incident:
-    first = min(one.reported.finding.observed_at for one in news)
+    first = min([one.reported.finding.observed_at for one in news] + [matter.at for matter in facts.matters])
     return Incident(
-        id=name_object(facts.workload, "", repr(first), min(one.reported.finding.id for one in news)),
+        id=name_object(
+            facts.workload, "", repr(first), min([one.reported.finding.id for one in news] or [matter.key for matter in facts.matters])
+        ),
         workload=facts.workload,
         state=IncidentState.OPEN,
         cause=Cause.UNKNOWN,
@@ -169,6 +183,21 @@ def _count(incident: Incident, news: Sequence[_News]) -> Incident:
         seen=_keep(seen),
         counted=tuple(sorted(counted)),
         affected=_affect(incident.affected, news),
+    )
+
+
+def _hold(incident: Incident, matters: Sequence[Matter]) -> Incident:
+    """`incident` with the matters that stand; when none does any more, with those that stood last."""
+    if not matters:
+        return incident
+    ranked = sorted(matters, key=lambda m: (-m.level, m.at, m.key))
+    return replace(
+        incident,
+        level=max(incident.level, ranked[0].level),
+        first_seen=min(incident.first_seen, *(m.at for m in ranked)),
+        last_seen=max(incident.last_seen, *(m.at for m in ranked)),
+        matters=tuple(ranked[:MAX_MATTERS]),
+        matter_count=len(ranked),
     )
 
 

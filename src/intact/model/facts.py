@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .incident import Seen, Taken, Workload
+from .incident import Matter, Seen, Taken, Workload
 from .policy import RollbackTo
 from .revision import RevisionRecord
 
@@ -38,7 +38,8 @@ class WorkloadFacts:
     in other incidents, at least as far back as the policy's period and cooldown; `recent` the findings of its earlier incidents, for
     thresholds and for drift that comes again. `rolled_back`: Intact rolled it back, and there was no new rollout since. `managed_by` names
     whoever would undo a change of its template (`Argo CD`, `Flux`, `Helm`), empty if nobody. `unobserved` says what was needed to tell the
-    cause and could not be seen. `own_namespace` is Intact's.
+    cause and could not be seen. `own_namespace` is Intact's. `matters` are what the controller itself holds against it now. `doubted`
+    are the UIDs of pods whose node says of their image what others do not: its word on them moves no workload.
     """
 
     workload: Workload
@@ -55,3 +56,5 @@ class WorkloadFacts:
     managed_by: str = ""
     unobserved: tuple[str, ...] = ()
     own_namespace: str = ""
+    matters: tuple[Matter, ...] = ()
+    doubted: tuple[str, ...] = ()

@@ -109,11 +109,33 @@ class Affected:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Matter:
+    """Something that the controller itself holds against a subject, and that no file of a container shows: nodes that disagree about an
+    image, an image that nobody signed. It stands until whoever holds it says that it does not any more.
+
+    `subject` is what it is about: a Node, an Image in a namespace. `key` tells the matters of one subject apart, and is the same as long
+    as it is about the same. `at` is when it began to stand, in Unix seconds.
+    """
+
+    subject: Workload
+    key: str
+    cause: Cause
+    level: Level
+    text: str
+    """One sentence for people, with all the evidence."""
+    at: float = 0.0
+    nodes: tuple[str, ...] = ()
+    pods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """All that is wrong with one workload from the first finding until it is intact again. At most one is open per workload.
+    """All that is wrong with one workload from the first finding until it is intact again. At most one is open per workload. It may also
+    be about a node or an image: then `matters` say what, and there are no findings.
 
     `seen` holds the strongest findings, at most `decide.reducer.MAX_SEEN`. `counted` are the short ids of all findings counted so far, at
     most `MAX_COUNTED`; there `count` stops, so it then means "at least". `affected` holds every pod, at most `MAX_AFFECTED`.
+    `matters` are those that stand, or stood last, the gravest first, at most `decide.reducer.MAX_MATTERS`; `matter_count` counts all.
     `alerted_level` and `alerted_causes` are what people were told already.
     """
 
@@ -133,14 +155,16 @@ class Incident:
     affected: tuple[Affected, ...] = ()
     alerted_level: Level | None = None
     alerted_causes: tuple[Cause, ...] = ()
+    matters: tuple[Matter, ...] = ()
+    matter_count: int = 0
 
     @property
     def pods(self) -> tuple[str, ...]:
-        return tuple(sorted({a.pod for a in self.affected}))
+        return tuple(sorted({a.pod for a in self.affected}.union(*(m.pods for m in self.matters))))
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        return tuple(sorted({a.node for a in self.affected}))
+        return tuple(sorted({a.node for a in self.affected}.union(*(m.nodes for m in self.matters))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,10 @@ class Cause(StrEnum):
     """Something happened inside this container."""
     REVISION = "Revision"
     """It comes with the revision: the same on several pods and nodes, or again on a clean replacement."""
+    NODE = "Node"
+    """The node's copy of the image is not the image, or the node says of an image what others do not."""
+    IMAGE_TRUST = "ImageTrust"
+    """The image itself is not trusted: a signature that is required is missing, does not verify, or its key was revoked."""
     UNKNOWN = "Unknown"
     """Something needed for the answer could not be observed."""
 

@@ -153,6 +153,10 @@ def _summarise(
     match kind:
         case AlertKind.ACTION if decision is not None and phase is not None:
             text = f"{decision.action.title} of {where}: {phase.value}" + (f": {_plain(reason)}" if reason else "")
+        case AlertKind.RESOLVED if incident.matters and not incident.count:
+            text = f"{where}: no longer so: {_plain(incident.explanation)}"
+        case _ if incident.matters and not incident.count:
+            text = f"{where}: {_plain(incident.explanation)}"
         case AlertKind.RESOLVED:
             text = f"{where} is intact again ({incident.count} {_noun(incident.count)} in {len(incident.pods)} pods)"
         case AlertKind.RAISED:

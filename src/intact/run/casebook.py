@@ -6,14 +6,14 @@ alerts are kept together or not at all. Never acts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from intact.audit.log import AuditLog
 from intact.audit.steps import record_decision, record_finding, record_incident
 from intact.audit.steps import record_outcome as audit_outcome
 from intact.decide.expect import select_counting
-from intact.decide.govern import govern
+from intact.decide.govern import DEFAULT, govern
 from intact.decide.known_good import note_look
 from intact.decide.ports import IncidentStore, RemediationStore, ReportStore, RevisionStore, Transactions
 from intact.decide.reducer import record_outcome, reduce, resolve
@@ -27,6 +27,7 @@ from intact.notify.alert import alert_for_decision, alert_for_incident, alert_fo
 from intact.notify.router import Router
 
 from .looks import Looks
+from .matters import Matters
 from .world import World
 
 RECENT_INCIDENTS = 20
@@ -49,8 +50,20 @@ class Memory:
 class Casebook:
     """Not for use by two threads at once: the flow's lock guards it."""
 
-    def __init__(self, *, world: World, memory: Memory, audit: AuditLog, router: Router, looks: Looks) -> None:
+    def __init__(
+        self,
+        *,
+        world: World,
+        memory: Memory,
+        audit: AuditLog,
+        router: Router,
+        looks: Looks,
+        matters: Matters,
+        doubted: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """`doubted` gives the UIDs of pods whose node is not believed about their image."""
         self._world, self._memory, self._audit, self._router, self._looks = world, memory, audit, router, looks
+        self._matters, self._doubted = matters, doubted
 
     def policy_of(self, pod: PodFacts) -> Policy:
         return govern(pod.namespace, pod.labels, self._world.policies())
@@ -85,6 +98,11 @@ class Casebook:
         for decision in decisions:
             self._propose(incident, decision, counting, now)
         return incident
+
+    def weigh(self, subject: Workload, now: float) -> Incident | None:
+        """The subject's incident after what the controller itself holds against it has changed; None if nothing is wrong."""
+        pod = self._world.pod_of(subject)
+        return self.consider(subject, (), DEFAULT if pod is None else self.policy_of(pod), now)
 
     def settle(self, incident: Incident, now: float) -> Incident:
         """An open incident thought about anew: it is over, or what was refused or unknown before is possible now."""
@@ -135,8 +153,12 @@ class Casebook:
         facts = self._world.facts(workload, now)
         records = self._memory.revisions.of(workload)
         closed = [incident for incident in earlier if incident.state is IncidentState.RESOLVED]
+        last = next((incident.matters for incident in earlier if incident.state is not IncidentState.RESOLVED), ())
+        doubted = self._doubted()
         return replace(
             facts,
+            matters=self._matters.of(workload, last),
+            doubted=tuple(pod.uid for pod in facts.pods if pod.uid in doubted),
             pods=tuple(replace(pod, intact_at=self._looks.intact_at(pod.uid)) for pod in facts.pods),
             targets=tuple((to, choose_target(records, facts.revision, to, policy.guard.soak_s)) for to in RollbackTo),
             actions=tuple(taken for incident in closed for taken in incident.taken),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
@@ -24,8 +24,9 @@ from intact.decide.govern import compile_plan
 from intact.model.container import Container
 from intact.model.digest import Digest
 from intact.model.finding import State, Verdict
-from intact.model.incident import PodFacts, Reported, Workload
+from intact.model.incident import Matter, PodFacts, Reported, Workload
 from intact.model.layer import Grade
+from intact.model.policy import Cause
 from intact.model.seam import Command, Coverage, NodeStatus, Plan, Report
 from intact.notify.alert import alert_for_blind, alert_for_forged
 from intact.notify.router import Router
@@ -33,6 +34,7 @@ from intact.notify.router import Router
 from .casebook import Casebook, Memory
 from .commands import CommandBox
 from .looks import Looks
+from .matters import Matters
 from .reconcile import Key, Reconciler
 from .world import World
 
@@ -97,7 +99,8 @@ class ClusterFlow:
         self._nodes: dict[str, NodeStatus] = {}
         self._looks = Looks()
         self._commands = CommandBox(clock)
-        self._casebook = Casebook(world=world, memory=memory, audit=audit, router=router, looks=self._looks)
+        self._matters = Matters()
+        self._casebook = Casebook(world=world, memory=memory, audit=audit, router=router, looks=self._looks, matters=self._matters)
         self._reconciler = Reconciler(
             world=world,
             memory=memory,
@@ -170,6 +173,14 @@ class ClusterFlow:
 
     def when_commanded(self, call: Callable[[str], None]) -> None:
         self._commands.when_put(call)
+
+    # -- what the controller itself holds ----------------------------------------------------------------------------
+
+    def hold(self, cause: Cause, matters: Iterable[Matter]) -> None:
+        """All that stands against nodes and images for `cause` now: what is new opens an incident about its subject, what is not there any
+        more ends it. Say it again whenever it may have changed; the same said twice is nothing. From any thread; returns at once."""
+        for subject in self._matters.hold(cause, matters, self._clock()):
+            self._reconciler.wake_subject(subject)
 
     # -- for people --------------------------------------------------------------------------------------------------
 

@@ -139,9 +139,10 @@ class KubernetesWorld:
         return done
 
     def publish_incident(self, incident: Incident, now: float) -> float:
-        if not incident.workload.namespace:
+        namespace = incident.workload.namespace or (self._own_namespace if incident.matters else "")
+        if not namespace:
             return 0.0
-        return _unless_gone(lambda: self._objects.put_incident(incident, self._summarize(incident), now))
+        return _unless_gone(lambda: self._objects.put_incident(incident, self._summarize(incident), now, namespace=namespace))
 
     def publish_outcome(self, outcome: Outcome, now: float) -> float:
         if not outcome.decision.workload.namespace:

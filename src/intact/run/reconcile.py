@@ -42,7 +42,7 @@ ENDED = (Phase.VERIFIED, Phase.FAILED, Phase.REFUSED)
 
 
 class Key(NamedTuple):
-    kind: Literal["remediation", "incident", "node", "house"]
+    kind: Literal["remediation", "incident", "subject", "node", "house"]
     name: str
 
 
@@ -72,6 +72,13 @@ class Reconciler:
         self._lock, self._status_of, self._keep_house, self._clock = lock, status_of, keep_house, clock
         self._queue: WorkQueue[Key] = WorkQueue(clock=time.monotonic)
         self._asked: dict[str, float] = {}
+        self._subjects: dict[str, Workload] = {}
+
+    def wake_subject(self, subject: Workload) -> None:
+        """Something that the controller itself holds against `subject` has changed."""
+        name = repr(subject)
+        self._subjects[name] = subject
+        self.wake(Key("subject", name))
 
     def wake(self, key: Key) -> None:
         self._queue.add(key)
@@ -127,6 +134,9 @@ class Reconciler:
                 return self._reconcile_remediation(key.name, now)
             case "incident":
                 return self._reconcile_incident(key.name, now)
+            case "subject":
+                self._reconcile_subject(key.name, now)
+                return None
             case "node":
                 return self._reconcile_node(key.name, now)
             case "house":
@@ -178,6 +188,19 @@ class Reconciler:
             return again_s or None
         self._ask_again(incident, now)
         return min(again_s or POLL_INCIDENT_S, POLL_INCIDENT_S)
+
+    def _reconcile_subject(self, name: str, now: float) -> None:
+        subject = self._subjects.pop(name, None)
+        if subject is None:
+            return
+        try:
+            with self._lock, self._memory.transactions.transaction():
+                incident = self._casebook.weigh(subject, now)
+        except IntactError:
+            self._subjects.setdefault(name, subject)
+            raise
+        if incident is not None:
+            self.wake_incident(incident)
 
     def _show_ended(self, name: str, now: float) -> None:
         """Refused decisions are shown too: nobody ever carries them out."""

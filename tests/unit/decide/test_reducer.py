@@ -127,7 +127,7 @@ def test_only_a_higher_level_or_a_graver_cause_alerts_again() -> None:
         assert len(decisions) == expected, at
         names |= {d.name for d in decisions}
     assert len(names) == 4
-    assert opened(incident).alerted_causes == (Cause.CONTAINER, Cause.REVISION, Cause.UNKNOWN)
+    assert opened(incident).alerted_causes == (Cause.CONTAINER, Cause.REVISION, Cause.NODE)
 
 
 # -- causes ------------------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_the_cause_and_its_evidence() -> None:
     assert "a, b" in why
     assert "n1, n2" in why
     cause, why = cause_of(found(A, scope=Scope.LAYERS))
-    assert cause is Cause.UNKNOWN
+    assert cause is Cause.NODE
     assert "read-only layers on n1" in why
     assert cause_of(found(A), unobserved=("layers of pod a",)) == (Cause.UNKNOWN, "could not be observed: layers of pod a")
 
@@ -203,8 +203,11 @@ def test_the_plain_wish_rolls_the_deployment_back_on_any_change_of_an_image_file
     assert sort(reduce(None, [found(A, level=Level.LOW)], WISH, facts(A), 1001.0)[1]).acts == ()
 
 
-def test_an_unknown_cause_is_never_acted_upon_even_if_a_rule_would() -> None:
+def test_an_unknown_cause_and_a_bad_node_are_never_acted_upon_even_if_a_rule_would() -> None:
     _, decisions = reduce(None, [found(A, scope=Scope.LAYERS)], WISH, facts(A), 1001.0)
+    assert sort(decisions).acts == ()
+    assert "Node" in sort(decisions).refused[0].refused
+    _, decisions = reduce(None, [found(A)], WISH, facts(A, unobserved=("layers of pod a",)), 1001.0)
     assert sort(decisions).acts == ()
     assert "Unknown" in sort(decisions).refused[0].refused
 

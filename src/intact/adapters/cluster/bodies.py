@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from intact.model.entry import display_path
-from intact.model.incident import Decision, Incident, IncidentState, Outcome, PathSummary, Phase, Taken, Workload
+from intact.model.incident import Decision, Incident, IncidentState, Matter, Outcome, PathSummary, Phase, Taken, Workload
 from intact.model.layer import Baseline
 from intact.model.policy import ActionKind
 from intact.model.seam import Coverage, NodeStatus
@@ -28,14 +28,15 @@ _ROOM_BYTES = 2048
 MAX_PATHS = 20
 MAX_NAMES = 20
 MAX_ACTIONS = 10
+MAX_MATTERS = 10
 MAX_CONTAINERS = 150
 MAX_GAPS = 5
 _LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 _RANK = {"Drifted": 0, "Unobserved": 1, "Pending": 2, "Intact": 3}
 
 
-def incident_body(incident: Incident, paths: Sequence[PathSummary]) -> Body:
-    """`paths` are the gravest first."""
+def incident_body(incident: Incident, paths: Sequence[PathSummary], namespace: str = "") -> Body:
+    """`paths` are the gravest first; `namespace` is where it is shown, if not in that of its workload."""
     last = incident.taken[-1] if incident.taken else None
     resolved = incident.state is IncidentState.RESOLVED
     turned_at = incident.last_seen if resolved else incident.first_seen
@@ -55,10 +56,14 @@ def incident_body(incident: Incident, paths: Sequence[PathSummary]) -> Body:
         "nodes": list(incident.nodes[:MAX_NAMES]),
         "omittedPaths": max(0, incident.count - min(len(paths), MAX_PATHS)),
         "paths": [_path(p) for p in paths[:MAX_PATHS]],
+        "matters": [_matter(m) for m in incident.matters[:MAX_MATTERS]],
+        "matterCount": incident.matter_count,
         "actions": [_action(t) for t in incident.taken[-MAX_ACTIONS:]],
         "conditions": [condition("Resolved", resolved, incident.state.value, "", instant(turned_at))],
     }
-    body = _object(INCIDENT, incident.id, incident.workload.namespace, spec=_subject(incident.workload, "subject"), status=status)
+    body = _object(
+        INCIDENT, incident.id, namespace or incident.workload.namespace, spec=_subject(incident.workload, "subject"), status=status
+    )
     return _fit(body, "paths", "omittedPaths")
 
 
@@ -159,7 +164,7 @@ def _object(kind: Kind, name: str, namespace: str, *, spec: Body | None = None, 
 
 
 def _subject(workload: Workload, column: str) -> Body:
-    reference = {"kind": workload.kind, "name": workload.name, "uid": workload.uid}
+    reference = {"kind": workload.kind, "name": workload.name[:253], "uid": workload.uid}
     return {column: f"{workload.kind}/{workload.name}"[:320], "workload": reference}
 
 
@@ -184,6 +189,11 @@ def _path(path: PathSummary) -> Body:
         "firstSeen": instant(path.first_seen),
         "pods": len(path.pods),
     }
+
+
+def _matter(matter: Matter) -> Body:
+    shown = {"about": matter.key[:256], "level": matter.level.title, "text": matter.text[:768], "since": instant(matter.at)}
+    return shown | ({"nodes": [node[:253] for node in matter.nodes[:MAX_NAMES]]} if matter.nodes else {})
 
 
 def _action(taken: Taken) -> Body:

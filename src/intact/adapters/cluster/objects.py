@@ -43,9 +43,10 @@ class Objects:
         self._lock = threading.Lock()
         self._written: dict[tuple[str, str, str], _Written] = {}
 
-    def put_incident(self, incident: Incident, paths: Sequence[PathSummary], now: float) -> float:
-        """Shows the incident; `paths` the gravest first. Returns 0, or in how many seconds to call again."""
-        body = incident_body(incident, paths)
+    def put_incident(self, incident: Incident, paths: Sequence[PathSummary], now: float, *, namespace: str = "") -> float:
+        """Shows the incident in `namespace`, if not in that of its workload; `paths` the gravest first. Returns 0, or in how many seconds
+        to call again."""
+        body = incident_body(incident, paths, namespace)
         phase = f"{incident.state.value} {body['status']['action']} {incident.level} {incident.cause}"
         return self._put(INCIDENT, body, phase, now)
 

@@ -17,6 +17,8 @@ from .source import Row, clean, count_of, describe_age, open_source, parse_insta
 CAUSES = {
     "Container": "something happened inside this container; its image is not to blame",
     "Revision": "it comes with this revision: the same in several pods on several nodes, or again in a clean replacement",
+    "Node": "the node's copy of the image is not the image, or it says of an image what others do not",
+    "ImageTrust": "a signature that is required is missing, does not verify, or its key was revoked",
     "Unknown": "something needed for the answer could not be observed",
 }
 _SHOWN_NAMES = 20
@@ -96,7 +98,15 @@ def print_incident(incident: Row, actions: Sequence[Row], now: float) -> None:
     }
     for title, text in lines.items():
         click.echo(f"{title + ':':<12}{clean(text, 2048)}")
-    click.echo(f"\n{count_of(incident['count'], 'finding')}, the gravest first")
+    if incident["matters"]:
+        click.echo(f"\n{count_of(incident['matter_count'], 'matter')} held against it, the gravest first")
+        for matter in incident["matters"]:
+            click.echo(f"  {clean(matter['level'], 20):<9}{clean(matter['text'], 2048)} (since {clean(matter['since'], 40)})")
+        unlisted = incident["matter_count"] - len(incident["matters"])
+        if unlisted > 0:
+            click.echo(f"  and {unlisted} more: intact audit show --incident {clean(incident['incident'])}")
+    if incident["count"] or not incident["matters"]:
+        click.echo(f"\n{count_of(incident['count'], 'finding')}, the gravest first")
     for path in incident["paths"]:
         click.echo(f"  {clean(path['level'], 20):<9}{clean(path['change'], 20):<9}{clean(path['path'], 4096)}")
         click.echo(f"           {clean(path['expected'], 512)} → {clean(path['actual'], 512)}")

@@ -154,6 +154,11 @@ def _incident(one: dict[str, Any]) -> Row:
         "node_count": int(status.get("nodeCount") or 0),
         "paths": paths,
         "omitted_paths": int(status.get("omittedPaths") or 0),
+        "matters": [
+            {key: matter.get(key) or "" for key in ("about", "level", "text", "since")} | {"nodes": list(matter.get("nodes") or [])}
+            for matter in status.get("matters") or []
+        ],
+        "matter_count": int(status.get("matterCount") or 0),
     }
 
 

@@ -139,6 +139,11 @@ def _incident(incident: Incident) -> Row:
             for path in paths
         ],
         "omitted_paths": max(0, incident.count - len(paths)),
+        "matters": [
+            {"about": m.key, "level": m.level.title, "text": m.text, "since": describe_time(m.at), "nodes": list(m.nodes)}
+            for m in incident.matters
+        ],
+        "matter_count": incident.matter_count,
     }
 
 
