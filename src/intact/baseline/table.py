@@ -74,8 +74,7 @@ def reopen_table(data: memoryview, root: Digest) -> MappedTable:
     """
     table = MappedTable(data)
     found = compute_root(table.diff_id, table.form, len(table), table.raws())
-    if isinstance(data.obj, mmap):
-        data.obj.madvise(MADV_DONTNEED)
+    table.release()
     if not found == table.root == root:
         raise TrustError(f"the layer table {root} has the root {found} now", code="TableRoot")
     return table
@@ -174,6 +173,11 @@ class MappedTable:
     def raws(self) -> Iterator[memoryview]:
         """All encoded records, in order."""
         return map(self.raw, range(self._count))
+
+    def release(self) -> None:
+        """Unmaps the pages of a mapped file: the next lookup maps what it touches (madvise(2), MADV_DONTNEED)."""
+        if isinstance(self._data.obj, mmap):
+            self._data.obj.madvise(MADV_DONTNEED)
 
     def find(self, path: bytes) -> Record | None:
         index = self._position(path)

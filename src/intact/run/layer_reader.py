@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from intact.compare.differ import compare_layer
 from intact.model.container import Running
+from intact.model.digest import SHA256, Algorithms
 from intact.model.errors import IntactError
 from intact.model.finding import Difference
 from intact.model.layer import LayerTable, Record
@@ -39,9 +40,9 @@ class _Read:
 
 
 class LayerReader:
-    """`read` yields what one directory holds. `submit` and `touch` from any thread."""
+    """`read` yields what one directory holds, hashed by the given algorithms. `submit` and `touch` from any thread."""
 
-    def __init__(self, read: Callable[[Running, bytes], Iterator[Record | Unobserved]], clock: Callable[[], float]) -> None:
+    def __init__(self, read: Callable[[Running, bytes, Algorithms], Iterator[Record | Unobserved]], clock: Callable[[], float]) -> None:
         self._read, self._clock = read, clock
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="layers")
         self._lock = threading.Lock()
@@ -99,7 +100,9 @@ class LayerReader:
             known, touches = self._known.get(key), self._touches[directory]
         if known is not None and known.touches == touches and now - known.at < EVERY_S:
             return known
-        fresh = _Read(tuple(compare_layer(table, self._read(running, directory))), now, touches)
+        deciding = Algorithms((table.algorithms or SHA256).deciding)
+        fresh = _Read(tuple(compare_layer(table, self._read(running, directory, deciding))), now, touches)
+        table.release()
         with self._lock:
             self._known[key] = fresh
         return fresh

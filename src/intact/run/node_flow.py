@@ -20,6 +20,7 @@ import structlog
 from intact.compare.differ import compare
 from intact.compare.judge import judge, judge_layers
 from intact.model.container import Running
+from intact.model.digest import SHA256, Algorithms
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.finding import State, Verdict
 from intact.model.layer import Baseline, Record
@@ -51,7 +52,7 @@ class Eyes(Protocol):
     def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
         """The writable layer, or only `paths` of it; None if there is no such layer any more."""
 
-    def read_layer(self, running: Running, directory: bytes) -> Iterator[Record | Unobserved]:
+    def read_layer(self, running: Running, directory: bytes, algorithms: Algorithms = SHA256) -> Iterator[Record | Unobserved]:
         """What one read-only layer holds on disk; throttled. Raises InputError or OSError where it cannot be read."""
 
 
@@ -265,6 +266,8 @@ class NodeFlow:
         verdict = judge(watched.baseline, observation, compare(watched.baseline, observation))
         watched.drift = watched.sign(verdict if paths is None else merge(watched.drift, verdict, paths))
         self._tell(watched, watched.drift, anyway=anyway)
+        for layer in watched.baseline.layers:
+            layer.release()
 
     def _miss(self, watched: Watched) -> None:
         """The writable layer is gone: with its container, which the next list says, or from under a running one, which is told."""
