@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from intact.baseline.document import encode_document, load_document
 from intact.baseline.signing import KeySigner
-from intact.baseline.table import encode_table, load_table, seal_table
+from intact.baseline.table import encode_table, load_table, reopen_table, seal_table
 from intact.model.digest import SIZES, WEAK, Algorithms, Digest
 from intact.model.encoding import decode_record, encode_record, seal
 from intact.model.entry import Entry, Kind, known_by
@@ -121,11 +121,15 @@ def test_bytes_are_a_record_only_in_the_one_form(data: bytes) -> None:
 
 @given(layers(), st.data())
 def test_no_byte_of_a_table_changes_unseen(records: tuple[Record, ...], data: st.DataObject) -> None:
-    original = bytearray(seal_table(DIFF_ID, Form.PLAIN, records).data)
+    table = seal_table(DIFF_ID, Form.PLAIN, records)
+    assert reopen_table(table.data, table.root).root == table.root
+    original = bytearray(table.data)
     at = data.draw(st.integers(0, len(original) - 1))
     original[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises((InputError, TrustError)):
         load_table(bytes(original))
+    with pytest.raises((InputError, TrustError)):
+        reopen_table(memoryview(bytes(original)), table.root)
 
 
 @given(layers(), st.data())
@@ -135,6 +139,14 @@ def test_a_table_that_is_cut_or_extended_is_refused(records: tuple[Record, ...],
         load_table(original[: data.draw(st.integers(0, len(original) - 1))])
     with pytest.raises(InputError):
         load_table(original + b"\0")
+
+
+@given(layers(), layers())
+def test_a_whole_table_in_anothers_place_is_refused(one: tuple[Record, ...], other: tuple[Record, ...]) -> None:
+    first, second = (seal_table(DIFF_ID, Form.PLAIN, records) for records in (one, other))
+    if first.root != second.root:
+        with pytest.raises(TrustError):
+            reopen_table(first.data, second.root)
 
 
 KEY = KeySigner(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
