@@ -61,9 +61,7 @@ def _measure(runtime: Runtime, files: int, size: int, rounds: int) -> None:
     (running,) = containerd.list_running("bench")
     containerd.close()
     assert running.container.image_key is not None and running.mounted is not None
-    source = open_image(
-        parse_image_name(f"containerd:{running.container.image_key}"), plain_http=frozenset(), containerd=str(runtime.address)
-    )
+    source = open_image(parse_image_name(f"containerd:{running.container.image_key}"), containerd=str(runtime.address))
     assert not isinstance(source, DirectoryName)
     baseline = ingest(source, seal=seal_table)
     eyes = HostEyes(layer_rate_bytes_s=UNTHROTTLED)

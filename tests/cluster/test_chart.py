@@ -181,7 +181,9 @@ def test_settings_reach_the_processes(cluster: Cluster) -> None:
     controller = one(objects, "Deployment", "intact-controller")["spec"]["template"]["spec"]["containers"][0]
     environment = {e["name"]: e.get("value") for e in controller["env"]}
     assert environment["INTACT_SYSLOG"] == "tcp://logs:601"
-    assert environment["INTACT_INSECURE_REGISTRIES"] == "a:5000,b:5000"
+    assert environment["INTACT_REGISTRIES_FILE"] == "/etc/intact/registries/registries.json"
+    configuration = json.loads(one(objects, "ConfigMap", "intact-registries")["data"]["registries.json"])
+    assert configuration["plainHttp"] == ["a:5000", "b:5000"]
     agent = one(objects, "DaemonSet", "intact-agent")["spec"]["template"]["spec"]["containers"][0]
     assert {e["name"]: e.get("value") for e in agent["env"]}["INTACT_CONTROLLER_URL"] == "https://c:8443"
 

@@ -11,6 +11,7 @@ import pytest
 
 from intact.adapters.layout.names import open_image, parse_image_name
 from intact.adapters.layout.oci import LayoutSource
+from intact.adapters.registry.access import RegistryAccess
 from intact.ingest.image import ingest
 from intact.ingest.ports import BlobSource
 from intact.model.errors import InputError, TemporaryError, TrustError
@@ -56,7 +57,9 @@ class Registry:
         self.log.close()
 
     def source(self, reference: str) -> BlobSource:
-        opened = open_image(parse_image_name(f"docker://{self.host}/{REPOSITORY}{reference}"), plain_http=frozenset({self.host}))
+        opened = open_image(
+            parse_image_name(f"docker://{self.host}/{REPOSITORY}{reference}"), access=RegistryAccess(plain_http=frozenset({self.host}))
+        )
         assert not hasattr(opened, "path")
         return opened
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import structlog
 
 from intact.adapters.keys.signing import generate_key, load_private_key
-from intact.adapters.layout.names import DirectoryName, open_image, parse_image_name
+from intact.adapters.layout.names import parse_reference
+from intact.adapters.registry.access import RegistryAccess
+from intact.adapters.registry.source import RegistrySource
 from intact.adapters.store.baselines import BaselineDirectory
 from intact.baseline.document import encode_document
 from intact.baseline.signing import KeySigner, PublicKey
@@ -38,10 +40,10 @@ def open_store(directory: Path, signer: KeySigner, trusted: Callable[[], Sequenc
 class ClusterBaselines:
     """The cluster's own baselines, computed from registries in the background and signed with the cluster's key."""
 
-    def __init__(self, store: BaselineStore, signer: KeySigner, *, insecure: frozenset[str]) -> None:
+    def __init__(self, store: BaselineStore, signer: KeySigner, *, access: RegistryAccess) -> None:
         self._store = store
         self._signer = signer
-        self._insecure = insecure
+        self._access = access
         self._roots: dict[Digest, Digest | None] = {}
 
     def root_of(self, key: Digest) -> Digest | None:
@@ -65,9 +67,14 @@ class ClusterBaselines:
             known = None
         if known is not None:
             return known
-        source = open_image(parse_image_name(f"docker://{reference}"), plain_http=self._insecure, containerd="")
-        assert not isinstance(source, DirectoryName), "a docker:// name is never a directory"
-        baseline = ingest(source, known_layers=self._store.find_layer, seal=seal_table)
+        name = parse_reference(reference)
+        source = RegistrySource(name.host, name.repository, name.reference, access=self._access)
+        try:
+            baseline = ingest(source, known_layers=self._store.find_layer, seal=seal_table, parallel=self._access.concurrency)
+        finally:
+            source.close()
+            for note in source.notes:
+                log.info("registry", image=reference, note=note)
         self._store.put(baseline)
         return baseline
 

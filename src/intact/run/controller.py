@@ -37,6 +37,7 @@ from .kubernetes import KubernetesWorld
 from .memory import make_router, open_state
 from .people import People
 from .policies import Change, PolicyBook, is_weaker, show_policies
+from .registries import read_registries
 from .settings import ControllerSettings
 from .sinks import open_sinks
 from .web.app import make_app
@@ -75,7 +76,7 @@ class _Controller:
         self._state = open_state(settings.state_dir)
         signer = open_own_key(settings.state_dir / "baselines" / "own")
         store = open_store(settings.state_dir / "baselines", signer)
-        self._library = ClusterBaselines(store, signer, insecure=frozenset(settings.insecure_registries))
+        self._library = ClusterBaselines(store, signer, access=read_registries(settings.registries_file))
         self._cache = ClusterCache()
         self._objects = Objects(api)
         self._declared = PolicyStore(on_change=lambda: self._policies.refresh())

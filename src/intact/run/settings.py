@@ -38,7 +38,7 @@ class ControllerSettings:
     syslog: str
     webhook_url: str
     webhook_secret: str
-    insecure_registries: tuple[str, ...]
+    registries_file: Path | None
 
 
 def read_agent_settings(env: Mapping[str, str]) -> AgentSettings:
@@ -75,7 +75,7 @@ def read_controller_settings(env: Mapping[str, str]) -> ControllerSettings:
         syslog=env.get("INTACT_SYSLOG", ""),
         webhook_url=env.get("INTACT_WEBHOOK_URL", ""),
         webhook_secret=env.get("INTACT_WEBHOOK_SECRET", ""),
-        insecure_registries=tuple(filter(None, (part.strip() for part in env.get("INTACT_INSECURE_REGISTRIES", "").split(",")))),
+        registries_file=Path(env["INTACT_REGISTRIES_FILE"]) if env.get("INTACT_REGISTRIES_FILE") else None,
     )
 
 

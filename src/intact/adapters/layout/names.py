@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
+from intact.adapters.registry.access import RegistryAccess
 from intact.ingest.ports import BlobSource
 from intact.model.errors import InputError
 
@@ -101,14 +102,15 @@ def parse_image_name(text: str) -> ImageName:
 
 
 def open_image(
-    name: ImageName, *, plain_http: frozenset[str] = frozenset(), containerd: str = DEFAULT_CONTAINERD
+    name: ImageName, *, access: RegistryAccess | None = None, containerd: str = DEFAULT_CONTAINERD
 ) -> BlobSource | DirectoryName:
-    """The source of a named image; a directory is returned as it is, for a walk. `plain_http`: hosts to be asked without TLS."""
+    """The source of a named image; a directory is returned as it is, for a walk. `access`: how registries may be reached; by default
+    anonymously, with TLS."""
     match name:
         case RegistryName():
             from intact.adapters.registry.source import RegistrySource
 
-            return RegistrySource(name.host, name.repository, name.reference, plain_http=plain_http)
+            return RegistrySource(name.host, name.repository, name.reference, access=access)
         case LayoutName():
             from .oci import LayoutSource
 

@@ -1,159 +1,192 @@
-"""A client for reading from registries (distribution-spec 1.1; token authentication as the distribution project documents it).
+"""One repository at one endpoint: what of the OCI distribution specification (1.1) reading images and their referrers needs.
 
-In: a repository and a reference or digest. Out: a response's verified head, or a blob's bytes as they come. Bounded: redirects, times,
-sizes of answers. Plain HTTP only for hosts that were named for it. A token goes only to the host that asked for it; a redirect to another
-host gets none. Never writes to a registry, never keeps credentials.
+In: paths and digests. Out: answers that are bounded, and blobs as they come, carried on where a connection broke. Never writes: `upload`
+does. May be used by several threads at once, each on a connection of its own.
 """
 
 from __future__ import annotations
 
-import json
 import re
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-from urllib.parse import urljoin, urlsplit
+from dataclasses import dataclass
 
 import httpx2
 
-from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError
+from intact.model.digest import Digest
+from intact.model.errors import InputError, PermanentError, TemporaryError
 
-MAX_REDIRECTS = 5
-MAX_TOKEN_BYTES = 1 << 20
-CHUNK_BYTES = 1 << 20
-TIMEOUT = httpx2.Timeout(connect=10.0, read=30.0, write=10.0, pool=10.0)
-DOCKER_HUB = "registry-1.docker.io"
-_PLAIN = "WRONG_VERSION_NUMBER"
-"""How OpenSSL calls an answer that is no TLS."""
+from .access import Endpoint, Patience, RegistryAccess
+from .authorize import Authorizer
+from .connection import Body, Connection, read_bounded
 
-_CHALLENGE = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_RESUMES = 100
+"""Of one blob, however much each of them brought."""
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:\d{1,18}|\*)")
 
 
-class RegistryClient:
-    """One registry host. Not for use by several threads at once."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer. `headers` by their names in lower case."""
 
-    def __init__(self, host: str, *, plain_http: frozenset[str] = frozenset()) -> None:
-        """`host` with its port. `plain_http`: hosts, with their ports, to be asked without TLS."""
-        self._host = DOCKER_HUB if host == "docker.io" else host
-        self._plain_http = plain_http
-        self._base = f"{'http' if host in plain_http else 'https'}://{self._host}"
-        self._client = httpx2.Client(timeout=TIMEOUT, follow_redirects=False)
-        self._authorization = ""
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+    url: str
 
-    @contextmanager
-    def get(self, path: str, *, accept: str = "*/*", scope: str) -> Iterator[httpx2.Response]:
-        """A streamed answer of status 200 to `GET /v2/…`. Raises InputError (not found, refused), TemporaryError (try again)."""
-        with self._request(f"{self._base}/v2/{path}", accept, scope) as response:
-            self._check(response)
-            yield response
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip()
+
+
+class RepositoryClient:
+    """Reads one repository. `close` it at the end."""
+
+    def __init__(self, access: RegistryAccess, endpoint: Endpoint, *, actions: str = "pull") -> None:
+        """`actions`: what tokens are asked for: `pull`, or `pull,push`."""
+        self.access, self.endpoint = access, endpoint
+        self.scope = f"repository:{endpoint.repository}:{actions}"
+        self._authorizer = Authorizer(access, endpoint)
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+
+    def __str__(self) -> str:
+        return str(self.endpoint)
 
     def close(self) -> None:
-        self._client.close()
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
-    @contextmanager
-    def _request(self, url: str, accept: str, scope: str) -> Iterator[httpx2.Response]:
-        """Follows redirects, and asks for a token once."""
-        asked = False
-        for _ in range(MAX_REDIRECTS + 2):
-            headers = {"accept": accept, "accept-encoding": "identity"}
-            if self._authorization and _origin(url) == _origin(self._base):
-                headers["authorization"] = self._authorization
-            with self._errors(), self._client.stream("GET", url, headers=headers) as response:
-                if response.status_code == 401 and not asked and _origin(url) == _origin(self._base):
-                    asked = True
-                    challenge = response.headers.get("www-authenticate", "")
-                elif response.status_code in _REDIRECTS:
-                    url = self._follow(url, response)
-                    continue
-                else:
-                    yield response
+    def path(self, rest: str) -> str:
+        return f"/v2/{self.endpoint.repository}/{rest}"
+
+    def read(self, url: str, *, accept: str = "*/*", limit_bytes: int) -> Answer:
+        """The answer to a GET, whatever its status (what is no 200 comes without content). Raises InputError (longer than `limit_bytes`,
+        refused), TemporaryError, PermanentError, TrustError."""
+        for attempt in range(1, self.access.patience.attempts + 1):
+            try:
+                return self.ask("GET", url, headers={"accept": accept}, limit_bytes=limit_bytes)
+            except TemporaryError as error:
+                if error.code != "Broken" or attempt == self.access.patience.attempts:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def ask(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: Body | None = None, limit_bytes: int = 0
+    ) -> Answer:
+        """One request and its whole answer. TemporaryError with the code `Broken`: the answer broke off."""
+        with self._borrowed() as connection:
+            response = connection.send(method, url, scope=self.scope, headers=headers, body=body)
+            try:
+                data = b""
+                if response.status_code == 200 and limit_bytes:
+                    with connection.explained(f"registry {self.endpoint.host}"):
+                        try:
+                            chunks = iterate_paced(response, self.access.patience, self.endpoint.host)
+                            data = read_bounded(chunks, limit_bytes, f"registry {self.endpoint.host}")
+                        except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
+                            raise TemporaryError(f"registry {self.endpoint.host}: its answer broke off: {error}", code="Broken") from None
+                plain = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(status=response.status_code, headers=plain, data=data, url=str(response.url))
+            finally:
+                response.close()
+
+    def stream_blob(self, digest: Digest, size_bytes: int | None, *, at: int = 0) -> Iterator[bytes]:
+        """A blob's bytes from `at` to wherever the registry ends, in chunks of any size; whoever reads bounds and verifies them.
+
+        1. A connection that breaks is resumed with Range (RFC 9110 §14.2) from the first byte that is missing.
+        2. A registry that ignores it and sends all again is read past what is there already.
+        3. Attempts without a byte are bounded, so are all of them, and so is the time that a slow one may take.
+
+        Raises InputError with the code BlobUnknown, TemporaryError, PermanentError, TrustError.
+        """
+        patience = self.access.patience
+        fruitless = 0
+        for _ in range(MAX_RESUMES):
+            before = at
+            try:
+                with self._borrowed() as connection, connection.explained(f"registry {self.endpoint.host}"):
+                    response = self._open_at(connection, digest, at)
+                    try:
+                        skip = at if response.status_code == 200 else 0  # 2
+                        for chunk in iterate_paced(response, patience, self.endpoint.host):
+                            if skip:
+                                chunk, skip = chunk[skip:], max(0, skip - len(chunk))
+                                if not chunk:
+                                    continue
+                            at += len(chunk)
+                            yield chunk
+                    finally:
+                        response.close()
+                if size_bytes is None or at >= size_bytes:
                     return
-            self._authorize(challenge, scope)
-        raise PermanentError(f"registry {self._host}: more than {MAX_REDIRECTS} redirects", code="Redirects")
+                problem = f"registry {self.endpoint.host}: blob {digest} ends after {at} of {size_bytes} bytes"
+            except TemporaryError as error:
+                if size_bytes is not None and at == size_bytes:
+                    return
+                problem = str(error)
+            fruitless = fruitless + 1 if at == before else 0  # 3
+            if fruitless >= patience.attempts:
+                raise TemporaryError(problem, code="Broken", hint="try again later")
+            time.sleep(min(patience.first_pause_s * 2**fruitless, patience.longest_pause_s))
+        raise TemporaryError(f"registry {self.endpoint.host}: blob {digest} breaks off again and again", code="Broken")
 
-    def _follow(self, url: str, response: httpx2.Response) -> str:
-        target = urljoin(url, response.headers.get("location", ""))
-        parts = urlsplit(target)
-        if parts.scheme == "http" and parts.netloc not in self._plain_http:
-            raise InputError(f"registry {self._host} redirects to {parts.netloc} without TLS", code="PlainHttp", hint=_PLAIN_HINT)
-        if parts.scheme not in ("http", "https"):
-            raise PermanentError(f"registry {self._host} redirects to a {parts.scheme[:20]!r} address", code="Redirects")
-        return target
-
-    def _authorize(self, challenge: str, scope: str) -> None:
-        """An anonymous token from the realm that the registry names (distribution, spec/auth/token.md)."""
-        kind, _, rest = challenge.partition(" ")
-        fields = {name.lower(): value for name, value in _CHALLENGE.findall(rest)}
-        realm = fields.get("realm", "")
-        if kind.lower() != "bearer" or not realm:
-            raise PermanentError(
-                f"registry {self._host} wants credentials", code="Unauthorized", hint="only anonymous access is possible here"
-            )
-        parts = urlsplit(realm)
-        if parts.scheme != "https" and parts.netloc not in self._plain_http:
-            raise InputError(f"registry {self._host} sends for a token to {parts.netloc} without TLS", code="PlainHttp", hint=_PLAIN_HINT)
-        parameters = {"scope": fields.get("scope") or scope, **({"service": fields["service"]} if "service" in fields else {})}
-        with self._errors(), self._client.stream("GET", realm, params=parameters) as response:
-            self._check(response)
-            answer = read_bounded(response, MAX_TOKEN_BYTES, self._host)
-        document = _json(answer)
-        token = document.get("token") or document.get("access_token")
-        if not isinstance(token, str):
-            raise PermanentError(f"registry {self._host}: {parts.netloc} gives no token", code="Unauthorized")
-        self._authorization = f"Bearer {token}"
-
-    def _check(self, response: httpx2.Response) -> None:
+    def _open_at(self, connection: Connection, digest: Digest, at: int) -> httpx2.Response:
+        headers = {"range": f"bytes={at}-"} if at else {}  # 1
+        response = connection.send("GET", self.path(f"blobs/{digest}"), scope=self.scope, headers=headers)
         status = response.status_code
-        if status == 200:
-            return
-        what = f"registry {self._host}: {response.request.url.path}: HTTP {status}"
+        try:
+            if status == 206:
+                found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+                if found is None or int(found[1]) != at or not at:
+                    raise PermanentError(f"registry {self.endpoint.host} sends another part of {digest} than asked for", code="Range")
+            elif status != 200:
+                raise self.refusal(status, f"blob {digest}")
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def refusal(self, status: int, what: str) -> InputError | PermanentError:
+        """What a status means for the caller."""
+        problem = f"registry {self.endpoint.host}: {what} of {self.endpoint.repository}: HTTP {status}"
         if status == 404:
-            raise InputError(f"{what}: not found", code="BlobUnknown", hint="check host, repository and tag or digest")
+            return InputError(f"{problem}: not found", code="BlobUnknown", hint="check host, repository and tag or digest")
         if status in (401, 403):
-            raise PermanentError(f"{what}: access denied", code="Unauthorized", hint="only anonymous access is possible here")
-        if status == 429 or status >= 500:
-            raise TemporaryError(what, code="Registry")
-        raise PermanentError(what, code="Registry")
+            return self._authorizer.denied()
+        return PermanentError(problem, code="Registry")
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """What goes wrong on the way, as our errors."""
+    def _borrowed(self) -> Iterator[Connection]:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or Connection(self.access, self.endpoint, self._authorizer)
         try:
-            yield
-        except IntactError:
+            yield connection
+        except BaseException:
+            connection.close()
             raise
-        except httpx2.TimeoutException as error:
-            raise TemporaryError(f"registry {self._host} does not answer in time: {type(error).__name__}", code="RegistryTimeout") from None
-        except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
-            hint = "it speaks no TLS: name it with --plain-http or registries.insecure" if _PLAIN in str(error) else "is it up?"
-            raise TemporaryError(f"registry {self._host} cannot be reached: {error}", code="RegistryUnreachable", hint=hint) from None
-        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, ValueError) as error:
-            raise PermanentError(f"registry {self._host}: {error}", code="Registry") from None
+        with self._lock:
+            self._idle.append(connection)
 
 
-_PLAIN_HINT = "name the host with --plain-http if that is meant"
-
-
-def read_bounded(response: httpx2.Response, limit_bytes: int, host: str) -> bytes:
-    """The whole answer; raises InputError if it is longer."""
-    parts, read = [], 0
-    for chunk in response.iter_raw(CHUNK_BYTES):
-        read += len(chunk)
-        if read > limit_bytes:
-            raise InputError(f"registry {host} answers with more than {limit_bytes} bytes", code="TooLarge")
-        parts.append(chunk)
-    return b"".join(parts)
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
-
-
-def _json(data: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
+def iterate_paced(response: httpx2.Response, patience: Patience, host: str) -> Iterator[bytes]:
+    """A body's chunks. Too slow for too long is a TemporaryError, however steadily its bytes drip; only waiting counts, not the reader."""
+    waited_s, received = 0.0, 0
+    chunks = response.iter_raw()
+    while True:
+        started = time.monotonic()
+        chunk = next(chunks, None)
+        waited_s += time.monotonic() - started
+        if chunk is None:
+            return
+        received += len(chunk)
+        if waited_s > patience.grace_s and received < waited_s * patience.least_bytes_s:
+            raise TemporaryError(
+                f"registry {host} sends {received / waited_s:.0f} bytes a second: too slow", code="TooSlow", hint="try again later"
+            )
+        yield chunk

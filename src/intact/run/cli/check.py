@@ -86,7 +86,13 @@ def _load(file: Path, trust: tuple[Path, ...]) -> Baseline:
 def _check_root(baseline: Baseline, root: Path) -> Verdict:
     place = Container(id=str(root), name=str(root), image="", image_key=None, node=os.uname().nodename)
     with show_progress("reading") as advance, open_root(root) as tree:
-        observation = walk_tree(place, tree, clock=time.time, progress=lambda entries, size: advance(f"{entries} entries", size, 0))
+        observation = walk_tree(
+            place,
+            tree,
+            clock=time.time,
+            algorithms=baseline.compared_by,
+            progress=lambda entries, size: advance(f"{entries} entries", size, 0),
+        )
     return judge(baseline, observation, compare(baseline, observation))
 
 
@@ -113,7 +119,7 @@ def _check_container(wanted: str, socket: str | None, *, with_layers: bool) -> l
 
 
 def _build(key: Digest, address: str) -> Baseline:
-    source = open_image(parse_image_name(f"containerd:{key}"), plain_http=frozenset(), containerd=address)
+    source = open_image(parse_image_name(f"containerd:{key}"), containerd=address)
     assert not isinstance(source, DirectoryName), "a containerd: name is never a directory"
     with show_progress("baseline") as advance:
 
@@ -134,7 +140,7 @@ def _check_layers(running: Running, baseline: Baseline, eyes: HostEyes) -> Verdi
     with show_progress("layers") as advance:
         for number, (directory, table) in enumerate(zip(mounted.lowers, reversed(baseline.layers), strict=True), 1):
             advance(f"layer {number}/{len(mounted.lowers)} on disk", 0, 0)
-            differences += compare_layer(table, eyes.read_layer(running, directory))
+            differences += compare_layer(table, eyes.read_layer(running, directory, baseline.compared_by))
     return judge_layers(running.container, baseline, differences, (), now)
 
 

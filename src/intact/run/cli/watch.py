@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import click
 import yaml
 
+from intact.adapters.registry.access import RegistryAccess
 from intact.adapters.runtime.discover import find_socket
 from intact.adapters.seam.inprocess import InProcessCluster
 from intact.adapters.sinks.stdout import StdoutSink
@@ -96,7 +97,7 @@ def command(
         memory=kept.memory,
         audit=kept.audit,
         router=router,
-        library=ClusterBaselines(store, signer, insecure=frozenset()),
+        library=ClusterBaselines(store, signer, access=RegistryAccess()),
         on_verdict=_Printer() if output == "jsonl" else lambda verdict: None,
     )
     seam = InProcessCluster(cluster, node, clock=time.time)

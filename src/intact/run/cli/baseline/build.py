@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from intact.adapters.keys.signing import load_private_key
-from intact.adapters.layout.names import DEFAULT_CONTAINERD, DirectoryName, open_image, parse_image_name
+from intact.adapters.layout.names import DEFAULT_CONTAINERD, DirectoryName, RegistryName, open_image, parse_image_name
+from intact.adapters.registry.access import RegistryAccess
 from intact.adapters.store.atomic import write_atomically
 from intact.baseline.document import encode_document
 from intact.baseline.signing import KeySigner
@@ -18,6 +19,7 @@ from intact.model.errors import InputError
 from intact.model.layer import Baseline
 from intact.run.cli.output import check_replaceable
 from intact.run.cli.progress import show_progress
+from intact.run.cli.registry import registry_options, tell_notes
 
 from .files import PATH
 
@@ -27,11 +29,11 @@ from .files import PATH
 @click.option("-o", "--out", required=True, type=PATH, metavar="FILE", help="Where to write the baseline.")
 @click.option("--key", type=PATH, metavar="K.pem", help="Sign with this private key.")
 @click.option("--platform", metavar="OS/ARCH", help="Which image of an index; this machine's by default.")
-@click.option("--plain-http", multiple=True, metavar="HOST:PORT", help="A registry to be asked without TLS; may be repeated.")
+@registry_options
 @click.option(
     "--containerd", default=DEFAULT_CONTAINERD, show_default=True, metavar="SOCKET", help="containerd's socket, for containerd:NAME."
 )
-def command(image: str, out: Path, key: Path | None, platform: str | None, plain_http: tuple[str, ...], containerd: str) -> None:
+def command(image: str, out: Path, key: Path | None, platform: str | None, access: RegistryAccess, containerd: str) -> None:
     """Reads IMAGE, verifies it, and writes its baseline.
 
     IMAGE is docker://HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG], docker-archive:FILE[:NAME], containerd:NAME or dir:PATH.
@@ -40,7 +42,7 @@ def command(image: str, out: Path, key: Path | None, platform: str | None, plain
         raise InputError("a baseline is written to a file, not to stdout", hint="name the file; ./- if it is to be called so")
     check_replaceable(out)
     signers = [KeySigner(load_private_key(key))] if key else []
-    baseline = _build(image, platform, frozenset(plain_http), containerd)
+    baseline = _build(image, platform, access, containerd)
     write_atomically(out, [encode_document(baseline, signers)])
     entries = sum(len(layer) for layer in baseline.layers)
     signed = f"signed by {signers[0].public.id}" if signers else "not signed"
@@ -48,8 +50,9 @@ def command(image: str, out: Path, key: Path | None, platform: str | None, plain
     click.echo(str(baseline.root))
 
 
-def _build(image: str, platform: str | None, plain_http: frozenset[str], containerd: str) -> Baseline:
-    opened = open_image(parse_image_name(image), plain_http=plain_http, containerd=containerd)
+def _build(image: str, platform: str | None, access: RegistryAccess, containerd: str) -> Baseline:
+    name = parse_image_name(image)
+    opened = open_image(name, access=access, containerd=containerd)
     if isinstance(opened, DirectoryName):
         if platform:
             raise InputError("--platform is for images, not for dir:", hint="leave it out")
@@ -59,7 +62,11 @@ def _build(image: str, platform: str | None, plain_http: frozenset[str], contain
         def report(at: Progress) -> None:
             advance(f"layer {at.layer}/{at.layers}", at.bytes_done, at.bytes_total)
 
-        return ingest(opened, platform=platform, progress=report, seal=seal_table)
+        parallel = access.concurrency if isinstance(name, RegistryName) else 1
+        try:
+            return ingest(opened, platform=platform, progress=report, seal=seal_table, parallel=parallel)
+        finally:
+            tell_notes(opened)
 
 
 def _build_tree(name: DirectoryName) -> Baseline:
