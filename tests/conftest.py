@@ -10,7 +10,9 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 
 import intact
 from lab.cluster import Cluster
+from lab.postgres import Postgres
 from lab.runtime import Runtime
+from lab.s3 import ObjectServer
 from lab.settings import REPOSITORY, cache_dir
 from tests.leftovers import Watch
 
@@ -64,6 +66,22 @@ def cluster(root: None) -> Iterator[Cluster]:
         return
     with Cluster(nodes=1) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of the tests' own. Each test makes a database of its own in it."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[ObjectServer]:
+    """An S3 server of the tests' own, with its credentials in the environment. Each test makes a bucket of its own in it."""
+    with ObjectServer() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
 
 
 @pytest.fixture

@@ -1,48 +1,58 @@
-"""One SQLite database of one process: connections, transactions, the schema's version, and errors that say what to do.
+"""One database of the cluster's half: connections, transactions, the schema's version, and errors that say what to do.
 
-Several threads may read while one writes; writers wait for each other. A transaction that returned is on disk (WAL, `synchronous=FULL`:
-sqlite.org/pragma.html#pragma_synchronous); one that raised left nothing behind.
+In: a file (SQLite, for one process), or a URL (also PostgreSQL, for many). A transaction that returned is durable; one that raised left
+nothing behind.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, Table, create_engine, event, func, insert, inspect, select, update
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError
+from intact.model.errors import InputError, PermanentError, TemporaryError
 
-from .schema import METADATA, SCHEMA_VERSION, VERSION
+from .backend import Backend
+from .migrate import read_revision, upgrade
+from .schema import HEAD
+from .sqlite import SqliteFile
 
 FILE_NAME = "intact.db"
-BUSY_TIMEOUT_S = 10.0
+SQLITE_SCHEME = "sqlite:///"
+
+
+@dataclass(slots=True)
+class _Open:
+    """A thread's open write transaction."""
+
+    connection: Connection
+    is_exclusive: bool
+    failure: BaseException | None = None
 
 
 class Database:
-    """The stores of this package share one; `transaction` makes what several of them write one step."""
+    """The stores of this package share one; `transaction` makes what several of them write one step. Thread-safe."""
 
-    def __init__(self, file: Path, *, read_only: bool = False) -> None:
-        """Opens `file`, and makes it where it is missing (never if `read_only`).
+    def __init__(self, backend: Backend, *, read_only: bool = False) -> None:
+        """Opens it, makes its tables where there are none, and brings an older version's up to date (neither if `read_only`).
 
-        Raises InputError for a file that is missing, not ours, or of a newer version, and else as `transaction` does.
+        Raises InputError for one that is missing, not ours, or of a newer version, and else as `transaction` does.
         """
-        self._file = file
+        self._backend = backend
         self._read_only = read_only
-        self._writing = threading.RLock()
         self._current = threading.local()
-        self._prepare_file()
-        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool)
-        event.listen(self._engine, "begin", _begin)
+        self._engine = backend.make_engine(read_only=read_only)
         try:
-            self._check_version()
+            self._prepare()
         except BaseException:
             self.close()
             raise
@@ -50,7 +60,25 @@ class Database:
     @classmethod
     def in_directory(cls, state_dir: Path, *, read_only: bool = False) -> Self:
         """The database of a process whose state is in `state_dir`."""
-        return cls(state_dir / FILE_NAME, read_only=read_only)
+        return cls(SqliteFile(state_dir / FILE_NAME), read_only=read_only)
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool = False) -> Self:
+        """`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`."""
+        if url.startswith(SQLITE_SCHEME):
+            return cls(SqliteFile(Path(url.removeprefix(SQLITE_SCHEME))), read_only=read_only)
+        from .postgres import PostgresServer
+
+        return cls(PostgresServer(url), read_only=read_only)
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return self._backend.name
+
+    @property
+    def dialect(self) -> str:
+        return self._engine.dialect.name
 
     def close(self) -> None:
         self._engine.dispose()
@@ -58,124 +86,138 @@ class Database:
     def transaction(self) -> AbstractContextManager[None]:
         """Everything written inside, by whichever store, is kept together or not at all; durable when the block ends. May be nested.
 
-        Raises TemporaryError (disk full, locked, I/O error) or PermanentError (damaged, no right to write).
+        Waits for every other such transaction, of any process: what is read inside stays true until the end. Raises TemporaryError (disk
+        full, server gone, waited too long) or PermanentError (damaged, no right to write).
         """
         return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self.write():
-            yield
+        outer = self._open
+        if outer is None:
+            with self._begin(exclusive=True):
+                yield
+            return
+        with self._errors(), outer.connection.begin_nested():
+            if not outer.is_exclusive:
+                self._backend.hold_off_writers(outer.connection)
+            failed_before = outer.failure
+            try:
+                yield
+                if outer.failure is not failed_before:
+                    raise _doomed(outer.failure)
+            finally:
+                outer.failure = failed_before  # what failed inside is undone with the block
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A connection inside a write transaction: the thread's open one, or a new one."""
-        if self._read_only:
-            raise PermanentError(f"{self._file} was opened for reading only")
-        outer: Connection | None = getattr(self._current, "connection", None)
-        if outer is not None:
-            with outer.begin_nested():
-                yield outer
-            return
-        with (
-            self._writing,
-            self._errors(),
-            self._engine.connect().execution_options(intact_write=True) as connection,
-            connection.begin(),
-        ):
-            self._current.connection = connection
-            try:
+        """A connection inside a write transaction: the thread's open one, or a new one that ends with the block.
+
+        A new one does not wait for others: what it writes must be right whatever they do meanwhile. What fails in an open one is not
+        swallowed: that transaction keeps nothing.
+        """
+        outer = self._open
+        if outer is None:
+            with self._begin(exclusive=False) as connection:
                 yield connection
-            finally:
-                self._current.connection = None
+            return
+        try:
+            with self._errors():
+                yield outer.connection
+        except BaseException as error:
+            outer.failure = error
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one state of the database: the thread's open transaction, or the last one that was committed."""
-        outer: Connection | None = getattr(self._current, "connection", None)
+        outer = self._open
         if outer is not None:
-            yield outer
+            with self._errors():
+                yield outer.connection
             return
-        with self._errors(), self._engine.connect() as connection, connection.begin():
-            yield connection
+        with self._errors(), self._engine.connect() as connection:
+            if self.dialect == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            with connection.begin():
+                yield connection
 
-    def _connect(self) -> sqlite3.Connection:
-        uri = f"{self._file.absolute().as_uri()}?mode={'ro' if self._read_only else 'rw'}"
-        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        if not self._read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        return connection
+    @property
+    def _open(self) -> _Open | None:
+        return getattr(self._current, "open", None)
 
-    def _prepare_file(self) -> None:
-        try:
-            if not self._read_only:
-                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.close(os.open(self._file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            elif not self._file.exists():
-                raise InputError(f"there is no {self._file}", hint="give the state directory of the process that recorded")
-        except OSError as error:
-            raise PermanentError(f"cannot open {self._file}: {error.strerror}", hint="check the state directory and its owner") from None
+    @contextmanager
+    def _begin(self, *, exclusive: bool) -> Iterator[Connection]:
+        if self._read_only:
+            raise PermanentError(f"{self.name} was opened for reading only")
+        with (
+            self._backend.writing(),
+            self._errors(),
+            self._engine.connect().execution_options(intact_write=True) as connection,
+            connection.begin(),
+        ):
+            if exclusive:
+                self._backend.hold_off_writers(connection)
+            self._current.open = opened = _Open(connection, exclusive)
+            try:
+                yield connection
+                if opened.failure is not None:
+                    raise _doomed(opened.failure)
+            finally:
+                self._current.open = None
 
-    def _check_version(self) -> None:
+    def _prepare(self) -> None:
+        """1. An older database is brought up to date, with a copy kept until it worked. 2. Of several that try, one does."""
         with self.read() as connection:
-            found = set(inspect(connection).get_table_names())
-            version = connection.scalar(select(func.max(SCHEMA_VERSION.c.version))) if SCHEMA_VERSION.name in found else None
-        if version is None and found - {SCHEMA_VERSION.name}:
-            raise InputError(f"{self._file} is a database of another program", hint="give another state directory")
-        if version is not None and version > VERSION:
-            raise InputError(
-                f"{self._file} was written by a newer Intact (schema {version}, this program knows {VERSION})",
-                hint="run that version, or one after it",
-            )
-        if version is None and not self._read_only:
-            with self.write() as connection:
-                METADATA.create_all(connection)
-                if connection.scalar(select(func.count()).select_from(SCHEMA_VERSION)) == 0:
-                    connection.execute(insert(SCHEMA_VERSION).values(version=VERSION))
-        elif version is None:
-            raise InputError(f"{self._file} is empty: nothing was recorded in it")
+            revision = read_revision(connection, self.name)
+        if self._read_only:
+            if revision is None:
+                raise InputError(f"{self.name} is empty: nothing was recorded in it")
+            return
+        if revision == HEAD:
+            return
+        if revision is None:
+            self._upgrade()
+            return
+        with self._errors(), self._backend.keeping_copy(f"before-{HEAD}"):  # 1
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        with self._begin(exclusive=True) as connection:
+            revision = read_revision(connection, self.name)  # 2
+            if revision != HEAD:
+                upgrade(connection, revision)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
         except DBAPIError as error:
-            raise _translate(error.orig, self._file) from error
+            # Not `from error`: a driver's error may hold the whole connection, with its password.
+            raise self._backend.translate(error.orig or error) from None
         except sqlite3.Error as error:
-            raise _translate(error, self._file) from error
+            raise self._backend.translate(error) from None
+        except PoolTimeout:
+            raise TemporaryError(f"{self.name} is busy: no connection became free in time", code="StoreLocked") from None
 
 
-def replace_row(connection: Connection, table: Table, keys: dict[str, Any], values: dict[str, Any]) -> None:
-    """Updates the row with `keys`, or inserts it. Only inside a write transaction, which holds off every other writer."""
-    where = [table.c[name] == value for name, value in keys.items()]
-    if connection.execute(update(table).where(*where).values(values)).rowcount == 0:
-        connection.execute(insert(table).values(keys | values))
+def upsert(connection: Connection, table: Table, keys: dict[str, Any], values: dict[str, Any]) -> None:
+    """Updates the row with `keys`, or inserts it: one step, whoever else does the same at the same time."""
+    new = _insert(connection, table).values(keys | values)
+    connection.execute(new.on_conflict_do_update(index_elements=list(keys), set_=values))
 
 
-def _begin(connection: Connection) -> None:
-    """A writer takes the write lock at once: taking it halfway fails instead of waiting (sqlite.org/lang_transaction.html)."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("intact_write") else "BEGIN")
+def insert_new(connection: Connection, table: Table, keys: tuple[str, ...], row: dict[str, Any]) -> bool:
+    """Inserts `row`, unless there is one with the same `keys`; returns whether it did."""
+    new = _insert(connection, table).values(row).on_conflict_do_nothing(index_elements=list(keys))
+    return connection.execute(new.returning(table.c[keys[0]])).first() is not None
 
 
-def _translate(error: BaseException | None, file: Path) -> IntactError:
-    name = str(getattr(error, "sqlite_errorname", ""))
-    if name == "SQLITE_FULL":
-        hint = f"free space in {file.parent}; nothing was half-written, what was not stored is sent again"
-        return TemporaryError(f"the disk that holds {file} is full", code="DiskFull", hint=hint)
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return TemporaryError(
-            f"{file} is locked by another process", code="StoreLocked", hint="only one process may write a state directory"
-        )
-    if name.startswith("SQLITE_IOERR"):
-        return TemporaryError(f"I/O error on {file} ({name})", code="StoreIO", hint=f"check the disk, and the space left in {file.parent}")
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return PermanentError(
-            f"{file} is damaged ({error})", code="StoreDamaged", hint="restore it from a copy, or begin a new state directory"
-        )
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return PermanentError(
-            f"{file} cannot be opened or written ({error})", code="StoreDenied", hint="check its owner and mode, and the mount"
-        )
-    return PermanentError(f"{file}: {error}", code="Store")
+def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _doomed(failure: BaseException | None) -> BaseException:
+    """A step inside failed, and its caller went on as if it had not."""
+    assert failure is not None
+    return failure

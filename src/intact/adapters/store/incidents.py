@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from intact.adapters.codec import decode, encode
 from intact.model.errors import InputError
 from intact.model.incident import Incident, IncidentState, Outcome, Phase, Reported, Workload
 from intact.model.revision import RevisionRecord
 
-from .database import Database, replace_row
+from .database import Database, insert_new, upsert
 from .schema import FINDINGS, INCIDENTS, REMEDIATIONS, REVISIONS
 
 
@@ -38,7 +38,7 @@ class SqlIncidentStore:
             "document": encode(incident),
         }
         with self._database.write() as connection:
-            replace_row(connection, INCIDENTS, {"id": incident.id}, values)
+            upsert(connection, INCIDENTS, {"id": incident.id}, values)
 
     def get(self, incident_id: str) -> Incident | None:
         with self._database.read() as connection:
@@ -75,20 +75,17 @@ class SqlIncidentStore:
         unique = {one.finding.id: one for one in reported}
         with self._database.write() as connection:
             known = set(connection.scalars(select(FINDINGS.c.id).where(FINDINGS.c.incident_id == incident_id)))
-            new = {id: one for id, one in unique.items() if id not in known}
-            if new:
-                rows = [
-                    {
-                        "incident_id": incident_id,
-                        "id": id,
-                        "level": int(one.finding.level),
-                        "path": one.finding.difference.path,
-                        "document": encode(one),
-                    }
-                    for id, one in new.items()
-                ]
-                connection.execute(insert(FINDINGS), rows)
-        return tuple(new.values())
+            return tuple(one for id, one in unique.items() if id not in known and self._add(connection, incident_id, one))
+
+    def _add(self, connection: Connection, incident_id: str, one: Reported) -> bool:
+        row = {
+            "incident_id": incident_id,
+            "id": one.finding.id,
+            "level": int(one.finding.level),
+            "path": one.finding.difference.path,
+            "document": encode(one),
+        }
+        return insert_new(connection, FINDINGS, ("incident_id", "id"), row)
 
     def findings(self, incident_id: str, limit: int) -> tuple[Reported, ...]:
         query = select(FINDINGS.c.document).where(FINDINGS.c.incident_id == incident_id)
@@ -106,7 +103,7 @@ class SqlRevisionStore:
     def save(self, record: RevisionRecord) -> None:
         keys = {"workload": workload_key(record.workload), "uid": record.uid}
         with self._database.write() as connection:
-            replace_row(connection, REVISIONS, keys, {"number": record.number, "document": encode(record)})
+            upsert(connection, REVISIONS, keys, {"number": record.number, "document": encode(record)})
 
     def of(self, workload: Workload) -> tuple[RevisionRecord, ...]:
         query = select(REVISIONS.c.document).where(REVISIONS.c.workload == workload_key(workload))
@@ -122,20 +119,15 @@ class SqlRemediationStore:
         self._database = database
 
     def claim(self, proposed: Outcome) -> bool:
-        name = proposed.decision.name
+        row = {
+            "name": proposed.decision.name,
+            "incident_id": proposed.decision.incident_id,
+            "phase": proposed.phase.value,
+            "decided_at": proposed.decision.at,
+            "document": encode(proposed),
+        }
         with self._database.write() as connection:
-            if connection.scalar(select(REMEDIATIONS.c.name).where(REMEDIATIONS.c.name == name)) is not None:
-                return False
-            connection.execute(
-                insert(REMEDIATIONS).values(
-                    name=name,
-                    incident_id=proposed.decision.incident_id,
-                    phase=proposed.phase.value,
-                    decided_at=proposed.decision.at,
-                    document=encode(proposed),
-                )
-            )
-        return True
+            return insert_new(connection, REMEDIATIONS, ("name",), row)
 
     def save(self, outcome: Outcome) -> None:
         change = update(REMEDIATIONS).where(REMEDIATIONS.c.name == outcome.decision.name)

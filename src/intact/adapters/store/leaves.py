@@ -35,7 +35,7 @@ class SqlLeafStore:
 
     def append(self, *, rows: Sequence[Row], head: Head) -> None:
         after = head.frontier.size - len(rows)
-        with self._database.write() as connection:
+        with self._database.transaction(), self._database.write() as connection:
             size = connection.scalar(select(func.coalesce(func.max(CHECKPOINTS.c.size), 0)))
             if size != after:
                 raise ValueError(f"the log has {size} leaves, and was to be continued behind {after}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 
 from intact.adapters.codec import decode, encode
 from intact.model.alert import Alert
 from intact.model.finding import Level
 from intact.notify.ports import Counts, Queued, Suppressed
 
-from .database import Database
+from .database import Database, insert_new
 from .schema import OUTBOX
 
 PENDING, SENT, DEAD, SUPPRESSED, TOLD = "pending", "sent", "dead", "suppressed", "told"
@@ -27,26 +27,26 @@ class SqlOutbox:
     def add(self, alert: Alert, sinks: Sequence[str], now: float) -> int:
         document = encode(alert)
         with self._database.write() as connection:
-            known = set(connection.scalars(select(OUTBOX.c.sink).where(OUTBOX.c.alert_id == alert.id)))
-            rows = [
-                {
-                    "alert_id": alert.id,
-                    "sink": sink,
-                    "incident_id": alert.incident_id,
-                    "level": int(alert.level),
-                    "state": PENDING,
-                    "attempts": 0,
-                    "queued_at": now,
-                    "next_at": now,
-                    "error": "",
-                    "document": document,
-                }
+            return sum(
+                insert_new(
+                    connection,
+                    OUTBOX,
+                    ("sink", "alert_id"),
+                    {
+                        "alert_id": alert.id,
+                        "sink": sink,
+                        "incident_id": alert.incident_id,
+                        "level": int(alert.level),
+                        "state": PENDING,
+                        "attempts": 0,
+                        "queued_at": now,
+                        "next_at": now,
+                        "error": "",
+                        "document": document,
+                    },
+                )
                 for sink in sinks
-                if sink not in known
-            ]
-            if rows:
-                connection.execute(insert(OUTBOX), rows)
-        return len(rows)
+            )
 
     def next_due(self, sink: str, now: float) -> Queued | None:
         older = OUTBOX.alias("older")

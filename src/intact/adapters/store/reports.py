@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 
 from intact.adapters.codec import decode_all, encode_all
 from intact.model.seam import Coverage
 
-from .database import Database, replace_row
+from .database import Database, insert_new, upsert
 from .schema import NODES, REPORTS
 
 
@@ -19,10 +19,7 @@ class SqlReportStore:
 
     def receive(self, report_id: str, node: str, at: float) -> bool:
         with self._database.write() as connection:
-            if connection.scalar(select(REPORTS.c.id).where(REPORTS.c.node == node, REPORTS.c.id == report_id)) is not None:
-                return False
-            connection.execute(insert(REPORTS).values(node=node, id=report_id, at=at))
-        return True
+            return insert_new(connection, REPORTS, ("node", "id"), {"node": node, "id": report_id, "at": at})
 
     def forget_before(self, at: float) -> int:
         with self._database.write() as connection:
@@ -30,7 +27,7 @@ class SqlReportStore:
 
     def save_coverage(self, node: str, at: float, coverage: tuple[Coverage, ...], tier: str) -> None:
         with self._database.write() as connection:
-            replace_row(connection, NODES, {"node": node}, {"at": at, "tier": tier, "coverage": encode_all(coverage)})
+            upsert(connection, NODES, {"node": node}, {"at": at, "tier": tier, "coverage": encode_all(coverage)})
 
     def coverage(self) -> tuple[tuple[str, float, str, tuple[Coverage, ...]], ...]:
         with self._database.read() as connection:

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from intact.adapters.store.database import FILE_NAME, Database
-from intact.adapters.store.schema import VERSION
+from intact.adapters.store.schema import HEAD
 from intact.model.errors import InputError, PermanentError
 
 
 def test_a_newer_schema_is_refused_and_not_touched(tmp_path: Path) -> None:
     database = Database.in_directory(tmp_path)
     with database.write() as connection:
-        connection.exec_driver_sql("update schema_version set version = 99")
+        connection.exec_driver_sql("update alembic_version set version_num = '9999'")
     database.close()
-    with pytest.raises(InputError, match=f"newer Intact .schema 99, this program knows {VERSION}"):
+    with pytest.raises(InputError, match=f"newer Intact .schema 9999, this program knows {HEAD}"):
         Database.in_directory(tmp_path)
 
 
@@ -54,7 +54,7 @@ def test_a_reader_cannot_write(tmp_path: Path) -> None:
 
 
 def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
-    Database(tmp_path / "new" / "state.db").close()
+    Database.open(f"sqlite:///{tmp_path}/new/state.db").close()
     assert stat.S_IMODE((tmp_path / "new" / "state.db").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
