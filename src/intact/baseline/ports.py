@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from intact.model.digest import Digest
+
+PUT_WITHIN_S = 1800.0
+"""A `put` that takes longer fails: what it has stored by then may be taken for left over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,20 +23,70 @@ class StoredBaseline:
     envelope: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBaseline:
+    """A baseline as housekeeping sees it. `used_at`: when it was stored, or last said to be needed (Unix seconds)."""
+
+    key: Digest
+    aliases: tuple[str, ...]
+    table_roots: tuple[Digest, ...]
+    envelope_bytes: int
+    used_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptTable:
+    """A table as housekeeping sees it. `root` is None for what is stored and nothing knows: left over by a process that died."""
+
+    name: str
+    root: Digest | None
+    size_bytes: int
+    stored_at: float
+
+
+class KeyFiles(Protocol):
+    """Keeps private files by name: one Secret, or one directory."""
+
+    def read(self) -> Mapping[str, bytes]: ...
+
+    def replace(self, files: Mapping[str, bytes], *, read_before: Mapping[str, bytes]) -> None:
+        """Replaces all of them, if they still are `read_before`. Raises TemporaryError if they are not."""
+
+
 class BaselineFiles(Protocol):
     """Keeps envelopes by key and alias, and tables by root. Tables are shared between baselines."""
 
     def put(self, stored: StoredBaseline, tables: Mapping[Digest, memoryview]) -> None:
-        """Stores all of it or nothing; replaces a baseline of the same key. Raises TemporaryError (disk full), PermanentError."""
+        """Stores all of it or nothing; replaces a baseline of the same key, and what was damaged of its tables. Raises TemporaryError (disk
+        full), PermanentError."""
 
     def find(self, name: str) -> StoredBaseline | None:
         """By key or alias; a key comes before an alias of the same spelling."""
 
-    def find_by_layer(self, diff_id: Digest) -> Sequence[StoredBaseline]:
-        """The baselines that have this layer, in order of key."""
+    def find_by_layer(self, diff_id: Digest) -> Iterator[StoredBaseline]:
+        """The baselines that have this layer, in order of key, read as they are asked for."""
 
-    def open_table(self, root: Digest) -> memoryview | None:
-        """A table's bytes, mapped where that is possible; None if they are not there."""
+    def open_table(self, root: Digest, *, anew: bool = False) -> memoryview | None:
+        """A table's bytes, mapped where that is possible; None if they are not there. `anew`: what it gave last was no good, so not from a
+        copy that is nearer. Raises TrustError if they cannot be the table's, TemporaryError, PermanentError."""
 
     def keys(self) -> tuple[Digest, ...]:
         """The keys of all stored baselines, sorted."""
+
+    # -- housekeeping ------------------------------------------------------------------------------------------------
+
+    def mark_used(self, names: Collection[str], now: float) -> None:
+        """These keys and aliases are needed now; those that nobody stored are passed over."""
+
+    def list_baselines(self) -> Iterator[KeptBaseline]:
+        """All baselines, in order of key."""
+
+    def list_tables(self) -> Iterator[KeptTable]:
+        """All tables, and what is left over of them."""
+
+    def remove_baseline(self, key: Digest, *, unused_since: float) -> bool:
+        """Forgets a baseline, unless it was stored or marked after `unused_since`. Its tables stay. Whether it is gone."""
+
+    def remove_table(self, table: KeptTable, *, stored_before: float) -> bool:
+        """Removes a table that no baseline has now and that was stored before then: looked at again in the same step that removes it, so
+        that none goes that a baseline just began to use. Whether it is gone."""

@@ -1,24 +1,26 @@
 """Baselines on disk (`baseline.ports.BaselineFiles`): an SQLite index of envelopes, and one file per layer table.
 
 A table is on disk before the index names it, so a process that dies at any point leaves at most a file that nothing names; what it left
-half-written is removed at the next start. Tables are mapped, not read. Nothing here is verified: `baseline.store` does that.
+half-written is removed at the next start. A table is removed, and looked for again by whoever is storing a baseline, only while the index
+is locked for writing. Tables are mapped, not read. Nothing here is verified: `baseline.store` does that.
 """
 
 from __future__ import annotations
 
-import mmap
-import os
+import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from intact.baseline.ports import StoredBaseline
+from intact.baseline.ports import KeptBaseline, KeptTable, StoredBaseline
 from intact.model.digest import Digest
 from intact.model.errors import PermanentError, TemporaryError
 
 from .atomic import PARTIAL, write_atomically
+from .cached import map_file
 
 INDEX = "baselines.sqlite"
 TABLES = "tables"
@@ -26,6 +28,7 @@ _BUSY_TIMEOUT_S = 10.0
 _SETTINGS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS baselines (key TEXT PRIMARY KEY, envelope BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS used (key TEXT PRIMARY KEY REFERENCES baselines(key) ON DELETE CASCADE, at REAL NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS aliases (alias TEXT PRIMARY KEY, key TEXT NOT NULL REFERENCES baselines(key) ON DELETE CASCADE) STRICT;
 CREATE TABLE IF NOT EXISTS layers (key TEXT NOT NULL REFERENCES baselines(key) ON DELETE CASCADE, diff_id TEXT NOT NULL,
   PRIMARY KEY (diff_id, key)) STRICT;
@@ -37,13 +40,16 @@ SELECT key, envelope FROM baselines WHERE key = ?1
 UNION ALL SELECT key, envelope FROM aliases JOIN baselines USING (key) WHERE alias = ?1
 LIMIT 1
 """
+_MARK = "UPDATE used SET at = max(at, ?2) WHERE key = ?1 OR key = (SELECT key FROM aliases WHERE alias = ?1)"
+_TABLE_NAME = re.compile(r"([a-z0-9]+)-([0-9a-f]+)\.table")
 
 
 class BaselineDirectory:
     """One directory of baselines. Safe to share between threads; several processes may share the directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._directory = directory
+        self._clock = clock
         self._tables = directory / TABLES
         self._lock = threading.Lock()
         try:
@@ -55,14 +61,19 @@ class BaselineDirectory:
         with self._explained():
             self._sql = sqlite3.connect(directory / INDEX, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
             self._sql.executescript(_SETTINGS + _SCHEMA)
+            self._sql.execute("INSERT OR IGNORE INTO used (key, at) SELECT key, ? FROM baselines", (clock(),))
 
     def put(self, stored: StoredBaseline, tables: Mapping[Digest, memoryview]) -> None:
         for root, data in tables.items():
             self._write_table(root, data)
         key = str(stored.key)
         with self._lock, self._explained(), self._transaction() as sql:
+            for root, data in tables.items():
+                if not self._path(root).exists():
+                    self._write_table(root, data)
             sql.execute("DELETE FROM baselines WHERE key = ?", (key,))
             sql.execute("INSERT INTO baselines (key, envelope) VALUES (?, ?)", (key, stored.envelope))
+            sql.execute("INSERT INTO used (key, at) VALUES (?, ?)", (key, self._clock()))
             sql.executemany("INSERT OR REPLACE INTO aliases (alias, key) VALUES (?, ?)", [(alias, key) for alias in stored.aliases])
             sql.executemany("INSERT INTO layers (key, diff_id) VALUES (?, ?)", [(key, str(diff_id)) for diff_id in stored.diff_ids])
             sql.executemany("INSERT INTO tables (key, root) VALUES (?, ?)", [(key, str(root)) for root in stored.table_roots])
@@ -72,26 +83,79 @@ class BaselineDirectory:
             row = self._sql.execute(_BY_NAME, (name,)).fetchone()
             return self._stored(*row) if row is not None else None
 
-    def find_by_layer(self, diff_id: Digest) -> Sequence[StoredBaseline]:
-        with self._lock, self._explained():
-            query = "SELECT key, envelope FROM layers JOIN baselines USING (key) WHERE diff_id = ? ORDER BY key"
-            return [self._stored(*row) for row in self._sql.execute(query, (str(diff_id),)).fetchall()]
+    def find_by_layer(self, diff_id: Digest) -> Iterator[StoredBaseline]:
+        query = "SELECT key, envelope FROM layers JOIN baselines USING (key) WHERE diff_id = ? AND key > ? ORDER BY key LIMIT 1"
+        after = ""
+        while True:
+            with self._lock, self._explained():
+                row = self._sql.execute(query, (str(diff_id), after)).fetchone()
+                if row is None:
+                    return
+                found = self._stored(*row)
+            after = str(found.key)
+            yield found
 
-    def open_table(self, root: Digest) -> memoryview | None:
-        try:
-            fd = os.open(self._path(root), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise PermanentError(f"cannot read {self._path(root)}: {error.strerror}", code="Store") from None
-        try:
-            return memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_READ)) if os.fstat(fd).st_size else memoryview(b"")
-        finally:
-            os.close(fd)
+    def open_table(self, root: Digest, *, anew: bool = False) -> memoryview | None:
+        return map_file(self._path(root))
 
     def keys(self) -> tuple[Digest, ...]:
         with self._lock, self._explained():
             return tuple(Digest.parse(key) for (key,) in self._sql.execute("SELECT key FROM baselines ORDER BY key"))
+
+    # -- housekeeping ------------------------------------------------------------------------------------------------
+
+    def mark_used(self, names: Collection[str], now: float) -> None:
+        with self._lock, self._explained(), self._transaction() as sql:
+            sql.executemany(_MARK, [(name, now) for name in names])
+
+    def list_baselines(self) -> Iterator[KeptBaseline]:
+        query = "SELECT key, envelope, at FROM baselines JOIN used USING (key) WHERE key > ? ORDER BY key LIMIT 1"
+        after = ""
+        while True:
+            with self._lock, self._explained():
+                row = self._sql.execute(query, (after,)).fetchone()
+                if row is None:
+                    return
+                stored = self._stored(row[0], row[1])
+            after = row[0]
+            yield KeptBaseline(
+                key=stored.key,
+                aliases=stored.aliases,
+                table_roots=stored.table_roots,
+                envelope_bytes=len(stored.envelope),
+                used_at=row[2],
+            )
+
+    def list_tables(self) -> Iterator[KeptTable]:
+        for path in sorted(self._tables.iterdir()):
+            try:
+                info = path.stat()
+            except FileNotFoundError:
+                continue
+            match = _TABLE_NAME.fullmatch(path.name)
+            if match is not None:
+                root = Digest.parse(f"{match[1]}:{match[2]}")
+                yield KeptTable(name=path.name, root=root, size_bytes=info.st_size, stored_at=info.st_mtime)
+
+    def remove_baseline(self, key: Digest, *, unused_since: float) -> bool:
+        unused = "DELETE FROM baselines WHERE key = ?1 AND (SELECT at FROM used WHERE key = ?1) <= ?2"
+        with self._lock, self._explained(), self._transaction() as sql:
+            return sql.execute(unused, (str(key), unused_since)).rowcount > 0
+
+    def remove_table(self, table: KeptTable, *, stored_before: float) -> bool:
+        path = self._tables / table.name
+        with self._lock, self._explained(), self._transaction() as sql:
+            if sql.execute("SELECT 1 FROM tables WHERE root = ? LIMIT 1", (str(table.root),)).fetchone() is not None:
+                return False
+            try:
+                if path.stat().st_mtime >= stored_before:
+                    return False
+                path.unlink()
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                raise PermanentError(f"cannot remove {path}: {error.strerror}", code="Store") from None
+            return True
 
     def close(self) -> None:
         with self._lock:
