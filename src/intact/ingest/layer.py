@@ -18,9 +18,10 @@ from collections.abc import Iterable
 from posixpath import join, normpath
 from typing import NoReturn
 
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.entry import Entry, Kind, display_path, is_compared_xattr
 from intact.model.errors import InputError
+from intact.model.hashing import split_values
 from intact.model.layer import MAX_LINKS, Form, Record
 
 from . import tar
@@ -42,9 +43,12 @@ _KINDS = {tar.REGULAR: Kind.FILE, tar.DIRECTORY: Kind.DIRECTORY, tar.SYMLINK: Ki
           tar.BLOCK_DEVICE: Kind.BLOCK, tar.FIFO: Kind.FIFO}  # fmt: skip
 
 
-def apply_members(members: Iterable[Member], *, base: bool, limits: Limits, layer: str) -> tuple[Form, list[Record]]:
-    """The layer's records, sorted by path, and whether its place in the stack matters. `base`: it lies lowest."""
-    tree = _Tree(base, limits, layer)
+def apply_members(
+    members: Iterable[Member], *, base: bool, limits: Limits, layer: str, algorithms: Algorithms = SHA256
+) -> tuple[Form, list[Record]]:
+    """The layer's records, sorted by path, and whether its place in the stack matters. `base`: it lies lowest. `algorithms`: those that
+    the members were read with."""
+    tree = _Tree(base, limits, layer, algorithms)
     for member in members:
         tree.add(member)
     return tree.form, tree.records()
@@ -68,8 +72,9 @@ class _Node:
 
 
 class _Tree:
-    def __init__(self, base: bool, limits: Limits, layer: str) -> None:
+    def __init__(self, base: bool, limits: Limits, layer: str, algorithms: Algorithms) -> None:
         self._base = base
+        self._algorithms = algorithms
         self._limits = limits
         self._layer = layer
         self._root = _Node(Kind.DIRECTORY)
@@ -276,9 +281,12 @@ class _Tree:
     def _record(self, path: bytes, node: _Node) -> Record:
         if node.kind is None:
             return Record(path=path, entry=None)
-        digest = Digest("sha256", node.digest) if node.kind is Kind.FILE else None
+        digest: Digest | None = None
+        further: tuple[Digest, ...] = ()
+        if node.kind is Kind.FILE:
+            digest, further = split_values(self._algorithms, node.digest)
         entry = Entry(path=path, kind=node.kind, mode=node.mode, uid=node.uid, gid=node.gid, size_bytes=node.size, digest=digest,
-                      target=node.target, device=node.device, xattrs=node.xattrs)  # fmt: skip
+                      further=further, target=node.target, device=node.device, xattrs=node.xattrs)  # fmt: skip
         return Record(path=path, entry=entry, opaque=node.opaque, implicit=node.implicit)
 
     def _keep(self, size_bytes: int) -> None:

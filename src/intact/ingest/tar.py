@@ -1,4 +1,4 @@
-"""A reader for hostile tar streams: chunks of an uncompressed layer → members, each with the SHA-256 of its content.
+"""A reader for hostile tar streams: chunks of an uncompressed layer → members, each with the digests of its content.
 
 Reads what Go's archive/tar reads, because that is what runtimes unpack with: v7, ustar (POSIX.1-1988), STAR, PAX (POSIX.1-2001, pax(1)),
 GNU long names, base-256 numbers. Refuses sparse files. One pass, constant memory, nothing written anywhere. Every refusal is an InputError
@@ -7,15 +7,16 @@ that names the layer and the member. It never resolves a name against anything: 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple, NoReturn
 
+from intact.model.digest import SHA256, Algorithms
 from intact.model.entry import display_path
 from intact.model.errors import InputError
+from intact.model.hashing import choose_hasher
 
 from .limits import Limits
 
@@ -37,7 +38,8 @@ _DECIMAL = re.compile(rb"[+-]?[0-9]{1,18}")
 
 
 class Member(NamedTuple):
-    """One member as the archive spells it: `name` and `link` raw; `digest` and `size_bytes` of a regular file's content."""
+    """One member as the archive spells it: `name` and `link` raw; `digest` and `size_bytes` of a regular file's content, one digest after
+    the other if there are several (`hashing.split_values`)."""
 
     name: bytes
     type: bytes
@@ -51,17 +53,18 @@ class Member(NamedTuple):
     xattrs: dict[bytes, bytes]
 
 
-def read_members(chunks: Iterable[bytes], *, limits: Limits, layer: str) -> Iterator[Member]:
+def read_members(chunks: Iterable[bytes], *, limits: Limits, layer: str, algorithms: Algorithms = SHA256) -> Iterator[Member]:
     """The members of a tar stream in its order; global PAX headers come as members of type GLOBAL, as Go hands them out.
 
     Reads the stream to its end, trailing data included, so that whoever hashes it has seen all of it. Raises InputError.
     """
-    return _Reader(chunks, limits, layer).members()
+    return _Reader(chunks, limits, layer, algorithms).members()
 
 
 class _Reader:
-    def __init__(self, chunks: Iterable[bytes], limits: Limits, layer: str) -> None:
+    def __init__(self, chunks: Iterable[bytes], limits: Limits, layer: str, algorithms: Algorithms) -> None:
         self._chunks = iter(chunks)
+        self._make_hasher = choose_hasher(algorithms)
         self._limits = limits
         self._layer = layer
         self._buffer = b""
@@ -189,13 +192,13 @@ class _Reader:
         return data
 
     def _hash(self, size: int) -> bytes:
-        """Reads a member's content and its padding; its SHA-256."""
+        """Reads a member's content and its padding; its digests."""
         end = self._at + size
         if end <= len(self._buffer):
-            digest = hashlib.sha256(memoryview(self._buffer)[self._at : end]).digest()
+            digest = self._make_hasher(memoryview(self._buffer)[self._at : end]).digest()
             self._at = end
         else:
-            hasher = hashlib.sha256()
+            hasher = self._make_hasher()
             left = size
             while left:
                 if self._at >= len(self._buffer) and not self._fill():

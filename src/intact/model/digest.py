@@ -82,3 +82,6 @@ class Algorithms:
 
     def __str__(self) -> str:
         return " ".join(self.names)
+
+
+SHA256 = Algorithms()

@@ -75,6 +75,9 @@ class LayerTable(Protocol):
     def scan(self, prefix: bytes = b"/") -> Iterator[Record]:
         """The records strictly below the directory `prefix`, and for `/` the root's own too, in order of path."""
 
+    def release(self) -> None:
+        """Gives back the memory that looking things up took; what was found stays valid, and the table can be asked again."""
+
 
 class Grade(IntEnum):
     """How far a baseline can be trusted; part of every verdict. Higher is better."""
@@ -115,6 +118,11 @@ class Baseline:
     def algorithms(self) -> Algorithms:
         """By what its files are known: the same in all layers. An image without any file has the default."""
         return next((found for layer in self.layers if (found := layer.algorithms) is not None), Algorithms())
+
+    @property
+    def compared_by(self) -> Algorithms:
+        """What a running container's files are to be hashed with: what decides, or all there is where nothing does."""
+        return self.algorithms if self.stated.is_weak else Algorithms(self.algorithms.deciding)
 
     @property
     def root(self) -> Digest:
@@ -265,6 +273,9 @@ class MemoryTable:
             if not self.records[index].path.startswith(start):
                 return
             yield self.records[index]
+
+    def release(self) -> None:
+        """Nothing was taken."""
 
     def _position(self, path: bytes) -> int:
         low, high = 0, len(self.records)

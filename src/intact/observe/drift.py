@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from intact.model.container import IdMap, Running
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms
 from intact.model.entry import Entry, Kind, ancestors
 from intact.model.errors import InputError
 from intact.model.layer import Baseline
 from intact.model.observation import Observation, Scope, Unobserved
 
-from .ports import Budget, Node, Tree, Unsteady
+from .ports import Budget, Content, Node, Tree, Unsteady
 
 SHOWN_HASH_BYTES = 64 << 20
 """Up to this size a file of other size than the image's is hashed all the same, so that people see both hashes."""
@@ -114,6 +114,7 @@ class _Scan:
     opaque: list[bytes] = field(default_factory=list)
     unobserved: list[Unobserved] = field(default_factory=list)
     unlisted: int = 0
+    algorithms: Algorithms | None = None
     hashed_bytes: int = 0
     shown_bytes: int = 0
 
@@ -169,8 +170,8 @@ class _Scan:
             self._note(Unobserved(path=path, reason="redirect: its content is in a layer beneath under another name"))
         elif b"metacopy" in found.overlay:
             self._note(Unobserved(path=path, reason="metacopy: its content is in a layer beneath"))
-        elif entry.kind is Kind.FILE and (digest := self._hash(found, expected)):  # 5
-            entry = replace(entry, digest=digest)
+        elif entry.kind is Kind.FILE and (content := self._hash(found, expected)):  # 5
+            entry = replace(entry, digest=content.digest, further=content.further)
         self.present.append(entry)
 
     def tell_bounds(self) -> None:
@@ -189,8 +190,8 @@ class _Scan:
             return True
         return len(self.present) < 2 * self.limits.entries and (expected is not None or _grants(node))
 
-    def _hash(self, node: Node, expected: Entry | None) -> Digest | None:
-        """5. The digest where one is wanted; None where the size already tells, or where nobody will ask."""
+    def _hash(self, node: Node, expected: Entry | None) -> Content | None:
+        """5. The digest, by what the baseline is compared by, where one is wanted; None where the size tells, or nobody will ask."""
         size = node.entry.size_bytes
         is_needed = expected is not None and expected.kind is Kind.FILE and expected.size_bytes == size
         if not is_needed and not self._is_worth_showing(node, expected):
@@ -204,11 +205,13 @@ class _Scan:
             return None
         else:
             self.hashed_bytes += size
-        result = self.tree.digest(node, size if is_needed else SHOWN_HASH_BYTES)
-        if isinstance(result, Digest):
+        if self.algorithms is None:
+            self.algorithms = self.baseline.compared_by if self.baseline else SHA256
+        result = self.tree.digest(node, size if is_needed else SHOWN_HASH_BYTES, self.algorithms)
+        if isinstance(result, Content):
             return result
-        if is_needed and isinstance(result, Unsteady) and expected is not None and result.digest != expected.digest:
-            return result.digest  # it never held still, and was not the image's when it was read
+        if is_needed and isinstance(result, Unsteady) and expected is not None and result.content.digest != expected.digest:
+            return result.content  # it never held still, and was not the image's when it was read
         if is_needed:
             self._note(result.unobserved if isinstance(result, Unsteady) else result)
         return None

@@ -11,19 +11,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from intact.model.container import IdMap
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms
 from intact.model.entry import Kind
 from intact.model.layer import Record
 from intact.model.observation import Unobserved
 
 from .drift import map_id
-from .ports import Budget, Node, Tree, Unsteady
+from .ports import Budget, Content, Node, Tree, Unsteady
 
 _WHITEOUT = (0, 0)
 
 
 def read_layer(tree: Tree, *, after: bytes = b"", uid_map: tuple[IdMap, ...] = (), gid_map: tuple[IdMap, ...] = (),
-               budget: Budget | None = None) -> Iterator[Record | Unobserved]:  # fmt: skip
+               algorithms: Algorithms = SHA256, budget: Budget | None = None) -> Iterator[Record | Unobserved]:  # fmt: skip
     """The layer's records after the path `after`. A whiteout is a character device 0:0, or since Linux 6.7 an empty file with the attribute
     `whiteout` in a directory whose `opaque` is x (overlayfs.rst, "Nesting overlayfs mounts"). A file that cannot be read comes as its
     record without a digest, followed by the reason."""
@@ -46,10 +46,10 @@ def read_layer(tree: Tree, *, after: bytes = b"", uid_map: tuple[IdMap, ...] = (
             if attribute in found.overlay:
                 reason = Unobserved(path=path, reason=f"{attribute.decode()}: its content is in another layer")
         if reason is None and entry.kind is Kind.FILE:
-            result = tree.digest(found, max(0, limits.read_bytes - read_bytes))
-            if isinstance(result, Digest):
+            result = tree.digest(found, max(0, limits.read_bytes - read_bytes), algorithms)
+            if isinstance(result, Content):
                 read_bytes += entry.size_bytes
-                entry = replace(entry, digest=result)
+                entry = replace(entry, digest=result.digest, further=result.further)
             else:
                 reason = result.unobserved if isinstance(result, Unsteady) else result
         yield Record(path=path, entry=entry, opaque=found.overlay.get(b"opaque") == b"y")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.entry import Entry
 from intact.model.observation import Unobserved
 
@@ -41,13 +41,21 @@ class Node:
     """(st_dev, st_ino, size, mtime in ns, ctime in ns)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file's content is known by: as an `Entry` has it."""
+
+    digest: Digest
+    further: tuple[Digest, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsteady:
-    """Content that did not hold still while it was read. `digest` is what was read last: if it is not what it should be, the file was not
+    """Content that did not hold still while it was read. `content` is what was read last: if it is not what it should be, the file was not
     either; if it is, that proves nothing."""
 
     path: bytes
-    digest: Digest
+    content: Content
     reason: str
 
     @property
@@ -71,8 +79,8 @@ class Tree(Protocol):
     def visit(self, paths: Iterable[bytes]) -> Iterator[Node | Unobserved]:
         """The named paths and the directories above them, each once, as far as they exist. Silent about what does not exist."""
 
-    def digest(self, node: Node, limit_bytes: int) -> Digest | Unsteady | Unobserved:
-        """The SHA-256 of a regular file's whole content, holes as zeros; `Unobserved` if it is larger or cannot be read."""
+    def digest(self, node: Node, limit_bytes: int, algorithms: Algorithms = SHA256) -> Content | Unsteady | Unobserved:
+        """The digests of a regular file's whole content, holes as zeros; `Unobserved` if it is larger or cannot be read."""
 
     def head(self, node: Node, size_bytes: int) -> bytes | Unobserved:
         """The first bytes of a regular file."""

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from intact.model.container import Container, IdMap
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms
 from intact.model.entry import Entry, Kind
 from intact.model.observation import Observation, Scope, Unobserved
 
 from .drift import map_id
-from .ports import Budget, Node, Tree, Unsteady
+from .ports import Budget, Content, Node, Tree, Unsteady
 
 
 def walk_tree(container: Container, tree: Tree, *, clock: Callable[[], float], budget: Budget | None = None,
               uid_map: tuple[IdMap, ...] = (), gid_map: tuple[IdMap, ...] = (), targets: tuple[bytes, ...] = (),
-              progress: Callable[[int, int], None] | None = None) -> Observation:  # fmt: skip
+              algorithms: Algorithms = SHA256, progress: Callable[[int, int], None] | None = None) -> Observation:  # fmt: skip
     """Reads everything below the tree's root. `progress` is told entries and bytes after each; `clock` gives Unix seconds."""
     started = clock()
     limits = budget or Budget()
@@ -35,10 +35,10 @@ def walk_tree(container: Container, tree: Tree, *, clock: Callable[[], float], b
             continue
         entry = replace(found.entry, uid=map_id(found.entry.uid, uid_map), gid=map_id(found.entry.gid, gid_map))
         if entry.kind is Kind.FILE:
-            result = _read(tree, found, limits.read_bytes - read_bytes)
-            if isinstance(result, Digest):
+            result = _read(tree, found, limits.read_bytes - read_bytes, algorithms)
+            if isinstance(result, Content):
                 read_bytes += entry.size_bytes
-                entry = replace(entry, digest=result)
+                entry = replace(entry, digest=result.digest, further=result.further)
             else:
                 unobserved.append(result)
         present.append(entry)
@@ -58,8 +58,8 @@ def walk_tree(container: Container, tree: Tree, *, clock: Callable[[], float], b
     )
 
 
-def _read(tree: Tree, node: Node, left_bytes: int) -> Digest | Unobserved:
+def _read(tree: Tree, node: Node, left_bytes: int, algorithms: Algorithms) -> Content | Unobserved:
     if node.entry.size_bytes > left_bytes:
         return Unobserved(path=node.entry.path, reason="more bytes to read than one look may")
-    result = tree.digest(node, node.entry.size_bytes)
+    result = tree.digest(node, node.entry.size_bytes, algorithms)
     return result.unobserved if isinstance(result, Unsteady) else result

@@ -14,6 +14,7 @@ from intact.adapters.linux.known import KnownFiles
 from intact.adapters.linux.mounts import confirm_overlay, read_mounts, root_device, uses_user_attributes
 from intact.adapters.linux.tree import HostTree
 from intact.model.container import Mounted, Running
+from intact.model.digest import SHA256, Algorithms
 from intact.model.errors import InputError
 from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Scope, Unobserved
@@ -43,12 +44,12 @@ class HostEyes:
             unobserved = (Unobserved(path=b"/", reason=str(error)),)
             return Observation(container=running.container, scope=Scope.DRIFT, unobserved=unobserved, started_at=now, finished_at=now)
 
-    def read_layer(self, running: Running, directory: bytes) -> Iterator[Record | Unobserved]:
+    def read_layer(self, running: Running, directory: bytes, algorithms: Algorithms = SHA256) -> Iterator[Record | Unobserved]:
         """One read-only layer as it lies on disk, its page cache left as it was. Raises InputError if it is not there."""
         mounted = running.mounted
         assert mounted is not None, "only containers whose overlay was confirmed have layers to read"
         with HostTree(directory, user_attributes=uses_user_attributes(mounted), pace=self._pace, drop_cache=True) as tree:
-            yield from read_layer(tree)
+            yield from read_layer(tree, algorithms=algorithms)
 
 
 class Throttle:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from intact.model.container import Container, Running
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.encoding import seal
 from intact.model.entry import Entry, Kind
 from intact.model.errors import InputError
@@ -35,7 +35,8 @@ class Disk:
         self.gate = threading.Event()
         self.gate.set()
 
-    def read(self, running: Running, directory: bytes) -> Iterator[Record | Unobserved]:
+    def read(self, running: Running, directory: bytes, algorithms: Algorithms) -> Iterator[Record | Unobserved]:
+        assert algorithms == SHA256
         self.reads += 1
         records = list(self.records)
         assert self.gate.wait(10)
@@ -92,7 +93,7 @@ def test_a_layer_is_read_again_after_a_day(reader: LayerReader, disk: Disk) -> N
 
 
 def test_a_layer_that_cannot_be_read_is_unobserved_and_tried_again(disk: Disk) -> None:
-    def fail(running: Running, directory: bytes) -> Iterator[Record | Unobserved]:
+    def fail(running: Running, directory: bytes, algorithms: Algorithms) -> Iterator[Record | Unobserved]:
         raise InputError("no such directory")
         yield
 

@@ -1,6 +1,6 @@
-"""The content of a file that somebody else may be changing: its SHA-256, or the reason why there is none.
+"""The content of a file that somebody else may be changing: its digests, or the reason why there is none.
 
-In: an open directory and a name. Out: a digest, the first bytes, or a reason. Never opens anything but a regular file, never follows a
+In: an open directory and a name. Out: its digests, the first bytes, or a reason. Never opens anything but a regular file, never follows a
 link, never waits for a lease or a FIFO, and reads no hole.
 
 1. Open O_PATH|O_NOFOLLOW, which opens nothing; only a regular file goes on.
@@ -12,14 +12,14 @@ link, never waits for a lease or a FIFO, and reads no hole.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from intact.model.digest import Digest
+from intact.model.digest import Algorithms
+from intact.model.hashing import Hasher, choose_hasher
 
 from . import syscalls
 from .known import identify
@@ -30,7 +30,7 @@ _ZEROS = bytes(_BUFFER_BYTES)
 
 
 class Unreadable(Exception):
-    """A file that cannot be read as it should, with the reason for people; `read_last` is the digest of what was read though it changed."""
+    """A file that cannot be read as it should, with the reason for people; `read_last`: the digests of what was read though it changed."""
 
     def __init__(self, reason: str, read_last: bytes = b"") -> None:
         super().__init__(reason)
@@ -62,8 +62,9 @@ def open_regular(directory: int, name: bytes) -> int:
         os.close(path_only)
 
 
-def hash_file(descriptor: int, limit_bytes: int, reading: Reading) -> tuple[Digest, tuple[int, int, int, int, int]]:
-    """The SHA-256 of the whole content with the identity it belongs to. Raises Unreadable, or OSError as the disk does."""
+def hash_file(descriptor: int, limit_bytes: int, reading: Reading, algorithms: Algorithms) -> tuple[bytes, tuple[int, int, int, int, int]]:
+    """The digests of the whole content (`hashing.split_values`) with the identity it belongs to. Raises Unreadable, or OSError as the disk
+    does."""
     deadline = time.monotonic() + reading.seconds
     digest = b""
     for _ in range(_ATTEMPTS):
@@ -75,16 +76,15 @@ def hash_file(descriptor: int, limit_bytes: int, reading: Reading) -> tuple[Dige
         before = os.fstat(descriptor)
         if before.st_size > limit_bytes:
             raise Unreadable(f"{before.st_size} bytes are more than the {limit_bytes} that may be read here")
-        digest = _hash_extents(descriptor, before.st_size, deadline, reading)
+        digest = _hash_extents(descriptor, before.st_size, deadline, reading, choose_hasher(algorithms)())
         if reading.drop_cache:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         if identify(before) == identify(os.fstat(descriptor)):
-            return Digest("sha256", digest), identify(before)
+            return digest, identify(before)
     raise Unreadable("changes while it is read", digest)
 
 
-def _hash_extents(descriptor: int, size: int, deadline: float, reading: Reading) -> bytes:
-    hasher = hashlib.sha256()
+def _hash_extents(descriptor: int, size: int, deadline: float, reading: Reading, hasher: Hasher) -> bytes:
     buffer = bytearray(min(_BUFFER_BYTES, max(size, 1)))
     view = memoryview(buffer)
     offset = 0
@@ -117,7 +117,7 @@ def _next_extent(descriptor: int, offset: int, size: int) -> tuple[int, int]:
         return offset, size
 
 
-def _hash_hole(hasher: hashlib._Hash, start: int, end: int, deadline: float) -> int:
+def _hash_hole(hasher: Hasher, start: int, end: int, deadline: float) -> int:
     while start < end:
         _check(deadline)
         step = min(len(_ZEROS), end - start)

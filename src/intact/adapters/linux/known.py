@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from intact.model.digest import Digest
+from intact.model.digest import Algorithms
+from intact.observe.ports import Content
 
 HOT_NS = 60 * 10**9
 
@@ -34,31 +35,30 @@ class KnownFiles:
 
     limit: int = 50_000
     clock_ns: Callable[[], int] = time.time_ns
-    _attributes: dict[tuple[int, int], tuple[tuple[int, ...], Attributes]] = field(default_factory=dict)
-    _digests: dict[tuple[int, int], tuple[tuple[int, ...], Digest]] = field(default_factory=dict)
+    _attributes: dict[Hashable, tuple[tuple[int, ...], Attributes]] = field(default_factory=dict)
+    _contents: dict[Hashable, tuple[tuple[int, ...], Content]] = field(default_factory=dict)
 
     def attributes(self, identity: tuple[int, int, int, int, int]) -> Attributes | None:
         held = self._attributes.get(identity[:2])
         return held[1] if held and held[0] == identity else None
 
-    def digest(self, identity: tuple[int, int, int, int, int]) -> Digest | None:
-        held = self._digests.get(identity[:2])
+    def content(self, identity: tuple[int, int, int, int, int], algorithms: Algorithms) -> Content | None:
+        held = self._contents.get((*identity[:2], algorithms))
         return held[1] if held and held[0] == identity else None
 
     def keep_attributes(self, identity: tuple[int, int, int, int, int], attributes: Attributes) -> None:
         if self._is_cold(identity):
-            _keep(self._attributes, identity, attributes, self.limit)
+            _keep(self._attributes, identity[:2], identity, attributes, self.limit)
 
-    def keep_digest(self, identity: tuple[int, int, int, int, int], digest: Digest) -> None:
+    def keep_content(self, identity: tuple[int, int, int, int, int], algorithms: Algorithms, content: Content) -> None:
         if self._is_cold(identity):
-            _keep(self._digests, identity, digest, self.limit)
+            _keep(self._contents, (*identity[:2], algorithms), identity, content, self.limit)
 
     def _is_cold(self, identity: tuple[int, int, int, int, int]) -> bool:
         return self.clock_ns() - identity[4] > HOT_NS
 
 
-def _keep(held: dict[tuple[int, int], tuple[tuple[int, ...], T]], identity: tuple[int, int, int, int, int], value: T, limit: int) -> None:
-    key = identity[:2]
+def _keep(held: dict[Hashable, tuple[tuple[int, ...], T]], key: Hashable, identity: tuple[int, ...], value: T, limit: int) -> None:
     held.pop(key, None)
     while len(held) >= limit:
         del held[next(iter(held))]

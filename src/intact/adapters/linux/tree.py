@@ -23,11 +23,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms
 from intact.model.entry import Entry, Kind, is_compared_xattr
 from intact.model.errors import InputError
+from intact.model.hashing import split_values
 from intact.model.observation import Unobserved
-from intact.observe.ports import Node, Unsteady
+from intact.observe.ports import Content, Node, Unsteady
 
 from . import syscalls
 from .content import Reading, Unreadable, hash_file, open_regular
@@ -126,8 +127,8 @@ class HostTree:
         for path in sorted(set(paths)):
             yield from self._visit(path, seen)
 
-    def digest(self, node: Node, limit_bytes: int) -> Digest | Unsteady | Unobserved:
-        if self._known and (held := self._known.digest(node.identity)):
+    def digest(self, node: Node, limit_bytes: int, algorithms: Algorithms = SHA256) -> Content | Unsteady | Unobserved:
+        if self._known and (held := self._known.content(node.identity, algorithms)):
             return held
         try:
             descriptor = open_regular(node.directory, node.name)
@@ -136,16 +137,18 @@ class HostTree:
         try:
             if os.fstat(descriptor).st_ino != node.identity[1]:
                 return Unobserved(path=node.entry.path, reason="was replaced during the look")
-            digest, identity = hash_file(descriptor, limit_bytes, Reading(pace=self._pace, drop_cache=self._drop_cache))
+            values, identity = hash_file(descriptor, limit_bytes, Reading(pace=self._pace, drop_cache=self._drop_cache), algorithms)
         except (OSError, Unreadable) as error:
             if isinstance(error, Unreadable) and error.read_last:
-                return Unsteady(path=node.entry.path, digest=Digest("sha256", error.read_last), reason=_say(error))
+                content = Content(*split_values(algorithms, error.read_last))
+                return Unsteady(path=node.entry.path, content=content, reason=_say(error))
             return Unobserved(path=node.entry.path, reason=_say(error))
         finally:
             os.close(descriptor)
+        content = Content(*split_values(algorithms, values))
         if self._known:
-            self._known.keep_digest(identity, digest)
-        return digest
+            self._known.keep_content(identity, algorithms, content)
+        return content
 
     def head(self, node: Node, size_bytes: int) -> bytes | Unobserved:
         try:
