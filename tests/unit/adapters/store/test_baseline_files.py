@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from intact.baseline.store import BaselineStore
-from intact.baseline.trust import TrustRoot
 from intact.model.digest import Digest
 from intact.model.errors import InputError, IntactError, TrustError
 from intact.model.layer import Grade
@@ -26,7 +25,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def open_store(place: Place, **options: Path) -> BaselineStore:
-    return BaselineStore(place.open(**options), signer=OWN, trust=lambda: TrustRoot.of(FOREIGN.public))  # type: ignore[arg-type]
+    return BaselineStore(place.open(**options), signer=OWN)  # type: ignore[arg-type]
 
 
 def test_a_baseline_is_found_by_key_and_alias_by_another_process(place: Place) -> None:
