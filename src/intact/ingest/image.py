@@ -8,18 +8,20 @@
 6. Each layer's tar stream has the digest that the configuration's diff_ids state, to its last byte.
 7. Only then its records count.
 
-A layer whose table is known by diff_id is not read again: its records were proven then. Never believes the source, never writes anything.
+A layer whose table is known by diff_id, with the wanted algorithms, is not read again: its records were proven then. Never believes the
+source, never writes anything.
 """
 
 from __future__ import annotations
 
 import hashlib
 import platform as host
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.encoding import seal
 from intact.model.errors import InputError, TrustError
 from intact.model.layer import Baseline, Form, Grade, LayerTable, Record
@@ -29,6 +31,7 @@ from .compression import check_layer_type, decompress, is_foreign
 from .documents import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES, Choice, Config, Manifest, parse_config, parse_index, parse_manifest
 from .layer import apply_members
 from .limits import Limits
+from .parallel import read_layers
 from .ports import SYNTHETIC_MANIFEST, BlobSource, Descriptor
 from .tar import read_members
 
@@ -64,39 +67,50 @@ def ingest(
     *,
     platform: str | None = None,
     limits: Limits | None = None,
+    algorithms: Algorithms = SHA256,
     progress: Callable[[Progress], None] = lambda _: None,
     known_layers: Callable[[Digest], LayerTable | None] = lambda _: None,
     seal: Sealer = seal,
+    parallel: int = 1,
 ) -> Baseline:
     """Reads and verifies the image of `source`.
 
-    `platform` None: this machine's where the image offers several, whatever it is where it offers one. Raises InputError (damaged,
-    refused, no such platform), TrustError (a digest is wrong), TemporaryError (the source is not reachable).
+    `platform` None: this machine's where the image offers several, whatever it is where it offers one. `algorithms`: by what its files are
+    to be known. `parallel`: layers read at once, of a source that several threads may read; `progress` is then called from any of them, one
+    at a time. Raises InputError (damaged, refused, no such platform), TrustError (a digest is wrong), TemporaryError (the source is not
+    reachable).
     """
     limits = limits or Limits()
     image = resolve(source, platform=platform, limits=limits)
     manifest, config = image.manifest, image.config
     for layer in manifest.layers:
         check_layer_type(layer.media_type)
-    tables = []
-    total = sum(layer.size_bytes or 0 for layer in manifest.layers)
-    done = 0
-    for index, (layer, diff_id) in enumerate(zip(manifest.layers, config.diff_ids, strict=True)):
-        table = known_layers(diff_id)
-        known = table is not None and stands(table, diff_id, base=index == 0)
-        if table is None or not known:
-            before = done
+    pairs = list(zip(manifest.layers, config.diff_ids, strict=True))
+    meter = _Meter(manifest, progress)
+    tables: dict[int, LayerTable] = {}
+    for index, (_, diff_id) in enumerate(pairs):
+        known = known_layers(diff_id)
+        if known is not None and stands(known, diff_id, base=index == 0, algorithms=algorithms):
+            tables[index] = known
+            meter.finish(index, known=True)
 
-            def report(read: int, before: int = before, index: int = index) -> None:
-                progress(Progress(layer=index + 1, layers=len(manifest.layers), bytes_done=before + read, bytes_total=total))
+    def read(index: int, share: Limits, check: Callable[[], None]) -> LayerTable:
+        layer, diff_id = pairs[index]
 
-            table = _read_layer(source, layer, diff_id, base=index == 0, limits=limits, report=report, seal=seal)
-        tables.append(table)
-        done += layer.size_bytes or 0
-        progress(Progress(layer=index + 1, layers=len(manifest.layers), bytes_done=done, bytes_total=total, known=known))
+        def report(read_bytes: int) -> None:
+            check()
+            meter.report(index, read_bytes)
+
+        base = index == 0
+        table = _read_layer(source, layer, diff_id, base=base, limits=share, algorithms=algorithms, report=report, seal=seal)
+        meter.finish(index)
+        return table
+
+    missing = [index for index in range(len(pairs)) if index not in tables]
+    tables |= read_layers(missing, read, workers=parallel, limits=limits)
     return Baseline(
         key=manifest.config.digest,
-        layers=tuple(tables),
+        layers=tuple(tables[index] for index in range(len(pairs))),
         grade=Grade.VERIFIED,
         source=source.name,
         aliases=image.aliases,
@@ -104,10 +118,30 @@ def ingest(
     )
 
 
+class _Meter:
+    """Adds up what has been read of all layers."""
+
+    def __init__(self, manifest: Manifest, progress: Callable[[Progress], None]) -> None:
+        self._sizes = [layer.size_bytes or 0 for layer in manifest.layers]
+        self._read = [0] * len(self._sizes)
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def report(self, index: int, read_bytes: int, *, known: bool = False) -> None:
+        with self._lock:
+            self._read[index] = read_bytes
+            layers, total = len(self._sizes), sum(self._sizes)
+            self._progress(Progress(layer=index + 1, layers=layers, bytes_done=sum(self._read), bytes_total=total, known=known))
+
+    def finish(self, index: int, *, known: bool = False) -> None:
+        self.report(index, self._sizes[index], known=known)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """An image's documents, verified; its layers have not been read."""
+    """An image's documents, verified; its layers have not been read. `descriptor`: its manifest."""
 
+    descriptor: Descriptor
     manifest: Manifest
     config: Config
     aliases: tuple[str, ...]
@@ -136,14 +170,16 @@ def resolve(source: BlobSource, *, platform: str | None = None, limits: Limits) 
         raise InputError(f"{source.name}: {len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids", code="Config")
     if platform is not None and not _fits(config.platform, platform):
         raise InputError(f"{source.name} is for {config.platform or 'an unnamed platform'}, not {platform}", code="Platform")
-    return Resolved(manifest=manifest, config=config, aliases=tuple(dict.fromkeys(aliases)))
+    return Resolved(descriptor=descriptor, manifest=manifest, config=config, aliases=tuple(dict.fromkeys(aliases)))
 
 
 _SCHEMA_HINT = "OCI and Docker schema 2 manifests can be read"
 
 
-def stands(table: LayerTable, diff_id: Digest, *, base: bool) -> bool:
-    """Whether a known table says what this layer says at its place in this image."""
+def stands(table: LayerTable, diff_id: Digest, *, base: bool, algorithms: Algorithms = SHA256) -> bool:
+    """Whether a known table says what this layer says at its place in this image, by the wanted algorithms."""
+    if table.algorithms not in (None, algorithms):
+        return False
     return table.diff_id == diff_id and (table.form is Form.PLAIN or table.form is (Form.BASE if base else Form.STACKED))
 
 
@@ -197,6 +233,7 @@ def _read_layer(
     *,
     base: bool,
     limits: Limits,
+    algorithms: Algorithms,
     report: Callable[[int], None],
     seal: Sealer,
 ) -> LayerTable:
@@ -207,7 +244,8 @@ def _read_layer(
             stream = _Verified(source, layer, diff_id, chunks, limits, report)
             ahead = run_ahead(stream.verify())
             try:
-                form, records = apply_members(read_members(ahead, limits=limits, layer=name), base=base, limits=limits, layer=name)
+                members = read_members(ahead, limits=limits, layer=name, algorithms=algorithms)
+                form, records = apply_members(members, base=base, limits=limits, layer=name, algorithms=algorithms)
             finally:
                 ahead.close()  # type: ignore[attr-defined]
     except InputError as error:
