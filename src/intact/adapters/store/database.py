@@ -21,8 +21,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from intact.model.errors import InputError, PermanentError, TemporaryError
 
+from . import migrate
 from .backend import Backend
-from .migrate import read_revision, upgrade
 from .schema import HEAD
 from .sqlite import SqliteFile
 
@@ -169,7 +169,7 @@ class Database:
     def _prepare(self) -> None:
         """1. An older database is brought up to date, with a copy kept until it worked. 2. Of several that try, one does."""
         with self.read() as connection:
-            revision = read_revision(connection, self.name)
+            revision = migrate.read_revision(connection, self.name)
         if self._read_only:
             if revision is None:
                 raise InputError(f"{self.name} is empty: nothing was recorded in it")
@@ -184,9 +184,9 @@ class Database:
 
     def _upgrade(self) -> None:
         with self._begin(exclusive=True) as connection:
-            revision = read_revision(connection, self.name)  # 2
+            revision = migrate.read_revision(connection, self.name)  # 2
             if revision != HEAD:
-                upgrade(connection, revision)
+                migrate.upgrade(connection, revision)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

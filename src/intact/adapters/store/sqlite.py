@@ -58,8 +58,12 @@ class SqliteFile:
     @contextmanager
     def keeping_copy(self, label: str) -> Iterator[None]:
         copy = self._file.with_name(f"{self._file.name}.{label}")
-        copy.unlink(missing_ok=True)
-        os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            copy.unlink(missing_ok=True)
+            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            message = f"no copy of {self._file} can be made as {copy.name}: {error.strerror}; it was not brought up to date"
+            raise PermanentError(message, hint="check the state directory and its owner") from None
         try:
             with closing(self._connect(read_only=False)) as connection:
                 connection.execute("VACUUM INTO ?", (str(copy),))
