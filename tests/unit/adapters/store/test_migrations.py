@@ -197,7 +197,7 @@ def test_alembic_is_imported_only_by_who_needs_it(tmp_path: Path) -> None:
 import sys, pathlib
 from intact.adapters.store.database import Database
 Database.in_directory(pathlib.Path({str(tmp_path)!r})).close()
-assert not [name for name in sys.migrates if name.startswith(("alembic", "psycopg", "mako"))]
+assert not [name for name in sys.modules if name.startswith(("alembic", "psycopg", "mako"))]
 """
     subprocess.run([sys.executable, "-c", look], check=True)
 
