@@ -151,13 +151,13 @@ def resolve(source: BlobSource, *, platform: str | None = None, limits: Limits) 
     """Steps 1 to 4. Raises as `ingest`."""
     root = source.root()
     aliases = list(source.aliases())
-    descriptor, data = root, _read_document(source, root, limits)  # 1
+    descriptor, data = root, read_document(source, root, limits)  # 1
     for _ in range(2):  # 2
         if descriptor.media_type not in INDEX_TYPES:
             break
         aliases.append(str(descriptor.digest))
         descriptor = _choose(parse_index(data, limits), platform, source.name)
-        data = _read_document(source, descriptor, limits)  # 3
+        data = read_document(source, descriptor, limits)  # 3
     if descriptor.media_type not in MANIFEST_TYPES:
         raise InputError(f"{source.name}: unknown manifest type {descriptor.media_type[:200]!r}", code="MediaType", hint=_SCHEMA_HINT)
     if descriptor.media_type != SYNTHETIC_MANIFEST:
@@ -165,7 +165,7 @@ def resolve(source: BlobSource, *, platform: str | None = None, limits: Limits) 
     manifest = parse_manifest(data, limits)
     if manifest.config.media_type not in CONFIG_TYPES:
         raise InputError(f"{source.name}: the configuration is of type {manifest.config.media_type[:200]!r}", code="MediaType")
-    config = parse_config(_read_document(source, manifest.config, limits))  # 4
+    config = parse_config(read_document(source, manifest.config, limits))  # 4
     if len(config.diff_ids) != len(manifest.layers):
         raise InputError(f"{source.name}: {len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids", code="Config")
     if platform is not None and not _fits(config.platform, platform):
@@ -183,7 +183,7 @@ def stands(table: LayerTable, diff_id: Digest, *, base: bool, algorithms: Algori
     return table.diff_id == diff_id and (table.form is Form.PLAIN or table.form is (Form.BASE if base else Form.STACKED))
 
 
-def _read_document(source: BlobSource, descriptor: Descriptor, limits: Limits) -> bytes:
+def read_document(source: BlobSource, descriptor: Descriptor, limits: Limits) -> bytes:
     """A verified document (steps 1, 3 and 4)."""
     if (descriptor.size_bytes or 0) > limits.document_bytes:
         raise InputError(f"{source.name}: {descriptor.digest} has {descriptor.size_bytes} bytes, more than {limits.document_bytes}")
