@@ -14,6 +14,7 @@ from intact.adapters.layout.oci import LayoutSource
 from intact.adapters.runtime.containerd import Containerd
 from intact.baseline.document import encode_document
 from intact.baseline.signing import KeySigner
+from intact.baseline.trust import TrustRoot
 from intact.ingest.image import ingest
 from intact.model.container import Running
 from intact.model.digest import Digest
@@ -82,10 +83,12 @@ def started(runtime: Runtime, image: str, id: str) -> Iterator[Running]:
 
 def node(runtime: Runtime, directory: Path, shelf: Shelf | None = None) -> NodeBaselines:
     """A node with its disk in `directory`: made again, it is the node after a restart."""
-    store = open_store(directory, OWN, lambda: (CLUSTER.public,))
+    store = open_store(directory, OWN, lambda: TrustRoot.of(CLUSTER.public))
     eyes = HostEyes(layer_rate_bytes_s=1 << 40)
     fetch = (shelf or Shelf()).fetch
-    return NodeBaselines(store, socket=str(runtime.address), read_layer=eyes.read_layer, fetch=fetch, trusted=lambda: (CLUSTER.public,))
+    return NodeBaselines(
+        store, socket=str(runtime.address), read_layer=eyes.read_layer, fetch=fetch, trust=lambda: TrustRoot.of(CLUSTER.public)
+    )
 
 
 def read_image(image: oci.ImageLayout) -> Baseline:

@@ -151,10 +151,16 @@ def encode_pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def seal_envelope(payload: bytes, signers: Sequence[Signer]) -> bytes:
+def seal_envelope(payload: bytes, signers: Sequence[Signer], *, payload_type: str = PAYLOAD_TYPE) -> bytes:
     """The envelope of `payload`, signed by each of `signers`; by none, it is just a wrapper."""
-    message = encode_pae(PAYLOAD_TYPE, payload)
-    return _encode(payload, [{"keyid": signer.public.id, "sig": _to_base64(signer.sign(message))} for signer in signers])
+    message = encode_pae(payload_type, payload)
+    signatures = [{"keyid": signer.public.id, "sig": _to_base64(signer.sign(message))} for signer in signers]
+    return _encode(payload, signatures, payload_type)
+
+
+def read_payload_type(unverified: bytes, limit_bytes: int = MAX_ENVELOPE_BYTES) -> str:
+    """What an envelope says it holds. Raises InputError if it is none."""
+    return str(decode_json(unverified, "DSSE envelope", limit_bytes).get("payloadType"))
 
 
 def add_signature(envelope: bytes, signer: Signer, *, replace: bool = False) -> bytes:
@@ -162,23 +168,29 @@ def add_signature(envelope: bytes, signer: Signer, *, replace: bool = False) -> 
 
     Raises InputError if it is no envelope, if the key has signed it already, or if there is no room for another signature.
     """
-    payload, signatures = _decode(envelope)
+    payload, signatures = _decode(envelope, PAYLOAD_TYPE, MAX_ENVELOPE_BYTES)
     kept = [] if replace else [{"keyid": key_id, "sig": _to_base64(signature)} for key_id, signature in signatures]
     if any(key_id == signer.public.id for key_id, _ in signatures) and not replace:
         raise InputError(f"key {signer.public.id} has signed it already", code="SignedAlready", hint="nothing is to be done")
     if len(kept) >= MAX_SIGNATURES:
         raise InputError(f"it bears {MAX_SIGNATURES} signatures already", code="Envelope", hint="replace them: --replace")
     message = encode_pae(PAYLOAD_TYPE, payload)
-    return _encode(payload, [*kept, {"keyid": signer.public.id, "sig": _to_base64(signer.sign(message))}])
+    return _encode(payload, [*kept, {"keyid": signer.public.id, "sig": _to_base64(signer.sign(message))}], PAYLOAD_TYPE)
 
 
 def open_envelope(
-    unverified: bytes, *, trusted: Sequence[PublicKey], refused: Mapping[str, str] | None = None, allow_unsigned: bool = False
+    unverified: bytes,
+    *,
+    trusted: Sequence[PublicKey],
+    refused: Mapping[str, str] | None = None,
+    allow_unsigned: bool = False,
+    payload_type: str = PAYLOAD_TYPE,
+    limit_bytes: int = MAX_ENVELOPE_BYTES,
 ) -> Opened:
     """The payload of an envelope. `refused`: ids of known keys that do not count, revoked or out of their time, and why.
 
-    1. It is a DSSE envelope of an in-toto statement in canonical JSON, so that no byte of it can be changed without notice, and no key
-       signs it twice.
+    1. It is a DSSE envelope of the type asked for, an in-toto statement, in canonical JSON, so that no byte of it can be changed without
+       notice, and no key signs it twice.
     2. At least one key is trusted: an empty list is a mistake, and never everybody.
     3. A signature under the id of a refused key counts for nothing, whatever time anybody claims for it; nor does one of an unknown key.
     4. Every signature under a trusted key's id is spelled in the one accepted way and verifies with that key over the PAE of type and
@@ -187,13 +199,13 @@ def open_envelope(
 
     Raises InputError (1) or TrustError (2 to 5).
     """
-    payload, signatures = _decode(unverified)  # 1
+    payload, signatures = _decode(unverified, payload_type, limit_bytes)  # 1
     refused = refused or {}
     keys = {key.id: key for key in trusted if key.id not in refused}
     if not keys and not allow_unsigned:  # 2
         why = "; ".join(f"{key_id} {reason}" for key_id, reason in sorted(refused.items()))
         raise TrustError(f"no key is trusted{f': {why}' if why else ''}", code="NoTrustedKey", hint="name the key that must have signed")
-    message = encode_pae(PAYLOAD_TYPE, payload)
+    message = encode_pae(payload_type, payload)
     judged = [_judge(key_id, signature, message, keys, refused) for key_id, signature in signatures]
     signer = next((one.key_id for one in judged if one.counts), "")
     if signer or allow_unsigned:  # 5
@@ -216,15 +228,15 @@ def _judge(key_id: str, signature: bytes, message: bytes, keys: Mapping[str, Pub
     return Judged(key_id=key_id, counts=True)
 
 
-def _encode(payload: bytes, signatures: list[dict[str, str]]) -> bytes:
-    return encode_json({"payload": _to_base64(payload), "payloadType": PAYLOAD_TYPE, "signatures": signatures})
+def _encode(payload: bytes, signatures: list[dict[str, str]], payload_type: str) -> bytes:
+    return encode_json({"payload": _to_base64(payload), "payloadType": payload_type, "signatures": signatures})
 
 
-def _decode(unverified: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
-    envelope = decode_json(unverified, "DSSE envelope", MAX_ENVELOPE_BYTES)
+def _decode(unverified: bytes, payload_type: str, limit_bytes: int) -> tuple[bytes, list[tuple[str, bytes]]]:
+    envelope = decode_json(unverified, "DSSE envelope", limit_bytes)
     signatures = envelope.get("signatures")
-    if envelope.keys() != {"payload", "payloadType", "signatures"} or envelope["payloadType"] != PAYLOAD_TYPE:
-        raise InputError("not a DSSE envelope of an in-toto statement", code="Envelope")
+    if envelope.keys() != {"payload", "payloadType", "signatures"} or envelope["payloadType"] != payload_type:
+        raise InputError(f"not a DSSE envelope of type {payload_type}", code="Envelope")
     if not isinstance(signatures, list) or len(signatures) > MAX_SIGNATURES:
         raise InputError("the DSSE envelope has no list of signatures, or too many", code="Envelope")
     pairs = []

@@ -1,35 +1,48 @@
 """Baselines kept between runs, and given out only if they verify.
 
 In: baselines, or names. Out: baselines whose tables lie where the store has them. What the store signed itself keeps the grade it was
-stored with; what came signed by a trusted key keeps its envelope and is SIGNED. A table's root is recomputed when it is first opened, and
-the table is shared by all baselines that have it. Never touches a disk: `ports.BaselineFiles` does.
+stored with; what came signed by a trusted key keeps its envelope, with a receipt of when it was taken in, and is SIGNED. A table's root is
+recomputed when it is first opened, and the table is shared by all baselines that have it. Never touches a disk: `ports.BaselineFiles` does.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from weakref import WeakValueDictionary
 
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.errors import InputError, TrustError
 from intact.model.layer import Baseline, Grade, LayerTable
 
 from .document import bind_tables
 from .ports import BaselineFiles, StoredBaseline
+from .receipt import open_receipt, seal_receipt
 from .signing import PublicKey, Signer, open_envelope, seal_envelope
 from .statement import Statement, decode_statement, encode_statement
 from .table import MappedTable, encode_table, reopen_table
+from .trust import NOBODY, TrustRoot
 
 
 class BaselineStore:
     """Safe to share between threads if its files are."""
 
-    def __init__(self, files: BaselineFiles, *, signer: Signer, trusted: Callable[[], Sequence[PublicKey]] = tuple) -> None:
-        """`signer`: the store's own key. `trusted`: whose signatures are accepted beside it, asked anew each time."""
+    def __init__(
+        self,
+        files: BaselineFiles,
+        *,
+        signer: Signer,
+        retired: Callable[[], Sequence[PublicKey]] = tuple,
+        trust: Callable[[], TrustRoot] = lambda: NOBODY,
+        renews: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`signer`: the store's own key; `retired`: those that were it before. `trust`: whose signatures are accepted beside it, asked anew
+        each time. `renews`: what was taken in before some key was revoked is refused, so that it is fetched again from who knows better."""
         self._files = files
         self._signer = signer
-        self._trusted = trusted
+        self._retired, self._trust, self._renews, self._clock = retired, trust, renews, clock
         self._tables: WeakValueDictionary[Digest, MappedTable] = WeakValueDictionary()
         self._lock = threading.Lock()
 
@@ -39,8 +52,12 @@ class BaselineStore:
         Raises TrustError if the envelope does not verify or is another baseline's, TemporaryError if the disk is full.
         """
         if envelope is None:
+            if baseline.grade is Grade.SIGNED:
+                raise InputError("a signed baseline is stored with the envelope that makes it one", code="Envelope")
             envelope = seal_envelope(encode_statement(baseline), [self._signer])
         statement, grade = self._believe(envelope)
+        if grade is Grade.SIGNED:
+            envelope = seal_receipt(envelope, self._clock(), self._trust().revoked_ids, self._signer)
         bind_tables(statement, baseline.layers, grade)
         tables = {
             layer.root: layer.data if isinstance(layer, MappedTable) else memoryview(encode_table(layer)) for layer in baseline.layers
@@ -64,15 +81,17 @@ class BaselineStore:
         stored = self._files.find(name)
         return self._load(stored, name) if stored is not None else None
 
-    def find_layer(self, diff_id: Digest) -> LayerTable | None:
-        """A layer's table out of a baseline that verifies and is at least VERIFIED: what ingest need not read again."""
+    def find_layer(self, diff_id: Digest, algorithms: Algorithms = SHA256) -> LayerTable | None:
+        """A layer's table out of a baseline that verifies and is at least VERIFIED, its files known by `algorithms`: what ingest need not
+        read again."""
         for stored in self._files.find_by_layer(diff_id):
             try:
                 baseline = self._load(stored, str(stored.key))
             except (TrustError, InputError):
                 continue  # `get` tells whoever asks for that image; this layer is simply read anew
-            if baseline.grade >= Grade.VERIFIED:
-                return next((layer for layer in baseline.layers if layer.diff_id == diff_id), None)
+            found = (layer for layer in baseline.layers if layer.diff_id == diff_id and layer.algorithms in (None, algorithms))
+            if baseline.grade >= Grade.VERIFIED and (table := next(found, None)) is not None:
+                return table
         return None
 
     def keys(self) -> tuple[Digest, ...]:
@@ -86,26 +105,47 @@ class BaselineStore:
         return bind_tables(statement, [self._open_table(claim.root) for claim in statement.layers], grade)
 
     def _believe(self, envelope: bytes) -> tuple[Statement, Grade]:
-        """The statement of a signed envelope. What the store signed is worth what it was worth then, everything else its signature."""
-        own = self._signer.public
-        opened = open_envelope(envelope, trusted=(own, *self._trusted()))
+        """The statement of a signed envelope. What the store signed is worth what it was worth then, everything else its signature.
+
+        1. A receipt is the store's own, or the envelope has none. 2. What it was given for is judged by the keys that counted then, what is
+        new by those that count now; a key that was revoked since counts for neither. 3. Who counts gives the grade.
+        """
+        own = (self._signer.public, *self._retired())
+        root = self._trust()
+        receipt = open_receipt(envelope, own)  # 1
+        if receipt is None:
+            trust = root.for_new(self._clock())  # 2
+            opened = open_envelope(envelope, trusted=(*own, *trust.keys), refused=trust.refused)
+        else:
+            if self._renews and not root.revoked_ids <= receipt.revoked:
+                raise TrustError("it was taken in before a key was revoked", code="RevokedSince", hint="it is fetched again")
+            trust = root.for_kept(receipt.accepted_at)
+            opened = open_envelope(receipt.envelope, trusted=trust.keys, refused=trust.refused)
         statement = decode_statement(opened.payload)
-        return statement, statement.grade if opened.signer == own.id else Grade.SIGNED
+        ids = {key.id for key in own}
+        is_foreign = any(one.counts and one.key_id not in ids for one in opened.signatures)
+        return statement, Grade.SIGNED if is_foreign else statement.grade  # 3
 
     def _open_table(self, root: Digest) -> MappedTable:
         with self._lock:
             known = self._tables.get(root)
         if known is not None:
             return known
-        data = self._files.open_table(root)
+        try:
+            table = self._read_table(root, anew=False)
+        except (InputError, TrustError):  # perhaps only a near copy is damaged
+            table = self._read_table(root, anew=True)
+        with self._lock:
+            return self._tables.setdefault(root, table)
+
+    def _read_table(self, root: Digest, *, anew: bool) -> MappedTable:
+        data = self._files.open_table(root, anew=anew)
         if data is None:
             raise InputError(f"the stored table {root} is missing", code="StoreDamaged", hint=_REBUILD)
         try:
-            table = reopen_table(data, root)
+            return reopen_table(data, root)
         except TrustError as error:
             raise TrustError(f"the stored table {root} is another one", code="StoreMismatch", hint=_REBUILD) from error
-        with self._lock:
-            return self._tables.setdefault(root, table)
 
 
 _REBUILD = "the store was altered or damaged: build the baseline again"

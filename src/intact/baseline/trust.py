@@ -65,6 +65,11 @@ class TrustRoot:
     keys: tuple[TrustedKey, ...] = ()
     revoked: tuple[Revocation, ...] = ()
 
+    @classmethod
+    def of(cls, *keys: PublicKey) -> TrustRoot:
+        """Keys that count without end, and no history: version 0."""
+        return cls(version=0, keys=tuple(TrustedKey(key=key) for key in keys))
+
     @property
     def revoked_ids(self) -> frozenset[str]:
         return frozenset(one.id for one in self.revoked)
@@ -89,6 +94,13 @@ class TrustRoot:
             else:
                 keys.append(one.key)
         return Trust(keys=tuple(keys), refused=refused)
+
+    def without(self, revoked: frozenset[str]) -> TrustRoot:
+        """The same with these keys revoked too, for a reason that is remembered elsewhere."""
+        known = tuple(
+            Revocation(id=key_id, at=0.0, reason="an earlier trust root says so") for key_id in sorted(revoked - self.revoked_ids)
+        )
+        return replace(self, revoked=(*self.revoked, *known)) if known else self
 
     def name_of(self, key_id: str) -> str:
         return next((one.name for one in self.keys if one.key.id == key_id), "")
@@ -115,6 +127,10 @@ class TrustRoot:
         return replace(self, version=self.version + 1, revoked=(*self.revoked, Revocation(id=key_id, at=at, reason=reason)))
 
 
+NOBODY = TrustRoot(version=0)
+"""Trusts no key."""
+
+
 def merge_trust(parts: Sequence[Trust]) -> Trust:
     """All keys of all; a key that one of them refuses counts for none."""
     refused = {key_id: why for part in parts for key_id, why in part.refused.items()}
@@ -122,11 +138,21 @@ def merge_trust(parts: Sequence[Trust]) -> Trust:
     return Trust(keys=tuple(keys.values()), refused=refused)
 
 
+def merge_roots(roots: Sequence[TrustRoot]) -> TrustRoot:
+    """All keys and revocations of all, the first of each id."""
+    keys = {one.key.id: one for root in reversed(roots) for one in root.keys}
+    revoked = {one.id: one for root in reversed(roots) for one in root.revoked}
+    version = max((root.version for root in roots), default=0)
+    return TrustRoot(version=version, keys=tuple(keys.values()), revoked=tuple(revoked.values()))
+
+
 def succeed(before: TrustRoot, after: TrustRoot) -> TrustRoot:
     """What to believe after `before` was believed and `after` came. A revocation once seen stays, whatever `after` says of it.
 
     Raises TrustError for an older version, or other keys under the same one.
     """
+    if after.version == 0 == before.version:
+        return after  # single keys: they have no history
     if after.version < before.version:
         raise TrustError(
             f"trust root version {after.version} is older than version {before.version}, which was seen before", code="TrustRootReplayed"

@@ -24,7 +24,7 @@ def parse_trust(unverified: bytes) -> TrustRoot:
     if len(unverified) > MAX_ROOT_BYTES:
         raise InputError(f"the trust root is longer than {MAX_ROOT_BYTES} bytes", code="TrustRoot")
     if unverified.lstrip().startswith(b"-----BEGIN"):
-        return TrustRoot(version=0, keys=(TrustedKey(key=PublicKey.from_pem(unverified)),))
+        return TrustRoot.of(PublicKey.from_pem(unverified))
     document = _load(unverified)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"neither a public key in PEM nor a trust root of format {FORMAT}", code="TrustRoot")

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import partial
-from pathlib import Path
 
 import structlog
 
-from intact.adapters.keys.signing import load_public_key
 from intact.adapters.runtime.discover import find_socket
 from intact.adapters.seam.https import Endpoint, HttpsCluster
 from intact.adapters.seam.sender import Sender
 from intact.adapters.seam.spool import Spool
-from intact.baseline.signing import PublicKey
 
 from .baselines import open_own_key, open_store
 from .eyes import HostEyes
 from .node import NodeProcess
 from .node_baselines import NodeBaselines
 from .settings import AgentSettings
+from .trust import PinnedTrust
 
 log = structlog.get_logger()
 
@@ -35,15 +32,15 @@ def run_agent(settings: AgentSettings, stop: threading.Event) -> None:
     spool = Spool(settings.state_dir / "spool", time.time)
     sender = Sender(spool, cluster)
     signer = open_own_key(settings.state_dir / "baselines" / "own")
-    trusted = partial(_read_trusted, settings.baseline_key_file)
-    store = open_store(settings.state_dir / "baselines", signer, trusted)
+    trust = PinnedTrust(settings.trust_file, remembered=settings.state_dir / "trust.json")
+    store = open_store(settings.state_dir / "baselines", signer, trust.read, renews=True)
     eyes = HostEyes(layer_rate_bytes_s=settings.layer_rate_bytes_s)
     process = NodeProcess(
         node=settings.node,
         socket=socket,
         state_dir=settings.state_dir,
         eyes=eyes,
-        baselines=NodeBaselines(store, socket=socket, read_layer=eyes.read_layer, fetch=cluster.fetch_baseline, trusted=trusted),
+        baselines=NodeBaselines(store, socket=socket, read_layer=eyes.read_layer, fetch=cluster.fetch_baseline, trust=trust.read),
         send=spool.append,
     )
     log.info("agent_started", node=settings.node, socket=socket, controller=settings.controller_url, waiting=len(spool))
@@ -54,8 +51,3 @@ def run_agent(settings: AgentSettings, stop: threading.Event) -> None:
         sender.stop()
         spool.close()
         cluster.close()
-
-
-def _read_trusted(file: Path) -> tuple[PublicKey, ...]:
-    """The cluster's baseline key as it is pinned now: the file changes when the key does."""
-    return (PublicKey(load_public_key(file)),)

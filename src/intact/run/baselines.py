@@ -13,13 +13,16 @@ from intact.adapters.registry.access import RegistryAccess
 from intact.adapters.registry.source import RegistrySource
 from intact.adapters.store.baselines import BaselineDirectory
 from intact.baseline.document import encode_document
-from intact.baseline.signing import KeySigner, PublicKey
+from intact.baseline.signing import KeySigner, PublicKey, Signer
 from intact.baseline.store import BaselineStore
 from intact.baseline.table import seal_table
+from intact.baseline.trust import NOBODY, TrustRoot
 from intact.ingest.image import ingest
 from intact.model.digest import Digest
 from intact.model.errors import InputError, TrustError
 from intact.model.layer import Baseline
+
+from .library import Known
 
 log = structlog.get_logger()
 
@@ -32,27 +35,35 @@ def open_own_key(stem: Path) -> KeySigner:
     return KeySigner(load_private_key(stem.with_suffix(".pem")))
 
 
-def open_store(directory: Path, signer: KeySigner, trusted: Callable[[], Sequence[PublicKey]] = tuple) -> BaselineStore:
-    """The baselines kept in `directory`, signed by the process itself or by one of `trusted`."""
-    return BaselineStore(BaselineDirectory(directory), signer=signer, trusted=trusted)
+def open_store(
+    directory: Path,
+    signer: Signer,
+    trust: Callable[[], TrustRoot] = lambda: NOBODY,
+    *,
+    retired: Callable[[], Sequence[PublicKey]] = tuple,
+    renews: bool = False,
+) -> BaselineStore:
+    """The baselines kept in `directory`, signed by the process itself, now or with one of its `retired` keys, or by whom `trust` names.
+    `renews`: what was taken in before some key was revoked is fetched again."""
+    return BaselineStore(BaselineDirectory(directory), signer=signer, retired=retired, trust=trust, renews=renews)
 
 
 class ClusterBaselines:
     """The cluster's own baselines, computed from registries in the background and signed with the cluster's key."""
 
-    def __init__(self, store: BaselineStore, signer: KeySigner, *, access: RegistryAccess) -> None:
+    def __init__(self, store: BaselineStore, signer: Signer, *, access: RegistryAccess) -> None:
         self._store = store
         self._signer = signer
         self._access = access
-        self._roots: dict[Digest, Digest | None] = {}
+        self._known: dict[Digest, Known] = {}
 
-    def root_of(self, key: Digest) -> Digest | None:
-        if key not in self._roots:
+    def known(self, key: Digest) -> Known | None:
+        if key not in self._known:
             baseline = self._get(key)
             if baseline is None:
                 return None
-            self._roots[key] = baseline.root
-        return self._roots[key]
+            self._known[key] = Known(root=baseline.root, algorithms=str(baseline.algorithms), grade=baseline.grade, source=baseline.source)
+        return self._known[key]
 
     def document(self, key: Digest) -> bytes | None:
         baseline = self._get(key)
@@ -76,6 +87,7 @@ class ClusterBaselines:
             for note in source.notes:
                 log.info("registry", image=reference, note=note)
         self._store.put(baseline)
+        self._known.pop(baseline.key, None)
         return baseline
 
     def _get(self, key: Digest) -> Baseline | None:

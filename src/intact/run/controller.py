@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,25 +21,29 @@ from intact.adapters.cluster.cache import ClusterCache
 from intact.adapters.cluster.events import KubernetesEvents
 from intact.adapters.cluster.follow import Follower
 from intact.adapters.cluster.identity import AccessReviewer, TokenReviewer
+from intact.adapters.cluster.keystore import SecretStore
 from intact.adapters.cluster.lease import LeaderElection
 from intact.adapters.cluster.objects import Objects
 from intact.adapters.cluster.policies import PolicyStore
 from intact.audit.steps import record_policy
+from intact.baseline.trust import TrustRoot
 from intact.decide.summary import summarise_paths
 from intact.notify.router import Router
 
-from .baselines import ClusterBaselines, open_own_key, open_store
+from .baselines import ClusterBaselines, open_store
 from .certificates import Certificates
 from .cluster_flow import ClusterFlow
 from .delivery import start_delivery
 from .images import ImageReader
 from .kubernetes import KubernetesWorld
 from .memory import make_router, open_state
+from .own_keys import OwnKeys
 from .people import People
 from .policies import Change, PolicyBook, is_weaker, show_policies
 from .registries import read_registries
 from .settings import ControllerSettings
 from .sinks import open_sinks
+from .trust import TrustDirectory
 from .web.app import make_app
 from .web.server import ApiServer
 
@@ -74,9 +78,12 @@ class _Controller:
         self._settings, self._api, self._election, self._threads = settings, api, election, threads
         # 1
         self._state = open_state(settings.state_dir)
-        signer = open_own_key(settings.state_dir / "baselines" / "own")
-        store = open_store(settings.state_dir / "baselines", signer)
-        self._library = ClusterBaselines(store, signer, access=read_registries(settings.registries_file))
+        self._trust = TrustDirectory(settings.trust_dir, remembered=settings.state_dir / "trust")
+        self._keys = OwnKeys(
+            SecretStore(api, settings.namespace), people=self._trust.read, now=time.time(), rotate_after_s=settings.rotate_keys_after_s
+        )
+        store = open_store(settings.state_dir / "baselines", self._keys, self._read_trust, retired=self._keys.retired)
+        self._library = ClusterBaselines(store, self._keys, access=read_registries(settings.registries_file))
         self._cache = ClusterCache()
         self._objects = Objects(api)
         self._declared = PolicyStore(on_change=lambda: self._policies.refresh())
@@ -93,14 +100,14 @@ class _Controller:
                 namespace=self._settings.namespace,
                 service=self._settings.service,
                 directory=Path(directory),
-                pinned={"baseline.pub": self._read_public("baselines/own"), "audit.pub": self._read_public("audit")},
+                pinned=self._pin,
             )
             certificates.renew()
             server = self._make_server(flow, certificates)
             server.start()
             log.info("controller_started", port=server.port, policies=len(self._policies.all()))
             # 4
-            reader = ImageReader(self._cache, self._library, self._objects, self._state.audit)
+            reader = ImageReader(self._cache, self._library, self._objects, self._state.audit, learn=flow.learn)
             self._threads.start("images", lambda: reader.run(stop))
             self._threads.start("policies", lambda: show_policies(self._policies, self._cache, self._objects, stop))
             self._threads.start("certificates", lambda: certificates.keep(server, stop))
@@ -147,8 +154,14 @@ class _Controller:
         )
         return ApiServer(app, host=settings.listen_host, port=settings.listen_port, certificate=certificates.chain, key=certificates.key)
 
-    def _read_public(self, stem: str) -> bytes:
-        return (self._settings.state_dir / f"{stem}.pub").read_bytes()
+    def _pin(self) -> Mapping[str, bytes]:
+        """What agents and auditors pin, as it is now: called about once a minute."""
+        self._keys.turn(time.time())
+        return {"trust.json": self._keys.published(), "audit.pub": (self._settings.state_dir / "audit.pub").read_bytes()}
+
+    def _read_trust(self) -> TrustRoot:
+        """Whom people trust. What they revoked once stays revoked, whatever they say now: the controller's keys remember it."""
+        return self._trust.read().without(self._keys.revoked_ids)
 
     def _find_pod(self, namespace: str, name: str) -> str:
         return next((pod.uid for pod in self._cache.all_pods() if (pod.namespace, pod.name) == (namespace, name)), "")

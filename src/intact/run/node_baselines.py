@@ -8,6 +8,7 @@ until there is a better one. What 2 to 4 give is stored, and used from where it 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
@@ -16,9 +17,9 @@ import structlog
 
 from intact.adapters.runtime.content import ContainerdSource
 from intact.baseline.document import load_document, split_document
-from intact.baseline.signing import PublicKey
 from intact.baseline.store import BaselineStore
 from intact.baseline.table import seal_table
+from intact.baseline.trust import NOBODY, TrustRoot
 from intact.ingest.image import ingest
 from intact.ingest.unpacked import ingest_unpacked
 from intact.model.container import Running
@@ -37,7 +38,7 @@ class ReadLayer(Protocol):
 
 
 class NodeBaselines:
-    """`fetch` asks the cluster for a document; `trusted` are the keys its documents must be signed with, and must be the store's too;
+    """`fetch` asks the cluster for a document; `trust` names the keys its documents must be signed with, and must be the store's too;
     `read_layer` reads what the runtime unpacked."""
 
     def __init__(
@@ -47,13 +48,13 @@ class NodeBaselines:
         socket: str,
         read_layer: ReadLayer,
         fetch: Callable[[Digest], bytes | None] = lambda key: None,
-        trusted: Callable[[], tuple[PublicKey, ...]] = tuple,
+        trust: Callable[[], TrustRoot] = lambda: NOBODY,
     ) -> None:
         self._store = store
         self._socket = socket
         self._read_layer = read_layer
         self._fetch = fetch
-        self._trusted = trusted
+        self._trust = trust
         self._lock = threading.Lock()
         self._building: dict[Digest, threading.Lock] = {}
 
@@ -93,7 +94,8 @@ class NodeBaselines:
             return None
         if document is None:
             return None
-        baseline = load_document(document, trusted=self._trusted())
+        trust = self._trust().for_new(time.time())
+        baseline = load_document(document, trusted=trust.keys, refused=trust.refused)
         if baseline.key != key:
             raise TrustError(f"the cluster sent the baseline of {baseline.key} for {key}")
         envelope, _ = split_document(memoryview(document))

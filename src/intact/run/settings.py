@@ -18,7 +18,7 @@ class AgentSettings:
     server_name: str
     token_file: Path
     ca_file: Path
-    baseline_key_file: Path
+    trust_file: Path
     state_dir: Path
     runtime_socket: str
     layer_rate_bytes_s: int
@@ -39,6 +39,8 @@ class ControllerSettings:
     webhook_url: str
     webhook_secret: str
     registries_file: Path | None
+    trust_dir: Path | None
+    rotate_keys_after_s: float
 
 
 def read_agent_settings(env: Mapping[str, str]) -> AgentSettings:
@@ -55,7 +57,7 @@ def read_agent_settings(env: Mapping[str, str]) -> AgentSettings:
         server_name=env.get("INTACT_CONTROLLER_NAME", f"intact-controller.{namespace}.svc"),
         token_file=Path(env.get("INTACT_TOKEN_FILE", "/var/run/intact/token/token")),
         ca_file=Path(env.get("INTACT_CA_FILE", "/var/run/intact/ca/ca.crt")),
-        baseline_key_file=Path(env.get("INTACT_BASELINE_KEY_FILE", "/var/run/intact/ca/baseline.pub")),
+        trust_file=Path(env.get("INTACT_TRUST_FILE", "/var/run/intact/ca/trust.json")),
         state_dir=Path(env.get("INTACT_STATE_DIR", "/var/lib/intact")),
         runtime_socket=env.get("INTACT_RUNTIME_SOCKET", ""),
         layer_rate_bytes_s=_number(env, "INTACT_LAYER_RATE_MIB", 20) << 20,
@@ -76,6 +78,8 @@ def read_controller_settings(env: Mapping[str, str]) -> ControllerSettings:
         webhook_url=env.get("INTACT_WEBHOOK_URL", ""),
         webhook_secret=env.get("INTACT_WEBHOOK_SECRET", ""),
         registries_file=Path(env["INTACT_REGISTRIES_FILE"]) if env.get("INTACT_REGISTRIES_FILE") else None,
+        trust_dir=Path(env["INTACT_TRUST_DIR"]) if env.get("INTACT_TRUST_DIR") else None,
+        rotate_keys_after_s=86400.0 * _number(env, "INTACT_ROTATE_KEYS_AFTER_DAYS", 365),
     )
 
 

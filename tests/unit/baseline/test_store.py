@@ -16,6 +16,7 @@ from intact.baseline.signing import KeySigner, seal_envelope
 from intact.baseline.statement import encode_statement
 from intact.baseline.store import BaselineStore
 from intact.baseline.table import seal_table
+from intact.baseline.trust import TrustRoot
 from intact.ingest.image import ingest
 from intact.model.digest import Digest
 from intact.model.errors import InputError, TemporaryError, TrustError
@@ -32,7 +33,7 @@ def make_baseline(content: bytes = b"app") -> Baseline:
 
 
 def open_store(directory: Path) -> BaselineStore:
-    return BaselineStore(BaselineDirectory(directory), signer=OWN, trusted=lambda: [FOREIGN.public])
+    return BaselineStore(BaselineDirectory(directory), signer=OWN, trust=lambda: TrustRoot.of(FOREIGN.public))
 
 
 @pytest.fixture

@@ -95,6 +95,7 @@ def ensure_serving(store: CertificateStore, names: tuple[str, ...], now: float) 
         certificate, chain, key_pem = serving, before[CHAIN], before[KEY]
     # 5
     files = {
+        **before,
         CA_CERTIFICATES: b"".join(_pem(a.certificate) for a in authorities),
         CA_KEYS: b"".join(_key_pem(a.key) for a in authorities),
         CHAIN: chain,

@@ -29,7 +29,7 @@ def command(file: Path, trust: tuple[Path, ...], output: str) -> None:
     document = read_document(file)
     baseline = load_document(document, trusted=trusted.keys, refused=trusted.refused, allow_listing=True)
     envelope, _ = split_document(memoryview(document))
-    signatures = open_envelope(envelope, trusted=trusted.keys, refused=trusted.refused, allow_listing=True).signatures
+    signatures = open_envelope(envelope, trusted=trusted.keys, refused=trusted.refused).signatures
     if output == "json":
         described = [{"keyId": one.key_id, "name": names.get(one.key_id, ""), "counts": one.counts, "why": one.why} for one in signatures]
         told = {"key": str(baseline.key), "root": str(baseline.root), "grade": baseline.grade.title, "signatures": described}
