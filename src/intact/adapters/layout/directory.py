@@ -12,7 +12,6 @@ cannot be read is told to the caller, by default as InputError: a baseline with 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import threading
@@ -22,10 +21,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NoReturn
 
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.encoding import MAX_PATH_BYTES
 from intact.model.entry import Entry, Kind, display_path, is_compared_xattr
 from intact.model.errors import InputError
+from intact.model.hashing import Hasher, choose_hasher, split_values
 
 BUFFER_BYTES = 256 << 10
 THREADS = 2
@@ -61,7 +61,11 @@ class Walked:
 
 
 def walk_directory(
-    path: str, *, unreadable: Unreadable | None = None, progress: Callable[[Walked], None] = lambda _: None
+    path: str,
+    *,
+    algorithms: Algorithms = SHA256,
+    unreadable: Unreadable | None = None,
+    progress: Callable[[Walked], None] = lambda _: None,
 ) -> Iterator[Entry]:
     """The entries of the tree at `path`. Raises InputError if it is no directory; what cannot be read inside goes to `unreadable`."""
 
@@ -73,7 +77,7 @@ def walk_directory(
     except OSError as error:
         raise InputError(f"dir:{path}: {error.strerror}", code="NoSuchImage") from None
     pool = ThreadPoolExecutor(THREADS, "hash")
-    walk = _Walk(root, pool, unreadable or refuse, progress)
+    walk = _Walk(root, pool, algorithms, unreadable or refuse, progress)
     try:
         yield from walk.entries()
     finally:
@@ -83,8 +87,11 @@ def walk_directory(
 
 
 class _Walk:
-    def __init__(self, root: int, pool: ThreadPoolExecutor, unreadable: Unreadable, progress: Callable[[Walked], None]) -> None:
+    def __init__(
+        self, root: int, pool: ThreadPoolExecutor, algorithms: Algorithms, unreadable: Unreadable, progress: Callable[[Walked], None]
+    ) -> None:
         self._root = root
+        self._algorithms = algorithms
         self._device = os.fstat(root).st_dev
         self._pool = pool
         self._unreadable = unreadable
@@ -168,7 +175,7 @@ class _Walk:
     def _submit(self) -> None:
         if self._batch:
             batch, self._batch = self._batch, []
-            self._pending.append((self._pool.submit(_read_batch, batch), batch))
+            self._pending.append((self._pool.submit(_read_batch, batch, self._algorithms), batch))
 
     def _collect(self, leave: int) -> Iterator[Entry]:
         while len(self._pending) > leave:
@@ -197,35 +204,34 @@ def _buffer() -> memoryview:
     return buffer
 
 
-def _read_batch(batch: list[tuple[int, bytes]]) -> list[Entry | tuple[bytes, str]]:
+def _read_batch(batch: list[tuple[int, bytes]], algorithms: Algorithms) -> list[Entry | tuple[bytes, str]]:
     buffer = _buffer()
     results: list[Entry | tuple[bytes, str]] = []
     for handle, path in batch:
         try:
-            results.append(_read_file(handle, path, buffer))
+            results.append(_read_file(handle, path, buffer, algorithms))
         except OSError as error:
             results.append((path, error.strerror or "cannot be read"))
     return results
 
 
-def _read_file(handle: int, path: bytes, buffer: memoryview) -> Entry | tuple[bytes, str]:
+def _read_file(handle: int, path: bytes, buffer: memoryview, algorithms: Algorithms) -> Entry | tuple[bytes, str]:
     """A regular file with its digest (2, 4)."""
     fd = os.open(f"/proc/self/fd/{handle}", _READ_FLAGS)
     try:
         for _ in range(ATTEMPTS):
             before = os.fstat(fd)
-            digest, size = hash_file(fd, before, buffer)
+            digest, size = hash_file(fd, before, buffer, choose_hasher(algorithms)())
             after = os.fstat(fd)
             if size == before.st_size and (before.st_ctime_ns, before.st_size) == (after.st_ctime_ns, after.st_size):
-                return _describe(fd, path, after, digest)
+                return _describe(fd, path, after, *split_values(algorithms, digest))
         return path, "it changes while it is read"
     finally:
         os.close(fd)
 
 
-def hash_file(fd: int, info: os.stat_result, buffer: memoryview) -> tuple[bytes, int]:
-    """SHA-256 and length of a file's content, holes as zeros."""
-    hasher = hashlib.sha256()
+def hash_file(fd: int, info: os.stat_result, buffer: memoryview, hasher: Hasher) -> tuple[bytes, int]:
+    """Digests and length of a file's content, holes as zeros."""
     if info.st_blocks * 512 < info.st_size:
         return _hash_sparse(fd, info.st_size, buffer, hasher)
     total = 0
@@ -236,7 +242,7 @@ def hash_file(fd: int, info: os.stat_result, buffer: memoryview) -> tuple[bytes,
     return hasher.digest(), total
 
 
-def _hash_sparse(fd: int, size: int, buffer: memoryview, hasher: hashlib._Hash) -> tuple[bytes, int]:
+def _hash_sparse(fd: int, size: int, buffer: memoryview, hasher: Hasher) -> tuple[bytes, int]:
     at = 0
     while at < size:
         try:
@@ -261,7 +267,7 @@ def _hash_sparse(fd: int, size: int, buffer: memoryview, hasher: hashlib._Hash) 
     return hasher.digest(), at
 
 
-def _describe(handle: int, path: bytes, info: os.stat_result, digest: bytes = b"") -> Entry:
+def _describe(handle: int, path: bytes, info: os.stat_result, digest: Digest | None = None, further: tuple[Digest, ...] = ()) -> Entry:
     kind = _KINDS[stat.S_IFMT(info.st_mode)]
     is_file = kind is Kind.FILE
     return Entry(
@@ -271,7 +277,8 @@ def _describe(handle: int, path: bytes, info: os.stat_result, digest: bytes = b"
         uid=info.st_uid,
         gid=info.st_gid,
         size_bytes=info.st_size if is_file else 0,
-        digest=Digest("sha256", digest) if is_file else None,
+        digest=digest,
+        further=further,
         target=os.fsencode(os.readlink("", dir_fd=handle)) if kind is Kind.SYMLINK else b"",
         device=(os.major(info.st_rdev), os.minor(info.st_rdev)) if kind in (Kind.CHAR, Kind.BLOCK) else None,
         xattrs=_xattrs(handle),

@@ -15,7 +15,9 @@ from intact.baseline.signing import KeySigner
 from intact.baseline.table import seal_table
 from intact.ingest.image import Progress, ingest
 from intact.ingest.tree import ingest_tree
+from intact.model.digest import SIZES, WEAK, Algorithms
 from intact.model.errors import InputError
+from intact.model.hashing import SLOW
 from intact.model.layer import Baseline
 from intact.run.cli.output import check_replaceable
 from intact.run.cli.progress import show_progress
@@ -29,11 +31,22 @@ from .files import PATH
 @click.option("-o", "--out", required=True, type=PATH, metavar="FILE", help="Where to write the baseline.")
 @click.option("--key", type=PATH, metavar="K.pem", help="Sign with this private key.")
 @click.option("--platform", metavar="OS/ARCH", help="Which image of an index; this machine's by default.")
+@click.option(
+    "--algorithm",
+    "names",
+    multiple=True,
+    default=("sha256",),
+    show_default=True,
+    type=click.Choice(sorted(SIZES)),
+    help="What to hash files with; may be repeated. The first strong one decides; md5 and sha1 never do.",
+)
 @registry_options
 @click.option(
     "--containerd", default=DEFAULT_CONTAINERD, show_default=True, metavar="SOCKET", help="containerd's socket, for containerd:NAME."
 )
-def command(image: str, out: Path, key: Path | None, platform: str | None, access: RegistryAccess, containerd: str) -> None:
+def command(
+    image: str, out: Path, key: Path | None, platform: str | None, names: tuple[str, ...], access: RegistryAccess, containerd: str
+) -> None:
     """Reads IMAGE, verifies it, and writes its baseline.
 
     IMAGE is docker://HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG], docker-archive:FILE[:NAME], containerd:NAME or dir:PATH.
@@ -42,21 +55,34 @@ def command(image: str, out: Path, key: Path | None, platform: str | None, acces
         raise InputError("a baseline is written to a file, not to stdout", hint="name the file; ./- if it is to be called so")
     check_replaceable(out)
     signers = [KeySigner(load_private_key(key))] if key else []
-    baseline = _build(image, platform, access, containerd)
+    algorithms = Algorithms.choose(names)
+    _tell_algorithms(algorithms, names)
+    baseline = _build(image, platform, algorithms, access, containerd)
     write_atomically(out, [encode_document(baseline, signers)])
     entries = sum(len(layer) for layer in baseline.layers)
     signed = f"signed by {signers[0].public.id}" if signers else "not signed"
-    click.echo(f"{out}: {baseline.key}, {len(baseline.layers)} layers, {entries} entries, {baseline.grade.title}, {signed}", err=True)
+    counts = f"{len(baseline.layers)} layers, {entries} entries by {algorithms}"
+    click.echo(f"{out}: {baseline.key}, {counts}, {baseline.grade.title}, {signed}", err=True)
     click.echo(str(baseline.root))
 
 
-def _build(image: str, platform: str | None, access: RegistryAccess, containerd: str) -> Baseline:
+def _tell_algorithms(algorithms: Algorithms, names: tuple[str, ...]) -> None:
+    """What is not as somebody might expect of what they chose."""
+    weak = ", ".join(sorted(WEAK.intersection(names)))
+    if weak:
+        decides = f"{algorithms.deciding} decides" if algorithms.deciding in names else f"{algorithms.deciding} is added and decides"
+        click.echo(f"{weak}: for comparison only, since two files of the same value can be made; {decides}", err=True)
+    for name in sorted(SLOW.intersection(names)):
+        click.echo(f"{name} is computed in Python, some 4,000 times slower than sha256: about 2.5 s for each MB", err=True)
+
+
+def _build(image: str, platform: str | None, algorithms: Algorithms, access: RegistryAccess, containerd: str) -> Baseline:
     name = parse_image_name(image)
     opened = open_image(name, access=access, containerd=containerd)
     if isinstance(opened, DirectoryName):
         if platform:
             raise InputError("--platform is for images, not for dir:", hint="leave it out")
-        return _build_tree(opened)
+        return _build_tree(opened, algorithms)
     with show_progress("reading") as advance:
 
         def report(at: Progress) -> None:
@@ -64,12 +90,12 @@ def _build(image: str, platform: str | None, access: RegistryAccess, containerd:
 
         parallel = access.concurrency if isinstance(name, RegistryName) else 1
         try:
-            return ingest(opened, platform=platform, progress=report, seal=seal_table, parallel=parallel)
+            return ingest(opened, platform=platform, algorithms=algorithms, progress=report, seal=seal_table, parallel=parallel)
         finally:
             tell_notes(opened)
 
 
-def _build_tree(name: DirectoryName) -> Baseline:
+def _build_tree(name: DirectoryName, algorithms: Algorithms) -> Baseline:
     from intact.adapters.layout.directory import Walked, walk_directory
 
     with show_progress("reading") as advance:
@@ -77,4 +103,6 @@ def _build_tree(name: DirectoryName) -> Baseline:
         def report(at: Walked) -> None:
             advance(f"{at.entries} entries", at.bytes_hashed, 0)
 
-        return ingest_tree(walk_directory(str(name.path), progress=report), source=f"dir:{name.path}", seal=seal_table)
+        return ingest_tree(
+            walk_directory(str(name.path), algorithms=algorithms, progress=report), source=f"dir:{name.path}", seal=seal_table
+        )
