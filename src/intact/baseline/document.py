@@ -104,6 +104,17 @@ def bind_tables(statement: Statement, tables: Sequence[LayerTable], grade: Grade
     return baseline
 
 
+def peek_envelope(unverified: bytes) -> bytes | None:
+    """The envelope out of the first bytes of a document, not believed; None while there are too few of them. Raises InputError."""
+    if len(unverified) < _HEAD.size:
+        return None
+    magic, version, envelope_bytes, _ = _HEAD.unpack_from(unverified, 0)
+    if magic != MAGIC or version != VERSION or envelope_bytes > MAX_ENVELOPE_BYTES:
+        raise InputError(f"not a baseline file of version {VERSION}", code="DocumentFormat")
+    at = _HEAD.size + envelope_bytes
+    return unverified[_HEAD.size : at] if len(unverified) >= at else None
+
+
 def split_document(unverified: memoryview) -> tuple[bytes, list[memoryview]]:
     """Step 1: the envelope and each table, none of them believed yet."""
     try:

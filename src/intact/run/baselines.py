@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from intact.baseline.document import encode_document
 from intact.baseline.signing import KeySigner, PublicKey, Signer
 from intact.baseline.store import BaselineStore
 from intact.baseline.table import seal_table
-from intact.baseline.trust import NOBODY, TrustRoot
-from intact.ingest.image import ingest
+from intact.baseline.trust import NOBODY, Trust, TrustRoot
+from intact.ingest.image import ingest, resolve
+from intact.ingest.limits import Limits
 from intact.model.digest import Digest
-from intact.model.errors import InputError, TrustError
-from intact.model.layer import Baseline
+from intact.model.errors import InputError, IntactError, TrustError
+from intact.model.layer import Baseline, Grade
 
+from .attached import find_attached_to
 from .library import Known
 
 log = structlog.get_logger()
@@ -51,7 +54,11 @@ def open_store(
 class ClusterBaselines:
     """The cluster's own baselines, computed from registries in the background and signed with the cluster's key."""
 
-    def __init__(self, store: BaselineStore, signer: Signer, *, access: RegistryAccess) -> None:
+    def __init__(
+        self, store: BaselineStore, signer: Signer, *, access: RegistryAccess, trust: Callable[[], TrustRoot] = lambda: NOBODY
+    ) -> None:
+        """`trust`: whose signatures count on baselines that are attached to images."""
+        self._trust = trust
         self._store = store
         self._signer = signer
         self._access = access
@@ -70,17 +77,24 @@ class ClusterBaselines:
         return None if baseline is None else encode_document(baseline, [self._signer])
 
     def compute(self, reference: str) -> Baseline:
-        """Reads `repo@sha256:…` from its registry, unless it is kept already. Raises IntactError."""
+        """The baseline of `repo@sha256:…`, the best source first: kept and signed, attached and signed by a trusted key, kept, computed
+        from its registry. Raises IntactError."""
         try:
             known = self._store.get(reference)
         except (TrustError, InputError) as error:
             log.error("stored_baseline_refused", image=reference, reason=str(error))
             known = None
-        if known is not None:
+        trust = self._trust().for_new(time.time())
+        if known is not None and (known.grade is Grade.SIGNED or not trust.keys):
             return known
         name = parse_reference(reference)
         source = RegistrySource(name.host, name.repository, name.reference, access=self._access)
         try:
+            signed = self._find_signed(source, reference, trust) if trust.keys else None
+            if signed is not None:
+                return signed
+            if known is not None:
+                return known
             baseline = ingest(source, known_layers=self._store.find_layer, seal=seal_table, parallel=self._access.concurrency)
         finally:
             source.close()
@@ -88,6 +102,31 @@ class ClusterBaselines:
                 log.info("registry", image=reference, note=note)
         self._store.put(baseline)
         self._known.pop(baseline.key, None)
+        return baseline
+
+    def _find_signed(self, source: RegistrySource, reference: str, trust: Trust) -> Baseline | None:
+        """A baseline by a trusted key, kept or attached. One that contradicts what was computed here from the image's own bytes is an error
+        of its signer, and not used."""
+        try:
+            image = resolve(source, limits=Limits())
+            kept = self._get(image.manifest.config.digest)
+            if kept is not None and kept.grade is Grade.SIGNED:
+                return kept
+            attached = find_attached_to(image, source, trust, note=lambda text: log.warning("attached", image=reference, note=text))
+            if attached is None:
+                return None
+            baseline = attached.baseline
+            if kept is not None and kept.grade is Grade.VERIFIED and kept.algorithms == baseline.algorithms and kept.root != baseline.root:
+                log.error(
+                    "attached_contradicts_image", image=reference, signer=attached.signer, stated=str(baseline.root), is_=str(kept.root)
+                )
+                return kept
+            self._store.put(baseline, envelope=attached.envelope)
+        except IntactError as error:
+            log.warning("attached_not_read", image=reference, reason=str(error))
+            return None
+        self._known.pop(baseline.key, None)
+        log.info("attached", image=reference, key=str(baseline.key), signer=attached.signer, served_by=attached.served_by)
         return baseline
 
     def _get(self, key: Digest) -> Baseline | None:

@@ -83,7 +83,7 @@ class _Controller:
             SecretStore(api, settings.namespace), people=self._trust.read, now=time.time(), rotate_after_s=settings.rotate_keys_after_s
         )
         store = open_store(settings.state_dir / "baselines", self._keys, self._read_trust, retired=self._keys.retired)
-        self._library = ClusterBaselines(store, self._keys, access=read_registries(settings.registries_file))
+        self._library = ClusterBaselines(store, self._keys, access=read_registries(settings.registries_file), trust=self._read_trust)
         self._cache = ClusterCache()
         self._objects = Objects(api)
         self._declared = PolicyStore(on_change=lambda: self._policies.refresh())

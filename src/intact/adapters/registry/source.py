@@ -35,11 +35,11 @@ T = TypeVar("T")
 class RegistrySource:
     """One image of a registry."""
 
-    def __init__(self, host: str, repository: str, reference: str, *, access: RegistryAccess | None = None) -> None:
-        """`reference` is a tag or a digest."""
+    def __init__(self, host: str, repository: str, reference: str, *, access: RegistryAccess | None = None, actions: str = "pull") -> None:
+        """`reference` is a tag or a digest; `actions`: what is meant to be done with the repository, for its tokens."""
         self._host, self._repository, self._reference = host, repository, reference
         access = access or RegistryAccess()
-        self._clients = [RepositoryClient(access, endpoint) for endpoint in access.endpoints(host, repository)]
+        self._clients = [RepositoryClient(access, endpoint, actions=actions) for endpoint in access.endpoints(host, repository)]
         self._root: Descriptor | None = None
         self._manifests: dict[Digest, bytes] = {}
         self._failed: dict[str, str] = {}

@@ -9,7 +9,10 @@ from intact.run.cli.lazy import LazyGroup
 COMMANDS = {
     "build": "build",
     "export": "export",
+    "import": "import_",
     "keygen": "keygen",
+    "pull": "pull",
+    "push": "push",
     "show": "show",
     "sign": "sign",
     "trust": "trust",
