@@ -8,7 +8,7 @@ from typing import Protocol
 
 from intact.model.incident import Incident, Outcome, Reported, Workload
 from intact.model.revision import RevisionRecord
-from intact.model.seam import Coverage
+from intact.model.seam import Coverage, Gap, NodeStatus
 
 
 class Transactions(Protocol):
@@ -86,8 +86,11 @@ class ReportStore(Protocol):
     def forget_before(self, at: float) -> int:
         """Forgets the ids of reports taken in before `at`; returns how many."""
 
-    def save_coverage(self, node: str, at: float, coverage: tuple[Coverage, ...], tier: str) -> None:
-        """Replaces what the node says of its containers."""
+    def save_coverage(self, node: str, at: float, coverage: tuple[Coverage, ...], tier: str, gaps: tuple[Gap, ...] = ()) -> None:
+        """Replaces what the node says of its containers, and of the times in which it did not watch."""
 
     def coverage(self) -> tuple[tuple[str, float, str, tuple[Coverage, ...]], ...]:
         """(node, when it last spoke, tier, coverage) of all nodes, by name."""
+
+    def statuses(self) -> tuple[NodeStatus, ...]:
+        """The same, as one record a node."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 
@@ -17,8 +17,15 @@ class Backend(Protocol):
     def name(self) -> str:
         """What people know it by; never holds a password."""
 
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What its driver raises."""
+
     def make_engine(self, *, read_only: bool) -> Engine:
         """Connections that are made when they are first needed. A write is marked by the execution option `intact_write`."""
+
+    def open_ear(self) -> Any:
+        """A driver's connection in autocommit on which notifications can be heard; None where there are none."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Held by a thread while it writes."""

@@ -6,7 +6,6 @@ nothing behind.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -142,6 +141,11 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def open_ear(self) -> Any:
+        """A driver's connection that hears what other processes ring, the caller's to close; None where there are no other processes."""
+        with self._errors():
+            return self._backend.open_ear()
+
     @property
     def _open(self) -> _Open | None:
         return getattr(self._current, "open", None)
@@ -195,7 +199,7 @@ class Database:
         except DBAPIError as error:
             # Not `from error`: a driver's error may hold the whole connection, with its password.
             raise self._backend.translate(error.orig or error) from None
-        except sqlite3.Error as error:
+        except self._backend.errors as error:
             raise self._backend.translate(error) from None
         except PoolTimeout:
             raise TemporaryError(f"{self.name} is busy: no connection became free in time", code="StoreLocked") from None

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import ArgumentError
 
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError
@@ -49,6 +51,10 @@ class PostgresServer:
     def url(self) -> URL:
         return self._url
 
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        return (psycopg.Error,)
+
     def make_engine(self, *, read_only: bool) -> Engine:
         return create_engine(
             self._url,
@@ -60,6 +66,10 @@ class PostgresServer:
             pool_recycle=1800,
             hide_parameters=True,
         )
+
+    def open_ear(self) -> psycopg.Connection[Any]:
+        words, names = PGDialect_psycopg().create_connect_args(self._url)
+        return psycopg.connect(*words, **names, **connect_arguments(self._url), autocommit=True)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

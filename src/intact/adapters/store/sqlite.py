@@ -32,6 +32,10 @@ class SqliteFile:
     def name(self) -> str:
         return str(self._file)
 
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        return (sqlite3.Error,)
+
     def make_engine(self, *, read_only: bool) -> Engine:
         """Makes the file where it is missing (never if `read_only`). Raises InputError for a missing one, PermanentError for one that
         cannot be made."""
@@ -46,6 +50,9 @@ class SqliteFile:
         engine = create_engine("sqlite://", creator=lambda: self._connect(read_only=read_only), poolclass=QueuePool, hide_parameters=True)
         event.listen(engine, "begin", _begin)
         return engine
+
+    def open_ear(self) -> None:
+        return None
 
     @contextmanager
     def writing(self) -> Iterator[None]:
