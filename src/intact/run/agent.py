@@ -42,6 +42,7 @@ def run_agent(settings: AgentSettings, stop: threading.Event) -> None:
         eyes=eyes,
         baselines=NodeBaselines(store, socket=socket, read_layer=eyes.read_layer, fetch=cluster.fetch_baseline, trust=trust.read),
         send=spool.append,
+        revoked=trust.revoked,
     )
     log.info("agent_started", node=settings.node, socket=socket, controller=settings.controller_url, waiting=len(spool))
     sender.start()

@@ -31,7 +31,15 @@ class NodeProcess:
     """Everything of one node that runs: the flow and the threads that feed it."""
 
     def __init__(
-        self, *, node: str, socket: str, state_dir: Path, eyes: Eyes, baselines: Baselines, send: Callable[[Report], None]
+        self,
+        *,
+        node: str,
+        socket: str,
+        state_dir: Path,
+        eyes: Eyes,
+        baselines: Baselines,
+        send: Callable[[Report], None],
+        revoked: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
         self._alive = state_dir / "alive"
@@ -48,6 +56,7 @@ class NodeProcess:
             baselines=baselines,
             send=send,
             clock=time.time,
+            revoked=revoked,
         )
 
     def run(self, stop: threading.Event, cluster: Cluster) -> None:

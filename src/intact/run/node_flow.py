@@ -77,7 +77,9 @@ class NodeFlow:
         baselines: Baselines,
         send: Callable[[Report], None],
         clock: Callable[[], float],
+        revoked: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
+        """`revoked`: the keys known to be revoked now. When there are more, every baseline is obtained anew."""
         self._node = node
         self._list_running = list_running
         self._runtime_changed = runtime_changed
@@ -88,6 +90,8 @@ class NodeFlow:
         self._baselines = baselines
         self._send = send
         self._clock = clock
+        self._revoked = revoked
+        self._known_revoked = revoked()
         self._watched: dict[str, Watched] = {}
         self._inbox: queue.SimpleQueue[Callable[[float], None]] = queue.SimpleQueue()
         self._builders = ThreadPoolExecutor(2, thread_name_prefix="baseline")
@@ -157,6 +161,7 @@ class NodeFlow:
 
     def _relist(self, now: float) -> None:
         self._next_relist = now + RELIST_S
+        self._doubt_baselines()
         running = {r.container.id: r for r in self._list_running()}
         for container_id in self._watched.keys() - running.keys():
             self._lose(container_id)
@@ -201,15 +206,31 @@ class NodeFlow:
 
     # -- baselines ---------------------------------------------------------------------------------------------------
 
+    def _doubt_baselines(self) -> None:
+        """A key was revoked: what any baseline says may be a lie, so that nothing is observed until each was obtained again."""
+        revoked = self._revoked()
+        if revoked <= self._known_revoked:
+            return
+        self._known_revoked = revoked
+        log.warning("baselines_doubted", revoked=len(revoked))
+        for container_id, watched in self._watched.items():
+            if watched.baseline is not None:
+                self._schedule.remove(container_id)
+                watched.baseline, watched.reason, watched.retry_at = None, "a key was revoked: its baseline is obtained again", 0.0
+                self._is_coverage_stale = True
+
     def _fetch_baseline(self, watched: Watched, now: float) -> None:
         watched.retry_at = now + (RETRY_BASELINE_S if watched.baseline is None else RETRY_BETTER_S)
-        container_id = watched.running.container.id
+        container_id, revoked = watched.running.container.id, self._known_revoked
         work = self._builders.submit(self._baselines.obtain, watched.running)
-        work.add_done_callback(lambda done: self._inbox.put(lambda at: self._take_baseline(container_id, done, at)))
+        work.add_done_callback(lambda done: self._inbox.put(lambda at: self._take_baseline(container_id, done, revoked, at)))
 
-    def _take_baseline(self, container_id: str, done: Future[Baseline], now: float) -> None:
+    def _take_baseline(self, container_id: str, done: Future[Baseline], revoked: frozenset[str], now: float) -> None:
         watched = self._watched.get(container_id)
         if watched is None or done.cancelled():
+            return
+        if revoked != self._known_revoked:  # it was obtained when less was known
+            watched.retry_at = 0.0
             return
         try:
             baseline = done.result()

@@ -53,6 +53,13 @@ class PinnedTrust:
                 self._seen = seen
             return self._known
 
+    def revoked(self) -> frozenset[str]:
+        """The keys that are known to be revoked; none where there is nothing to believe yet."""
+        try:
+            return self.read().revoked_ids
+        except InputError:
+            return frozenset()
+
     def _look(self) -> tuple[int, ...] | None:
         try:
             found = self._file.stat()
