@@ -59,9 +59,9 @@ def record_at(draw: st.DrawFn, path: bytes, algorithms: Algorithms | None = None
 
 
 @st.composite
-def layers(draw: st.DrawFn) -> tuple[Record, ...]:
+def layers(draw: st.DrawFn, chosen: Algorithms | None = None) -> tuple[Record, ...]:
     paths = draw(st.sets(PATHS, max_size=12))
-    algorithms = draw(ALGORITHMS)
+    algorithms = chosen or draw(ALGORITHMS)
     leaves = [path for path in paths if not any(other.startswith(path + b"/") for other in paths)]
     found = {path: draw(record_at(path, algorithms)) for path in leaves}
     found.setdefault(b"/", Record(path=b"/", entry=Entry(path=b"/", kind=Kind.DIRECTORY, mode=0o755)))
@@ -159,7 +159,10 @@ def make_baseline(*tables: tuple[Record, ...]) -> Baseline:
     )
 
 
-@given(st.lists(layers(), min_size=1, max_size=3), st.data())
+STACKS = ALGORITHMS.flatmap(lambda algorithms: st.lists(layers(algorithms), min_size=1, max_size=3))
+
+
+@given(STACKS, st.data())
 @settings(max_examples=300)
 def test_no_byte_of_a_signed_baseline_changes_unseen(tables: list[tuple[Record, ...]], data: st.DataObject) -> None:
     baseline = make_baseline(*tables)
@@ -170,3 +173,10 @@ def test_no_byte_of_a_signed_baseline_changes_unseen(tables: list[tuple[Record, 
     original[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises((InputError, TrustError)):
         load_document(bytes(original), trusted=[KEY.public])
+
+
+def test_layers_known_by_different_algorithms_make_no_baseline() -> None:
+    root = Record(path=b"/", entry=Entry(path=b"/", kind=Kind.DIRECTORY, mode=0o755))
+    mixed = make_baseline((root, file_by(b"/a", "sha256")), (root, file_by(b"/a", "sha512")))
+    with pytest.raises(TrustError, match="other algorithms"):
+        load_document(encode_document(mixed, [KEY]), trusted=[KEY.public])

@@ -7,7 +7,8 @@ In: a baseline and a signer; out: bytes, and back. A document is never half beli
 2. The envelope is signed by a trusted key (`signing.open_envelope`), or unsigned documents were asked for.
 3. The statement is a baseline's.
 4. Every table is well formed and has the root it states (`table.load_table`).
-5. The tables are those of the statement: as many, in order, with the same diff_id, root, form and number of entries.
+5. The tables are those of the statement: as many, in order, with the same diff_id, root, form and number of entries, and with
+   the algorithms of the statement.
 6. The root of the whole is the one stated.
 """
 
@@ -90,6 +91,8 @@ def bind_tables(statement: Statement, tables: Sequence[LayerTable], grade: Grade
     for table, claim in zip(tables, statement.layers, strict=True):
         if (table.diff_id, table.root, table.form, len(table)) != (claim.diff_id, claim.root, claim.form, claim.entries):
             raise TrustError(f"the table of layer {claim.diff_id} is not the one the baseline states", code="TableMismatch")
+        if table.algorithms not in (None, statement.algorithms):
+            raise TrustError(f"the files of layer {claim.diff_id} are known by other algorithms than stated", code="TableMismatch")
     baseline = Baseline(
         key=statement.key,
         layers=tuple(tables),

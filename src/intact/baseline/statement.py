@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from intact.model.bytestext import escape_bytes, unescape_bytes
-from intact.model.digest import Digest
+from intact.model.digest import Algorithms, Digest
 from intact.model.encoding import is_table_path
 from intact.model.entry import Kind
 from intact.model.errors import InputError
@@ -46,6 +46,7 @@ class Statement:
     grade: Grade
     layers: tuple[LayerClaim, ...]
     root: Digest
+    algorithms: Algorithms
     stated: Stated = EVERYTHING
 
 
@@ -55,6 +56,7 @@ def encode_statement(baseline: Baseline) -> bytes:
         for layer in baseline.layers
     ]
     predicate: dict[str, Any] = {
+        "algorithms": list(baseline.algorithms.names),
         "aliases": list(baseline.aliases),
         "grade": baseline.grade.name,
         "layers": layers,
@@ -98,6 +100,7 @@ def decode_statement(payload: bytes, *, allow_listing: bool = False) -> Statemen
             grade=Grade[predicate["grade"]],
             layers=tuple(_layer(layer) for layer in layers),
             root=Digest.parse(_text(predicate["root"])),
+            algorithms=_algorithms(predicate["algorithms"]),
             stated=_stated(predicate["stated"]) if kind == LISTING_TYPE else EVERYTHING,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -111,6 +114,13 @@ def _layer(item: Mapping[str, Any]) -> LayerClaim:
     return LayerClaim(
         diff_id=Digest.parse(_text(item["diffId"])), root=Digest.parse(_text(item["tableRoot"])), form=Form[item["form"]], entries=entries
     )
+
+
+def _algorithms(names: list[str]) -> Algorithms:
+    algorithms = Algorithms.choose(names)
+    if list(algorithms.names) != names:
+        raise ValueError("the algorithms are out of order")
+    return algorithms
 
 
 def _stated(item: Mapping[str, Any]) -> Stated:

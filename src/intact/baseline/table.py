@@ -74,6 +74,8 @@ def reopen_table(data: memoryview, root: Digest) -> MappedTable:
     """
     table = MappedTable(data)
     found = compute_root(table.diff_id, table.form, len(table), table.raws())
+    if found == table.root:
+        table.algorithms  # noqa: B018 - kept, so that nobody maps the table to ask
     table.release()
     if not found == table.root == root:
         raise TrustError(f"the layer table {root} has the root {found} now", code="TableRoot")
@@ -116,7 +118,7 @@ def _join(diff_id: Digest, form: Form, root: Digest, encoded: Sequence[bytes]) -
 class MappedTable:
     """A LayerTable over its encoding. Opening checks the frame only; use `load_table` for bytes that were not proven before."""
 
-    __slots__ = ("__weakref__", "_count", "_data", "_diff_id", "_form", "_offsets_at", "_records_at", "_root")
+    __slots__ = ("__weakref__", "_algorithms", "_count", "_data", "_diff_id", "_form", "_offsets_at", "_records_at", "_root")
 
     def __init__(self, data: memoryview) -> None:
         try:
@@ -131,6 +133,7 @@ class MappedTable:
         except (struct.error, IndexError, KeyError, ValueError) as error:
             raise InputError(f"the head of the layer table is malformed: {error}", code="TableFormat") from None
         self._data = data
+        self._algorithms: tuple[Algorithms | None] | None = None
         self._count: int = count
         self._offsets_at = at + _ROOT_BYTES
         self._records_at = self._offsets_at + _OFFSET.size * (count + 1)
@@ -153,7 +156,9 @@ class MappedTable:
 
     @property
     def algorithms(self) -> Algorithms | None:
-        return find_algorithms(self.raws())
+        if self._algorithms is None:  # looked for once: the pages it takes are given back
+            self._algorithms = (find_algorithms(self.raws()),)
+        return self._algorithms[0]
 
     @property
     def data(self) -> memoryview:

@@ -81,7 +81,8 @@ class Algorithms:
         return self.deciding, *self.further
 
     def __str__(self) -> str:
-        return " ".join(self.names)
+        """`sha256`, or `sha256 (for comparison only: md5, sha1)`."""
+        return f"{self.deciding} (for comparison only: {', '.join(self.further)})" if self.further else self.deciding
 
 
 SHA256 = Algorithms()

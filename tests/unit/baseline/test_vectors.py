@@ -9,9 +9,11 @@ from intact.adapters.keys.signing import load_public_key
 from intact.baseline.document import load_document
 from intact.baseline.signing import PublicKey
 from intact.baseline.table import load_table
+from intact.model.digest import Algorithms
 from intact.model.encoding import decode_record
+from intact.model.hashing import choose_hasher
 from intact.model.layer import Grade
-from tests.unit.baseline.vectors import DIRECTORY, RECORDS, make_baseline, make_vectors
+from tests.unit.baseline.vectors import DIRECTORY, RECORDS, SEVERAL, make_baseline, make_vectors
 
 
 @pytest.mark.parametrize(("name", "content"), make_vectors().items(), ids=list(make_vectors()))
@@ -23,6 +25,14 @@ def test_the_documented_table_is_read() -> None:
     assert tuple(load_table((DIRECTORY / "layer.table").read_bytes()).scan()) == RECORDS
     document = json.loads((DIRECTORY / "layer-table.json").read_text())
     assert tuple(decode_record(bytes.fromhex(record["encoded"])) for record in document["records"]) == RECORDS
+
+
+def test_the_documented_table_of_several_algorithms_is_read() -> None:
+    table = load_table((DIRECTORY / "several.table").read_bytes())
+    assert (tuple(table.scan()), table.algorithms) == (SEVERAL, Algorithms("belt-hash", ("blake3", "md5")))
+    file = SEVERAL[1].entry
+    assert file is not None and file.digest is not None
+    assert choose_hasher(table.algorithms)(b"hello world").digest() == b"".join(one.value for one in (file.digest, *file.further))
 
 
 def test_the_documented_baseline_verifies_with_the_documented_key() -> None:

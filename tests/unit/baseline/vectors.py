@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from intact.baseline.document import encode_document
-from intact.baseline.formats import describe
+from intact.baseline.formats.describe import describe
 from intact.baseline.signing import KeySigner, encode_pae
 from intact.baseline.statement import encode_statement
 from intact.baseline.table import MappedTable, seal_table
@@ -43,6 +43,30 @@ RECORDS = (
 )
 
 
+SEVERAL = (
+    RECORDS[0],
+    Record(
+        path=b"/a",
+        entry=Entry(
+            path=b"/a",
+            kind=Kind.FILE,
+            mode=0o644,
+            size_bytes=11,
+            digest=Digest("belt-hash", bytes.fromhex("afb175816416fbadad4629ecbd78e1887789881f2d2e5b80c22a746b7ac7ba88")),
+            further=(
+                Digest("blake3", bytes.fromhex("d74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24")),
+                Digest("md5", bytes.fromhex("5eb63bbbe01eeed093cb22bb8f5acdc3")),
+            ),
+        ),
+    ),
+)
+"""`hello world`, known by several algorithms."""
+
+
+def make_several() -> MappedTable:
+    return seal_table(Digest.of(b"layer"), Form.PLAIN, SEVERAL)
+
+
 def make_table() -> MappedTable:
     return seal_table(Digest.of(b"layer"), Form.STACKED, RECORDS)
 
@@ -73,6 +97,7 @@ def make_vectors() -> dict[str, bytes]:
     return {
         "layer-table.json": json.dumps(described, indent=1).encode() + b"\n",
         "layer.table": bytes(table.data),
+        "several.table": bytes(make_several().data),
         "baseline.json": json.dumps(whole, indent=1).encode() + b"\n",
         "signed.baseline": encode_document(baseline, [KEY]),
         "trusted.pub": KEY.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
