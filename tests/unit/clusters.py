@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,12 @@ from intact.model.container import Container, Pod
 from intact.model.digest import Digest
 from intact.model.facts import NoTarget, PodState, WorkloadFacts
 from intact.model.incident import Incident, Outcome, PodFacts, Workload
+from intact.model.layer import Grade
 from intact.model.policy import Policy, RollbackTo
 from intact.model.revision import RevisionRecord
 from intact.model.seam import Coverage, NodeStatus, Report
 from intact.run.cluster_flow import ClusterFlow
+from intact.run.library import Known
 from intact.run.looks import Looks
 from intact.run.memory import ClusterState, make_router, open_state
 from tests.unit.seam_contract import wait_until
@@ -42,6 +44,9 @@ class Pods:
     pods: dict[str, PodFacts] = field(default_factory=dict)
     declared: tuple[Policy, ...] = ()
     shown: dict[str, Incident] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
+    """What a pod's container `web` declares, by the pod's UID; `registry.example/web:1` where nothing is said."""
+    nodes: int = 3
 
     def add(self, name: str, node: str, *, namespace: str = "shop", app: str = "web") -> Pod:
         uid = f"uid-{namespace}-{name}"
@@ -60,6 +65,12 @@ class Pods:
 
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         return tuple(pod for pod in self.pods.values() if pod.node == node)
+
+    def declared_on(self, node: str) -> Mapping[str, Mapping[str, str]]:
+        return {pod.uid: {"web": self.images.get(pod.uid, "registry.example/web:1")} for pod in self.pods_on(node)}
+
+    def node_count(self) -> int:
+        return self.nodes
 
     def pod_of(self, workload: Workload) -> PodFacts | None:
         return next((pod for pod in self.pods.values() if pod.workload == workload), None)
@@ -99,8 +110,9 @@ class Library:
 
     roots: dict[Digest, Digest] = field(default_factory=dict)
 
-    def root_of(self, key: Digest) -> Digest | None:
-        return self.roots.get(key)
+    def known(self, key: Digest) -> Known | None:
+        root = self.roots.get(key)
+        return None if root is None else Known(root=root, algorithms="sha256", grade=Grade.VERIFIED, source="docker://registry.example/web")
 
     def document(self, key: Digest) -> bytes | None:
         return None
@@ -132,7 +144,7 @@ class Staged:
         """`node` says what it runs, all of it."""
         self.reports += 1
         self.clock.now += 1.0
-        self.flow.receive(node, Report(id=f"r{self.reports}", node=node, at=self.clock.now, coverage=coverage))
+        self.flow.receive(node, Report(id=f"{self.clock.now}-{self.reports}", node=node, at=self.clock.now, coverage=coverage))
 
     def incidents(self) -> tuple[Incident, ...]:
         return self.state.memory.incidents.list_recent(100)

@@ -31,6 +31,8 @@ class Coverage:
     verified_at: float
     layers_verified_at: float
     reason: str = ""
+    algorithms: str = "sha256"
+    """By what the files of the baseline are known, as `str(Algorithms)`: roots over others are not comparable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

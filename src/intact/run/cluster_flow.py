@@ -11,7 +11,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Protocol
 
 import structlog
 
@@ -19,6 +18,7 @@ from intact.audit.log import AuditLog
 from intact.audit.record import Leaf
 from intact.audit.steps import record_forged_report, record_gap, record_verdict
 from intact.audit.tally import CleanTally
+from intact.decide.agreement import Own
 from intact.decide.expect import is_clean
 from intact.decide.govern import compile_plan
 from intact.model.container import Container
@@ -33,9 +33,11 @@ from intact.notify.router import Router
 
 from .casebook import Casebook, Memory
 from .commands import CommandBox
+from .library import BaselineLibrary
 from .looks import Looks
 from .matters import Matters
-from .reconcile import Key, Reconciler
+from .reconcile import SILENT_S, Key, Reconciler
+from .truth import MIN_NODES, Truth
 from .world import World
 
 log = structlog.get_logger()
@@ -70,14 +72,6 @@ def is_blind(verdict: Verdict) -> bool:
     return verdict.state is State.UNOBSERVED and any(one.path == b"/" for one in verdict.unobserved)
 
 
-class BaselineLibrary(Protocol):
-    """The cluster's own baselines, computed from bytes it verified itself."""
-
-    def root_of(self, key: Digest) -> Digest | None: ...
-
-    def document(self, key: Digest) -> bytes | None: ...
-
-
 class ClusterFlow:
     """Implements `adapters.seam.ports.ClusterSide`. Threads: any number call the seam's methods; one calls `run`."""
 
@@ -91,6 +85,7 @@ class ClusterFlow:
         library: BaselineLibrary,
         clock: Callable[[], float] = time.time,
         on_verdict: Callable[[Verdict], None] = lambda verdict: None,
+        corroborating_nodes: int = MIN_NODES,
     ) -> None:
         self._world, self._memory, self._audit, self._router, self._library = world, memory, audit, router, library
         self._clock, self._on_verdict = clock, on_verdict
@@ -100,7 +95,18 @@ class ClusterFlow:
         self._looks = Looks()
         self._commands = CommandBox(clock)
         self._matters = Matters()
-        self._casebook = Casebook(world=world, memory=memory, audit=audit, router=router, looks=self._looks, matters=self._matters)
+        self._truth = Truth(own=self._own, nodes=self._count_nodes, minimum=corroborating_nodes)
+        self._awaited: set[str] = set()
+        self._await_until = 0.0
+        self._casebook = Casebook(
+            world=world,
+            memory=memory,
+            audit=audit,
+            router=router,
+            looks=self._looks,
+            matters=self._matters,
+            doubted=self._truth.doubted_pods,
+        )
         self._reconciler = Reconciler(
             world=world,
             memory=memory,
@@ -115,6 +121,9 @@ class ClusterFlow:
 
     def run(self, stop: threading.Event) -> None:
         """Carries on what reports began, until `stop` is set."""
+        with self._lock:
+            self._awaited = {node for node, *_ in self._memory.reports.coverage()} - self._nodes.keys()
+            self._await_until = self._clock() + SILENT_S
         self._reconciler.run(stop)
         with self._lock:
             self._audit.append(list(self._tally.flush(self._clock())))
@@ -182,6 +191,25 @@ class ClusterFlow:
         for subject in self._matters.hold(cause, matters, self._clock()):
             self._reconciler.wake_subject(subject)
 
+    def learn(self, key: Digest) -> None:
+        """The cluster's own baseline of an image is new, another, or gone: what the nodes say of it is weighed again."""
+        if self._truth.learn(key):
+            self._hold_nodes()
+
+    def _hold_nodes(self) -> None:
+        """What nodes are accused of. After a start the nodes that spoke before are heard first: with half of them it would be half true."""
+        if self._awaited and self._clock() < self._await_until:
+            return
+        self.hold(Cause.NODE, self._truth.matters(self._clock()))
+
+    def _own(self, key: Digest) -> Own | None:
+        """What the cluster answers for itself; what a person supplied proves nothing against a node."""
+        known = self._library.known(key)
+        return Own(root=known.root, algorithms=known.algorithms) if known is not None and known.grade >= Grade.VERIFIED else None
+
+    def _count_nodes(self) -> int:
+        return max(self._world.node_count(), len(self._nodes))
+
     # -- for people --------------------------------------------------------------------------------------------------
 
     def status(self) -> tuple[NodeStatus, ...]:
@@ -195,6 +223,9 @@ class ClusterFlow:
         known = self._nodes.get(node)
         coverage = known.coverage if known else ()
         if report.coverage is not None:
+            self._awaited.discard(node)
+            if self._truth.hear(node, report.coverage, self._world.declared_on(node)) or not self._matters.has_heard(Cause.NODE):
+                self._hold_nodes()
             coverage = tuple(self._regrade_coverage(covered) for covered in report.coverage)
             self._memory.reports.save_coverage(node, now, coverage, report.tier)
             self._looks.keep(node, coverage)
@@ -212,7 +243,7 @@ class ClusterFlow:
 
     def _take_verdict(self, verdict: Verdict, pod: PodFacts, reported: list[Reported], now: float) -> list[Leaf]:
         verdict = self._regrade(verdict)
-        clean = is_clean(verdict, self._casebook.policy_of(pod), now)
+        clean = is_clean(verdict, self._casebook.policy_of(pod), now) and not self._is_odd(verdict.container)
         if is_blind(verdict) and self._looks.has_seen(verdict.container):
             self._router.submit(alert_for_blind(verdict, now=now))
         self._looks.note(verdict, clean=clean)
@@ -232,16 +263,34 @@ class ClusterFlow:
     def _regrade_coverage(self, covered: Coverage) -> Coverage:
         if not covered.grade:
             return covered
+        container, key = covered.container, covered.container.image_key
         claimed = next((grade for grade in Grade if grade.title == covered.grade), Grade.FIRST_SEEN)
-        return replace(covered, grade=self._grade(covered.container, covered.baseline_root, claimed).title)
+        covered = replace(covered, grade=self._grade(container, covered.baseline_root, claimed).title)
+        doubt = self._truth.doubts(container.node, key) if key is not None else ""
+        if doubt and self._is_odd(container) and covered.verdict == State.INTACT.value:
+            return replace(covered, verdict=State.UNOBSERVED.value, reason=doubt)
+        return replace(covered, reason=covered.reason or doubt)
 
     def _grade(self, container: Container, root: Digest | None, claimed: Grade) -> Grade:
-        """A node's word on a baseline counts as `Verified` only where the cluster computed the same root itself."""
-        own = self._library.root_of(container.image_key) if container.image_key is not None else None
-        return Grade.VERIFIED if own is not None and own == root else min(claimed, Grade.NODE_REPORTED)
+        """How far the baseline is to be trusted that a node compared with: as the cluster's own, where it is that; else as the node's word,
+        and that of others who computed the same."""
+        key = container.image_key
+        if key is None or root is None:
+            return min(claimed, Grade.NODE_REPORTED)
+        known = self._library.known(key)
+        if known is not None and known.root == root:
+            return known.grade
+        if claimed >= Grade.NODE_REPORTED and self._truth.is_corroborated(container.node, key, root):
+            return Grade.CORROBORATED
+        return min(claimed, Grade.NODE_REPORTED)
+
+    def _is_odd(self, container: Container) -> bool:
+        return container.image_key is not None and self._truth.is_odd(container.node, container.image_key)
 
     def _keep_house(self, now: float) -> None:
         with self._lock, self._memory.transactions.transaction():
             self._memory.reports.forget_before(now - REMEMBERED_S)
             self._audit.append(list(self._tally.due(now)))
+        self._truth.keep(self._world.declared_on)
+        self._hold_nodes()
         self._world.keep_house(now)

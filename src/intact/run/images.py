@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -13,6 +14,7 @@ from intact.adapters.cluster.objects import Objects
 from intact.adapters.cluster.revisions import pulled_image
 from intact.audit.log import AuditLog
 from intact.audit.steps import record_baseline
+from intact.model.digest import Digest
 from intact.model.errors import IntactError
 
 from .baselines import ClusterBaselines
@@ -38,8 +40,11 @@ def image_to_read(container: ContainerState) -> str:
 class ImageReader:
     """An image that cannot be read is tried again; until then, what the nodes say of it counts as their word."""
 
-    def __init__(self, cache: ClusterCache, library: ClusterBaselines, objects: Objects, audit: AuditLog) -> None:
-        self._cache, self._library, self._objects, self._audit = cache, library, objects, audit
+    def __init__(
+        self, cache: ClusterCache, library: ClusterBaselines, objects: Objects, audit: AuditLog, *, learn: Callable[[Digest], None]
+    ) -> None:
+        """`learn` is told the key of each baseline that is new."""
+        self._cache, self._library, self._objects, self._audit, self._learn = cache, library, objects, audit, learn
         self._done: set[str] = set()
         self._retry_at: dict[str, float] = {}
         self._pause_s: dict[str, float] = {}
@@ -67,6 +72,7 @@ class ImageReader:
                 now=now,
             )
             self._audit.append([leaf])
+            self._learn(baseline.key)
         except IntactError as error:
             log.warning("image_not_read", image=reference, reason=str(error))
             pause_s = self._pause_s.get(reference, FIRST_RETRY_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -88,6 +88,12 @@ class KubernetesWorld:
 
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         return tuple(facts_of(pod) for pod in self._cache.pods_on(node))
+
+    def declared_on(self, node: str) -> Mapping[str, Mapping[str, str]]:
+        return {pod.uid: {c.name: c.image for c in (*pod.init_containers, *pod.containers)} for pod in self._cache.pods_on(node)}
+
+    def node_count(self) -> int:
+        return self._cache.node_count()
 
     def pod_of(self, workload: Workload) -> PodFacts | None:
         return next((facts_of(pod) for pod in self._cache.pods_of(workload)), None)

@@ -35,6 +35,11 @@ class Matters:
             changed = {place for place in known.keys() | fresh.keys() if known.get(place) != fresh.get(place)}
         return frozenset(subject for subject, _ in changed)
 
+    def has_heard(self, cause: Cause) -> bool:
+        """Whether anybody has spoken of `cause` since the start."""
+        with self._lock:
+            return cause in self._held
+
     def of(self, subject: Workload, last: Sequence[Matter] = ()) -> tuple[Matter, ...]:
         """What stands against `subject`; of causes nobody has spoken of yet, what stood `last`."""
         with self._lock:

@@ -5,7 +5,7 @@ In: policies that people gave on the command line. Never acts: what a policy ask
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from intact.model.container import Container
@@ -41,6 +41,13 @@ class Host:
 
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
         return ()
+
+    def declared_on(self, node: str) -> Mapping[str, Mapping[str, str]]:
+        """Nothing: there is no other node to hold its word against."""
+        return {}
+
+    def node_count(self) -> int:
+        return 1
 
     def pod_of(self, workload: Workload) -> PodFacts | None:
         pod = self._known.get(workload)

@@ -69,6 +69,7 @@ class Watched:
             verified_at=self.drift.at if self.drift else 0.0,
             layers_verified_at=self.layers.at if self.layers else 0.0,
             reason=reason or (unseen[0] if unseen and worst is State.UNOBSERVED else ""),
+            algorithms=str(self.baseline.algorithms) if self.baseline else "sha256",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from intact.model.container import Container
@@ -25,6 +25,12 @@ class World(Protocol):
         """The node the pod is on, as the cluster says; None if it does not know the pod."""
 
     def pods_on(self, node: str) -> tuple[PodFacts, ...]: ...
+
+    def declared_on(self, node: str) -> Mapping[str, Mapping[str, str]]:
+        """The pods on `node`, by UID: the image that each container declares, by the container's name."""
+
+    def node_count(self) -> int:
+        """How many nodes there are."""
 
     def pod_of(self, workload: Workload) -> PodFacts | None:
         """One of the workload's pods, if there is any: what its policy is chosen by."""

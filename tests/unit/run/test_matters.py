@@ -47,23 +47,23 @@ def test_what_stood_before_a_restart_stands_until_somebody_has_spoken_of_its_cau
 
 def test_hundreds_of_matters_against_one_node_are_one_incident_and_one_alert(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
-        cluster.flow.hold(Cause.NODE, [matter("key 0")])
+        cluster.flow.hold(Cause.IMAGE_TRUST, [matter("key 0", cause=Cause.IMAGE_TRUST)])
         incident = cluster.wait_incident()
-        assert (incident.workload, incident.cause, incident.level, incident.nodes) == (NODE, Cause.NODE, Level.HIGH, ("node2",))
+        assert (incident.workload, incident.cause, incident.level, incident.nodes) == (NODE, Cause.IMAGE_TRUST, Level.HIGH, ("node2",))
         for count in range(2, 300):
-            cluster.flow.hold(Cause.NODE, [matter(f"key {number}") for number in range(count)])
+            cluster.flow.hold(Cause.IMAGE_TRUST, [matter(f"key {number}", cause=Cause.IMAGE_TRUST) for number in range(count)])
         incident = cluster.wait_incident(lambda one: one.matter_count == 299)
         assert len(incident.matters) == 20
         assert [(one.kind.value, one.cause, one.summary) for one in cluster.alerts()] == [
-            ("IncidentOpened", "Node", "Node node2: lies about key 0")
+            ("IncidentOpened", "ImageTrust", "Node node2: lies about key 0")
         ]
-        cluster.flow.hold(Cause.NODE, [])
+        cluster.flow.hold(Cause.IMAGE_TRUST, [])
         cluster.wait_incident(is_resolved)
         assert [one.kind.value for one in cluster.alerts()] == ["IncidentOpened", "IncidentResolved"]
         (opened,) = cluster.leaves("IncidentOpened")
         assert opened.workload == "Node node2" and opened.body["matters"][0]["text"] == "lies about key 0"  # type: ignore[index]
         assert len(cluster.leaves("IncidentResolved")) == 1
-        cluster.flow.hold(Cause.NODE, [matter("key 0")])
+        cluster.flow.hold(Cause.IMAGE_TRUST, [matter("key 0", cause=Cause.IMAGE_TRUST)])
         cluster.wait_incident(lambda one: one.state is IncidentState.OPEN)
         assert len(cluster.incidents()) == 2, "it came back: another incident"
 
@@ -81,20 +81,20 @@ def test_a_graver_matter_is_told(tmp_path: Path) -> None:
 
 def test_a_restart_ends_no_incident_that_nobody_has_spoken_of_since(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
-        cluster.flow.hold(Cause.NODE, [matter("a")])
+        cluster.flow.hold(Cause.IMAGE_TRUST, [matter("a", cause=Cause.IMAGE_TRUST)])
         cluster.wait_incident()
     with staged(tmp_path, cluster) as again:
-        again.flow.hold(Cause.IMAGE_TRUST, [matter("unsigned", subject=IMAGE, cause=Cause.IMAGE_TRUST)])
+        again.flow.hold(Cause.REVISION, [matter("b", subject=IMAGE, cause=Cause.REVISION)])
         again.wait_incident(lambda one: one.workload == IMAGE)
         (incident,) = [one for one in again.incidents() if one.workload == NODE]
         assert incident.state is IncidentState.OPEN and incident.matter_count == 1
-        again.flow.hold(Cause.NODE, [])
+        again.flow.hold(Cause.IMAGE_TRUST, [])
         again.wait_incident(is_resolved)
 
 
 @pytest.mark.parametrize("subject", [NODE, IMAGE])
 def test_nothing_is_ever_done_about_a_matter(tmp_path: Path, subject: Workload) -> None:
     with staged(tmp_path) as cluster:
-        cluster.flow.hold(Cause.NODE, [matter("a", subject=subject, level=Level.CRITICAL)])
+        cluster.flow.hold(Cause.IMAGE_TRUST, [matter("a", subject=subject, level=Level.CRITICAL, cause=Cause.IMAGE_TRUST)])
         incident = cluster.wait_incident()
         assert incident.taken == () and cluster.state.memory.remediations.of(incident.id) == ()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from intact.act.ports import Owner, PodState
 from intact.model.incident import PodFacts, Workload
 
-from .shapes import DeploymentShape, Metadata, PodShape, ReplicaSetShape, pod_state
+from .shapes import DeploymentShape, MachineShape, Metadata, PodShape, ReplicaSetShape, pod_state
 
 MAX_GONE = 5000
 REMEMBER_GONE_S = 3600.0
@@ -50,8 +50,8 @@ class DeploymentFacts:
 
 
 class ClusterCache:
-    """`pods`, `replica_sets` and `deployments` are the stores for three reflectors. `on_pod(uid)` is called after each change of a pod,
-    from the reflector's thread; it returns quickly."""
+    """`machines`, `pods`, `replica_sets` and `deployments` are the stores for four reflectors. `on_pod(uid)` is called after each change
+    of a pod, from the reflector's thread; it returns quickly."""
 
     def __init__(self, *, on_pod: Callable[[str], None] = lambda _: None, clock: Callable[[], float] = time.time) -> None:
         self._lock = threading.RLock()
@@ -62,6 +62,8 @@ class ClusterCache:
         self._by_owner: dict[str, set[str]] = {}
         self._replica_sets: dict[str, ReplicaSetFacts] = {}
         self._deployments: dict[str, DeploymentFacts] = {}
+        self._platforms: dict[str, str] = {}
+        self.machines = _Machines(self)
         self.pods = _Pods(self)
         self.replica_sets = _ReplicaSets(self)
         self.deployments = _Deployments(self)
@@ -120,6 +122,26 @@ class ClusterCache:
         with self._lock:
             known = self._deployments.get(workload.uid)
             return known.wanted if known else len([p for p in self.pods_of(workload) if not p.finished])
+
+    def platform_of(self, node: str) -> str:
+        """`os/architecture` of the node, as its kubelet says (`linux/amd64`, as an OCI index names them); empty where nobody knows."""
+        with self._lock:
+            return self._platforms.get(node, "")
+
+    def node_count(self) -> int:
+        with self._lock:
+            return len(self._platforms)
+
+    def put_machines(self, changed: Iterable[tuple[str, str]], *, all_of_them: bool = False) -> None:
+        """(name, platform) of nodes."""
+        with self._lock:
+            if all_of_them:
+                self._platforms.clear()
+            self._platforms.update(changed)
+
+    def drop_machine(self, name: str) -> None:
+        with self._lock:
+            self._platforms.pop(name, None)
 
     def resolve(self, pod: PodState) -> PodState:
         """The pod with its true workload: of a ReplicaSet, what owns that."""
@@ -246,6 +268,25 @@ class _Deployments:
 
     def remove(self, one: DeploymentShape) -> None:
         self._cache.drop_deployment(one.metadata.uid)
+
+
+class _Machines:
+    def __init__(self, cache: ClusterCache) -> None:
+        self._cache = cache
+
+    def replace_all(self, objects: Iterable[MachineShape]) -> None:
+        self._cache.put_machines((_platform(o) for o in objects), all_of_them=True)
+
+    def upsert(self, one: MachineShape) -> None:
+        self._cache.put_machines((_platform(one),))
+
+    def remove(self, one: MachineShape) -> None:
+        self._cache.drop_machine(one.metadata.name)
+
+
+def _platform(shape: MachineShape) -> tuple[str, str]:
+    info = shape.status.nodeInfo
+    return shape.metadata.name, f"{info.operatingSystem}/{info.architecture}" if info.operatingSystem and info.architecture else ""
 
 
 def _replica_set(shape: ReplicaSetShape) -> ReplicaSetFacts:

@@ -1,4 +1,4 @@
-"""All that the controller follows of a cluster, each kind in a thread: pods, ReplicaSets, Deployments and policies.
+"""All that the controller follows of a cluster, each kind in a thread: nodes, pods, ReplicaSets, Deployments and policies.
 
 In: an API server. Out: a `ClusterCache` and a `PolicyStore` that stay true. Writes nothing.
 """
@@ -13,10 +13,10 @@ from intact.model.errors import TemporaryError
 
 from .api import Api
 from .cache import ClusterCache
-from .kinds import CLUSTER_POLICY, DEPLOYMENT, POD, POLICY, REPLICA_SET
+from .kinds import CLUSTER_POLICY, DEPLOYMENT, MACHINE, POD, POLICY, REPLICA_SET
 from .policies import PolicyStore
 from .reflector import ApiSource, Reflector
-from .shapes import DeploymentShape, PodShape, ReplicaSetShape
+from .shapes import DeploymentShape, MachineShape, PodShape, ReplicaSetShape
 
 
 class Follower:
@@ -27,6 +27,7 @@ class Follower:
         self._reflectors: dict[str, Reflector[Any]] = {
             "replicasets": Reflector(ApiSource(api, REPLICA_SET, ReplicaSetShape), cache.replica_sets),
             "deployments": Reflector(ApiSource(api, DEPLOYMENT, DeploymentShape), cache.deployments),
+            "nodes": Reflector(ApiSource(api, MACHINE, MachineShape), cache.machines),
             "policies": Reflector(ApiSource(api, POLICY, dict[str, Any]), policies.of(POLICY)),
             "clusterpolicies": Reflector(ApiSource(api, CLUSTER_POLICY, dict[str, Any]), policies.of(CLUSTER_POLICY)),
             "pods": Reflector(ApiSource(api, POD, PodShape), cache.pods),

@@ -29,6 +29,8 @@ class Kind:
 
 
 POD = Kind(group="", version="v1", kind="Pod", plural="pods")
+MACHINE = Kind(group="", version="v1", kind="Node", plural="nodes", namespaced=False)
+"""A Node of Kubernetes itself; `NODE` is what Intact says of one."""
 CONFIG_MAP = Kind(group="", version="v1", kind="ConfigMap", plural="configmaps")
 SECRET = Kind(group="", version="v1", kind="Secret", plural="secrets")
 DEPLOYMENT = Kind(group="apps", version="v1", kind="Deployment", plural="deployments")

@@ -96,6 +96,22 @@ class PodShape(msgspec.Struct):
     status: PodStatus = msgspec.field(default_factory=PodStatus)
 
 
+class NodeInfo(msgspec.Struct):
+    operatingSystem: str = ""
+    architecture: str = ""
+
+
+class MachineStatus(msgspec.Struct):
+    nodeInfo: NodeInfo = msgspec.field(default_factory=NodeInfo)
+
+
+class MachineShape(msgspec.Struct):
+    """A Node of Kubernetes."""
+
+    metadata: Metadata
+    status: MachineStatus = msgspec.field(default_factory=MachineStatus)
+
+
 class ReplicaSetShape(msgspec.Struct):
     metadata: Metadata
 
