@@ -68,7 +68,7 @@ def test_what_does_not_verify_has_exit_code_11(tmp_path: Path, image: ImageLayou
         (("build", "oci:layout:1", "-o", "missing/x"), 13, "cannot write"),
         (("build", "oci:layout:1", "-o", "/dev/full/x"), 13, "cannot write"),
         (("verify", "layout/index.json", "--trust", "layout/index.json"), 10, "neither a public key"),
-        (("show", "layout/index.json"), 10, "not a baseline file"),
+        (("show", "layout/index.json"), 10, "not a baseline in JSON"),
         (("build",), 2, "Missing argument"),
     ],
 )

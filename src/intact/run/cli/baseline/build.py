@@ -57,7 +57,7 @@ def command(
     signers = [KeySigner(load_private_key(key))] if key else []
     algorithms = Algorithms.choose(names)
     _tell_algorithms(algorithms, names)
-    baseline = _build(image, platform, algorithms, access, containerd)
+    baseline = read_image(image, platform, algorithms, access, containerd)
     write_atomically(out, [encode_document(baseline, signers)])
     entries = sum(len(layer) for layer in baseline.layers)
     signed = f"signed by {signers[0].public.id}" if signers else "not signed"
@@ -76,7 +76,7 @@ def _tell_algorithms(algorithms: Algorithms, names: tuple[str, ...]) -> None:
         click.echo(f"{name} is computed in Python, some 4,000 times slower than sha256: about 2.5 s for each MB", err=True)
 
 
-def _build(image: str, platform: str | None, algorithms: Algorithms, access: RegistryAccess, containerd: str) -> Baseline:
+def read_image(image: str, platform: str | None, algorithms: Algorithms, access: RegistryAccess, containerd: str) -> Baseline:
     name = parse_image_name(image)
     opened = open_image(name, access=access, containerd=containerd)
     if isinstance(opened, DirectoryName):
