@@ -1,17 +1,19 @@
 """The controller: the cluster's half of the flow, wired to Kubernetes, its store, its API and its sinks.
 
-1. Holding the Lease, it opens its state and keys. 2. It follows the cluster until its caches are complete. 3. It publishes its certificate
-for agents to pin, and serves. 4. The flow runs. What ends any of its threads ends the process.
+1. It opens its state and keys: with a store of its own only when it holds the Lease; with a database that others share, at once. 2. It
+follows the cluster until its caches are complete. 3. It publishes its certificate for agents to pin, and serves. 4. Holding the Lease, it
+acts: the flow runs. What ends any of its threads ends the process, and so does another replica that begins to act.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import structlog
 
@@ -25,12 +27,15 @@ from intact.adapters.cluster.keystore import SecretStore
 from intact.adapters.cluster.lease import LeaderElection
 from intact.adapters.cluster.objects import Objects
 from intact.adapters.cluster.policies import PolicyStore
-from intact.audit.steps import record_policy
+from intact.adapters.store.inbox import SqlCommands, SqlInbox, SqlTerms, TermTransactions
 from intact.baseline.trust import TrustRoot
 from intact.decide.summary import summarise_paths
+from intact.model.errors import TemporaryError
 from intact.notify.router import Router
 
+from .acting import CommandWriter, InboxReader, watch_term
 from .baselines import ClusterBaselines, open_store
+from .casebook import Memory
 from .certificates import Certificates
 from .cluster_flow import ClusterFlow
 from .delivery import start_delivery
@@ -39,9 +44,12 @@ from .kubernetes import KubernetesWorld
 from .memory import make_router, open_state
 from .own_keys import OwnKeys
 from .people import People
-from .policies import Change, PolicyBook, is_weaker, show_policies
+from .policies import PolicyBook, show_policies
+from .policy_record import PolicyRecord
 from .registries import read_registries
+from .replica import ReplicaSide, SharedCommands, warm_library
 from .settings import ControllerSettings
+from .shared_keys import share_audit_key
 from .sinks import open_sinks
 from .trust import TrustDirectory
 from .web.app import make_app
@@ -51,6 +59,8 @@ log = structlog.get_logger()
 
 LEASE_NAME = "intact-controller"
 SYNC_TIMEOUT_S = 120.0
+RETRY_S = 0.5
+T = TypeVar("T")
 
 
 def run_controller(settings: ControllerSettings, stop: threading.Event) -> None:
@@ -61,39 +71,62 @@ def run_controller(settings: ControllerSettings, stop: threading.Event) -> None:
     threads = _Threads(stop)
     threads.start("lease", election.run)
     try:
-        while not election.is_acting and not stop.wait(0.05):
-            pass
-        if not stop.is_set():
-            _Controller(settings, api, election, threads).run(stop)
+        if settings.database_url or _wait_to_act(election, stop):
+            controller = _Controller(settings, api, election, threads, stop)
+            if not stop.is_set():
+                controller.run(stop)
     finally:
         stop.set()
         election.stop()
         threads.join()
 
 
-class _Controller:
-    """Everything of the one replica that acts."""
+def _wait_to_act(election: LeaderElection, stop: threading.Event) -> bool:
+    """Whether this replica acts now; False only when `stop` was set."""
+    while not election.is_acting and not stop.wait(0.05):
+        pass
+    return not stop.is_set()
 
-    def __init__(self, settings: ControllerSettings, api: Api, election: LeaderElection, threads: _Threads) -> None:
+
+def _retry(work: Callable[[], T], stop: threading.Event) -> T:
+    """What another replica must have done first is tried until it has. Raises TemporaryError when `stop` is set."""
+    while True:
+        try:
+            return work()
+        except TemporaryError:
+            if stop.wait(RETRY_S):
+                raise
+
+
+class _Controller:
+    """Everything of one replica."""
+
+    def __init__(self, settings: ControllerSettings, api: Api, election: LeaderElection, threads: _Threads, stop: threading.Event) -> None:
         self._settings, self._api, self._election, self._threads = settings, api, election, threads
+        self._is_shared = bool(settings.database_url)
         # 1
-        self._state = open_state(settings.state_dir)
+        secrets = SecretStore(api, settings.namespace)
+        if self._is_shared:
+            share_audit_key(secrets, settings.state_dir, may_make=lambda: election.is_acting, stop=stop)
+        self._state = open_state(settings.state_dir, settings.database_url)
         self._trust = TrustDirectory(settings.trust_dir, remembered=settings.state_dir / "trust")
-        self._keys = OwnKeys(
-            SecretStore(api, settings.namespace), people=self._trust.read, now=time.time(), rotate_after_s=settings.rotate_keys_after_s
+        self._keys = _retry(
+            lambda: OwnKeys(secrets, people=self._trust.read, now=time.time(), rotate_after_s=settings.rotate_keys_after_s), stop
         )
         store = open_store(settings.state_dir / "baselines", self._keys, self._read_trust, retired=self._keys.retired)
         self._library = ClusterBaselines(store, self._keys, access=read_registries(settings.registries_file), trust=self._read_trust)
         self._cache = ClusterCache()
         self._objects = Objects(api)
         self._declared = PolicyStore(on_change=lambda: self._policies.refresh())
-        self._policies = PolicyBook(self._declared.declared, on_change=self._record_policy)
+        self._policies = PolicyBook(self._declared.declared, on_change=lambda change: self._policy_record.add(change))
+        self._policy_record = PolicyRecord(self._state.audit)
 
     def run(self, stop: threading.Event) -> None:
         with Follower(self._api, self._cache, self._declared) as follower, TemporaryDirectory(prefix="intact-tls-") as directory:
             follower.wait_synced(SYNC_TIMEOUT_S)  # 2
-            router = self._make_router()
-            flow = self._make_flow(router)
+            world, router = self._make_world(), self._make_router()
+            flow = None if self._is_shared else self._make_flow(world, router, self._state.memory)
+            side = flow or self._make_side(world, router, stop)
             # 3
             certificates = Certificates(
                 self._api,
@@ -102,23 +135,57 @@ class _Controller:
                 directory=Path(directory),
                 pinned=self._pin,
             )
-            certificates.renew()
-            server = self._make_server(flow, certificates)
+            _retry(certificates.renew, stop)
+            server = self._make_server(side, certificates)
             server.start()
             log.info("controller_started", port=server.port, policies=len(self._policies.all()))
-            # 4
-            reader = ImageReader(self._cache, self._library, self._objects, self._state.audit, learn=flow.learn)
-            self._threads.start("images", lambda: reader.run(stop))
-            self._threads.start("policies", lambda: show_policies(self._policies, self._cache, self._objects, stop))
             self._threads.start("certificates", lambda: certificates.keep(server, stop))
-            senders = start_delivery(router, stop)
             try:
-                flow.run(stop)
+                # 4
+                if self._wait_to_act(stop):
+                    self._act(flow or self._take_over(world, router, stop), router, stop)
             finally:
                 stop.set()
                 server.stop()
-                for sender in senders:
-                    sender.join(timeout=5)
+
+    def _wait_to_act(self, stop: threading.Event) -> bool:
+        """Meanwhile a replica computes the baselines that it hands out."""
+        acting = threading.Event()
+        if not self._election.is_acting:
+            warmer = threading.Thread(target=warm_library, args=(self._cache, self._library, acting, stop), name="warmer", daemon=True)
+            warmer.start()
+        try:
+            return _wait_to_act(self._election, stop)
+        finally:
+            acting.set()
+
+    def _take_over(self, world: KubernetesWorld, router: Router, stop: threading.Event) -> ClusterFlow:
+        """From now on this replica takes in what all of them stored."""
+        database, audit = self._state.database, self._state.audit
+        terms = SqlTerms(database)
+        term = _retry(lambda: terms.begin(self._settings.identity, time.time()), stop)
+        log.info("acting", term=term)
+        flow = self._make_flow(world, router, replace(self._state.memory, transactions=TermTransactions(database, term)))
+        reader = InboxReader(flow, SqlInbox(database), database, audit)
+        writer = CommandWriter(flow, SqlCommands(database))
+        self._threads.start("term", lambda: watch_term(terms, term, stop))
+        self._threads.start("inbox", lambda: reader.run(stop))
+        self._threads.start("command-writer", lambda: writer.run(stop))
+        return flow
+
+    def _act(self, flow: ClusterFlow, router: Router, stop: threading.Event) -> None:
+        self._policy_record.begin(self._policies.known())
+        reader = ImageReader(self._cache, self._library, self._objects, self._state.audit, learn=flow.learn)
+        self._threads.start("images", lambda: reader.run(stop))
+        self._threads.start("policies", lambda: show_policies(self._policies, self._cache, self._objects, stop))
+        self._threads.start("policy-record", lambda: self._policy_record.run(stop))
+        senders = start_delivery(router, stop)
+        try:
+            flow.run(stop)
+        finally:
+            stop.set()
+            for sender in senders:
+                sender.join(timeout=5)
 
     def _make_router(self) -> Router:
         sinks = open_sinks(
@@ -130,8 +197,8 @@ class _Controller:
         sinks.append(KubernetesEvents(self._api, instance=self._settings.identity, pod_uid=self._find_pod))
         return make_router(self._state, sinks)
 
-    def _make_flow(self, router: Router) -> ClusterFlow:
-        world = KubernetesWorld(
+    def _make_world(self) -> KubernetesWorld:
+        return KubernetesWorld(
             cache=self._cache,
             actuator=KubernetesActuator(self._api, self._cache),
             objects=self._objects,
@@ -139,18 +206,34 @@ class _Controller:
             summarize=summarise_paths,
             own_namespace=self._settings.namespace,
         )
-        return ClusterFlow(world=world, memory=self._state.memory, audit=self._state.audit, router=router, library=self._library)
 
-    def _make_server(self, flow: ClusterFlow, certificates: Certificates) -> ApiServer:
+    def _make_flow(self, world: KubernetesWorld, router: Router, memory: Memory) -> ClusterFlow:
+        return ClusterFlow(world=world, memory=memory, audit=self._state.audit, router=router, library=self._library)
+
+    def _make_side(self, world: KubernetesWorld, router: Router, stop: threading.Event) -> ReplicaSide:
+        database = self._state.database
+        commands = SharedCommands(SqlCommands(database), database)
+        self._threads.start("commands", lambda: commands.follow(stop))
+        return ReplicaSide(
+            world=world,
+            memory=self._state.memory,
+            inbox=SqlInbox(database),
+            audit=self._state.audit,
+            router=router,
+            library=self._library,
+            commands=commands,
+        )
+
+    def _make_server(self, side: ClusterFlow | ReplicaSide, certificates: Certificates) -> ApiServer:
         settings = self._settings
         reviewer = TokenReviewer(self._api, self._cache, namespace=settings.namespace, service_account=settings.agent_service_account)
         access = AccessReviewer(self._api)
         app = make_app(
-            flow,
-            People(flow, self._state),
+            side,
+            People(side, self._state),
             identify=reviewer.identify,
             authorize=lambda token, wish: access.authorize(token, verb=wish.verb, resource=wish.resource, namespace=wish.namespace),
-            ready=lambda: "" if self._election.is_acting else "another replica acts",
+            ready=lambda: "" if self._is_shared or self._election.is_acting else "another replica acts",
         )
         return ApiServer(app, host=settings.listen_host, port=settings.listen_port, certificate=certificates.chain, key=certificates.key)
 
@@ -165,24 +248,6 @@ class _Controller:
 
     def _find_pod(self, namespace: str, name: str) -> str:
         return next((pod.uid for pod in self._cache.all_pods() if (pod.namespace, pod.name) == (namespace, name)), "")
-
-    def _record_policy(self, change: Change) -> None:
-        before, after = change
-        one = after or before
-        assert one is not None
-        leaf = record_policy(
-            kind=one.kind.kind,
-            namespace=one.namespace,
-            name=one.name,
-            generation=one.generation,
-            verb="Added" if before is None else "Deleted" if after is None else "Modified",
-            mode=one.policy.mode.value if one.policy else "",
-            spec=json.dumps(one.spec, sort_keys=True).encode(),
-            by="",
-            weakened=is_weaker(change),
-            now=time.time(),
-        )
-        self._state.audit.append([leaf])
 
 
 class _Threads:

@@ -33,14 +33,16 @@ AUDIT_ORIGIN = "intact.dev/audit"
 class ClusterState:
     """Everything opened; all stores share one database."""
 
+    database: Database
     memory: Memory
     audit: AuditLog
     leaves: SqlLeafStore
     outbox: SqlOutbox
 
 
-def open_state(directory: Path) -> ClusterState:
-    """Opens the state in `directory`, or begins it; it is this process's until the process ends.
+def open_state(directory: Path, database_url: str = "") -> ClusterState:
+    """Opens the state in `directory`, or begins it; it is this process's until the process ends. With a `database_url` only keys are there,
+    and what is remembered is shared with others.
 
     Raises IntactError with what to do where it cannot be used.
     """
@@ -51,9 +53,10 @@ def open_state(directory: Path) -> ClusterState:
     except BlockingIOError:
         os.close(lock)
         raise TemporaryError(f"another process uses {directory}", code="StateInUse", hint="stop it, or name another directory") from None
-    database = Database.in_directory(directory)
+    database = Database.open(database_url) if database_url else Database.in_directory(directory)
     leaves = SqlLeafStore(database)
     return ClusterState(
+        database=database,
         memory=Memory(
             transactions=database,
             incidents=SqlIncidentStore(database),

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from intact.audit.export import export_log
 from intact.model.incident import Incident
 from intact.model.seam import NodeStatus
 
-from .cluster_flow import ClusterFlow
 from .memory import ClusterState
 
 MOST_INCIDENTS = 500
 
 
+class Statuses(Protocol):
+    def status(self) -> tuple[NodeStatus, ...]:
+        """What every node said last."""
+
+
 class People:
     """Implements `adapters.seam.ports.PeopleSide`."""
 
-    def __init__(self, flow: ClusterFlow, state: ClusterState) -> None:
+    def __init__(self, flow: Statuses, state: ClusterState) -> None:
         self._flow, self._state = flow, state
 
     def status(self) -> tuple[NodeStatus, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from intact.model.errors import InputError
 
@@ -38,6 +39,8 @@ class ControllerSettings:
     syslog: str
     webhook_url: str
     webhook_secret: str
+    database_url: str
+    """Where several replicas share what they remember; empty: in a file of `state_dir`."""
     registries_file: Path | None
     trust_dir: Path | None
     rotate_keys_after_s: float
@@ -77,10 +80,19 @@ def read_controller_settings(env: Mapping[str, str]) -> ControllerSettings:
         syslog=env.get("INTACT_SYSLOG", ""),
         webhook_url=env.get("INTACT_WEBHOOK_URL", ""),
         webhook_secret=env.get("INTACT_WEBHOOK_SECRET", ""),
+        database_url=read_database_url(env),
         registries_file=Path(env["INTACT_REGISTRIES_FILE"]) if env.get("INTACT_REGISTRIES_FILE") else None,
         trust_dir=Path(env["INTACT_TRUST_DIR"]) if env.get("INTACT_TRUST_DIR") else None,
         rotate_keys_after_s=86400.0 * _number(env, "INTACT_ROTATE_KEYS_AFTER_DAYS", 365),
     )
+
+
+def read_database_url(env: Mapping[str, str]) -> str:
+    """`INTACT_DATABASE_URL`, empty if there is none. `INTACT_DATABASE_CA_FILE` is the authority that signed its server's certificate."""
+    url, authority = env.get("INTACT_DATABASE_URL", "").strip(), env.get("INTACT_DATABASE_CA_FILE", "")
+    if not url or not authority or "sslrootcert=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}sslrootcert={quote(authority)}"
 
 
 def _required(env: Mapping[str, str], name: str) -> str:

@@ -68,8 +68,8 @@ class PostgresServer:
         )
 
     def open_ear(self) -> psycopg.Connection[Any]:
-        words, names = PGDialect_psycopg().create_connect_args(self._url)
-        return psycopg.connect(*words, **names, **connect_arguments(self._url), autocommit=True)
+        arguments: dict[str, Any] = PGDialect_psycopg().create_connect_args(self._url)[1]  # type: ignore[no-untyped-call]
+        return psycopg.connect(**{**arguments, **connect_arguments(self._url), "autocommit": True})
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -205,10 +205,10 @@ def _describe(index: int, leaf: Leaf) -> dict[str, Any]:
 
 @contextmanager
 def _open_store(state_dir: Path) -> Iterator[Any]:
-    from intact.adapters.store.database import Database
     from intact.adapters.store.leaves import SqlLeafStore
+    from intact.run.recorded import open_recorded
 
-    database = Database.in_directory(state_dir, read_only=True)
+    database = open_recorded(state_dir)
     try:
         yield SqlLeafStore(database)
     finally:

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from intact.adapters.store.database import Database
 from intact.adapters.store.incidents import SqlIncidentStore, SqlRemediationStore
 from intact.adapters.store.leaves import SqlLeafStore
 from intact.adapters.store.reports import SqlReportStore
@@ -20,6 +19,7 @@ from intact.decide.summary import summarise_paths
 from intact.model.entry import display_path
 from intact.model.incident import Incident, Outcome
 from intact.model.seam import Coverage
+from intact.run.recorded import open_recorded
 
 from .output import describe_time
 from .source import Row
@@ -40,7 +40,7 @@ class LocalSource:
     def __init__(self, state: Path) -> None:
         """Raises InputError where there is no store in `state`."""
         self.name = f"the state of `intact watch` in {state}"
-        self._database = Database.in_directory(state, read_only=True)
+        self._database = open_recorded(state)
         self._incidents = SqlIncidentStore(self._database)
 
     def close(self) -> None:

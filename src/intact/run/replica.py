@@ -1,0 +1,150 @@
+"""One of several replicas of a controller: every one serves agents and people, one of them acts. The database is what they share.
+
+A report is stored by whichever replica it came to, and taken in by the one that acts, each node's in order. A command is stored by the
+one that acts, and handed out by whichever replica its node talks to. Both wake the other side at once; who was not woken looks again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from intact.adapters.cluster.cache import ClusterCache
+from intact.adapters.store.bell import COMMANDS, Bell
+from intact.adapters.store.database import Database
+from intact.adapters.store.inbox import SqlCommands, SqlInbox
+from intact.audit.log import AuditLog
+from intact.audit.steps import record_forged_report
+from intact.decide.govern import compile_plan
+from intact.model.digest import Digest
+from intact.model.errors import IntactError
+from intact.model.seam import Command, NodeStatus, Plan, Report
+from intact.notify.alert import alert_for_forged
+from intact.notify.router import Router
+
+from .baselines import ClusterBaselines
+from .casebook import Memory
+from .cluster_flow import bound_times
+from .commands import CommandBox
+from .images import image_to_read
+from .library import BaselineLibrary
+from .world import World
+
+log = structlog.get_logger()
+
+LOOK_AGAIN_S = 1.0
+"""How long a report or a command may wait where no bell was heard."""
+WARM_EVERY_S = 2.0
+WARM_RETRY_S = 60.0
+
+
+class ReplicaSide:
+    """Implements `adapters.seam.ports.ClusterSide` for a replica that need not be the one that acts."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        memory: Memory,
+        inbox: SqlInbox,
+        audit: AuditLog,
+        router: Router,
+        library: BaselineLibrary,
+        commands: SharedCommands,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._world, self._memory, self._inbox, self._audit, self._router = world, memory, inbox, audit, router
+        self._library, self._commands, self._clock = library, commands, clock
+
+    def receive(self, node: str, report: Report) -> None:
+        now = self._clock()
+        self._inbox.put(node, bound_times(report, now), now)
+        for outcome in report.outcomes:
+            self._commands.settle(node, outcome.command_id)
+
+    def node_of(self, pod_uid: str) -> str | None:
+        return self._world.node_of(pod_uid)
+
+    def forged(self, node: str, claim: str, reason: str) -> None:
+        now = self._clock()
+        log.warning("forged_report", node=node, claim=claim, reason=reason)
+        with self._memory.transactions.transaction():
+            self._audit.append([record_forged_report(node, claimed=claim, reason=reason, now=now)])
+            self._router.submit(alert_for_forged(node, claim, reason, now=now))
+
+    def plan_for(self, node: str) -> Plan:
+        return compile_plan(self._world.pods_on(node), self._world.policies())
+
+    def baseline_for(self, key: Digest) -> bytes | None:
+        return self._library.document(key)
+
+    def commands_for(self, node: str, wait_s: float) -> tuple[Command, ...]:
+        return self._commands.box.take(node, wait_s)
+
+    def when_commanded(self, call: Callable[[str], None]) -> None:
+        self._commands.box.when_put(call)
+
+    def status(self) -> tuple[NodeStatus, ...]:
+        """What every node said last, as the one that acts has stored it."""
+        return self._memory.reports.statuses()
+
+
+class SharedCommands:
+    """The commands of all replicas as this one hands them out, in `box`; `follow` keeps it up to date."""
+
+    def __init__(self, store: SqlCommands, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self.box = CommandBox(clock)
+        self._store, self._database, self._clock = store, database, clock
+        self._known: dict[str, Command] = {}
+
+    def follow(self, stop: threading.Event) -> None:
+        """Until `stop` is set."""
+        bell = Bell(self._database, COMMANDS)
+        try:
+            while not stop.is_set():
+                try:
+                    self.refresh()
+                except IntactError as error:
+                    log.warning("commands_not_read", reason=str(error))
+                bell.wait(LOOK_AGAIN_S)
+        finally:
+            bell.close()
+
+    def refresh(self) -> None:
+        """What is new is put into the box; what was settled elsewhere is taken out. Raises IntactError."""
+        live = {command.id: command for command in self._store.live(self._clock())}
+        for id, command in live.items():
+            if self._known.get(id) != command:
+                self.box.put(command)
+        for id, command in self._known.items():
+            if id not in live:
+                self.box.settle(command.node, id)
+        self._known = live
+
+    def settle(self, node: str, command_id: str) -> None:
+        self.box.settle(node, command_id)
+        try:
+            self._store.settle(command_id)
+        except IntactError as error:  # its node ignores it when it comes again, and it expires soon
+            log.info("command_not_settled", command=command_id, reason=str(error))
+
+
+def warm_library(cache: ClusterCache, library: ClusterBaselines, acting: threading.Event, stop: threading.Event) -> None:
+    """Computes what runs, or finds it in the store that replicas share, so that this replica can hand it out too. Ends when it acts: then
+    `ImageReader` does this, and tells. What cannot be read is that one's to tell; here it is only tried again, later."""
+    not_before: dict[str, float] = {}
+    while not acting.is_set() and not stop.wait(WARM_EVERY_S):
+        running = {image_to_read(c) for pod in cache.all_pods() for c in (*pod.init_containers, *pod.containers)} - {""}
+        not_before = {reference: at for reference, at in not_before.items() if reference in running}
+        for reference in sorted(running):
+            if acting.is_set() or stop.is_set() or time.time() < not_before.get(reference, 0.0):
+                continue
+            try:
+                library.compute(reference)
+                not_before[reference] = float("inf")
+            except IntactError as error:
+                log.info("image_not_read", image=reference, reason=str(error))
+                not_before[reference] = time.time() + WARM_RETRY_S
