@@ -222,16 +222,16 @@ class ClusterFlow:
     def _hear_node(self, node: str, report: Report, now: float) -> None:
         known = self._nodes.get(node)
         coverage = known.coverage if known else ()
+        gaps = (*(known.gaps if known else ()), *report.gaps)[-KEPT_GAPS:]
         if report.coverage is not None:
             self._awaited.discard(node)
             if self._truth.hear(node, report.coverage, self._world.declared_on(node)) or not self._matters.has_heard(Cause.NODE):
                 self._hold_nodes()
             coverage = tuple(self._regrade_coverage(covered) for covered in report.coverage)
-            self._memory.reports.save_coverage(node, now, coverage, report.tier)
+            self._memory.reports.save_coverage(node, now, coverage, report.tier, gaps)
             self._looks.keep(node, coverage)
             for covered in coverage:
                 self._confirm(covered, now)
-        gaps = (*(known.gaps if known else ()), *report.gaps)[-KEPT_GAPS:]
         self._nodes[node] = NodeStatus(node=node, heard_at=now, tier=report.tier, coverage=coverage, gaps=gaps)
 
     def _confirm(self, covered: Coverage, now: float) -> None:
