@@ -1,7 +1,9 @@
 """Layer stacks for the differential test: nasty ones by hand, and any number of random ones from a seed."""
 
 import random
-from collections.abc import Mapping, Sequence
+import tarfile
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 
 from lab import layers
 from lab.layers import Entry
@@ -150,3 +152,147 @@ def _random_path(chance: random.Random, made: list[Entry]) -> bytes:
         if not any(path.startswith(entry.path + b"/") for entry in made):
             break
     return path
+
+
+MAX_LAYERS = 4
+_ODD_NAMES = (b"\xff\xfe", b"new\nline", b"back\\slash", b" ", b"n" * 255, "\u202e\u00e4".encode(), b"...", b".whx", b"-rf", b"\x01")
+
+
+def rich_stack(seed: int) -> list[list[Entry]]:
+    """As `random_stack`, with odd names, devices, attributes on directories and links, and a path that comes again in its layer."""
+    chance = random.Random(f"rich {seed}")
+    stack = random_stack(seed)
+    renamed = {name: chance.choice(_ODD_NAMES) if chance.random() < 0.15 else name for name in _NAMES}
+    stack = [[_rename(entry, renamed) for entry in layer] for layer in stack]
+    for layer in stack:
+        for index, entry in enumerate(layer):
+            match chance.randint(0, 15):
+                case 0 if entry.type == tarfile.DIRTYPE:
+                    layer[index] = replace(entry, xattrs={"user.dir": chance.randbytes(2).hex().encode()})
+                case 1 if entry.type == tarfile.REGTYPE and not entry.path.rpartition(b"/")[2].startswith(b".wh."):
+                    layer[index] = replace(entry, xattrs=X_ATTRS)
+                case 2:
+                    layer.append(layers.character_device(entry.path, (chance.randint(1, 300), chance.randint(0, 70000))))
+                case 3:
+                    layer.append(replace(chance.choice(layer), mode=0o700))
+                case _:
+                    pass
+    return stack
+
+
+def graft(stack: Sequence[Sequence[Entry]], top: bytes) -> list[list[Entry]]:
+    """The stack below the directory `top`, so that one image holds many; what leads to its root leads to `top`."""
+    return [[_graft(entry, top) for entry in layer] for layer in stack]
+
+
+def merge(stacks: Sequence[Sequence[Sequence[Entry]]]) -> list[list[Entry]]:
+    """The layers of all stacks, one upon the other, as one stack."""
+    return [[entry for stack in stacks for layer in stack[rank : rank + 1] for entry in layer] for rank in range(MAX_LAYERS)]
+
+
+def runnable(stack: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
+    """The stack without what containerd fails on although every step of it is sound: a directory that its own layer removes (its time of
+    change is set at the end), a whiteout of what its own layer wrote, a directory that nobody names two steps below what a layer beneath
+    has as something else."""
+    blocked: set[bytes] = set()
+    kept = []
+    for rank, layer in enumerate(stack):
+        kept.append(_runnable(layer, blocked, base=rank == 0))
+        blocked |= {_hidden_by(entry) or entry.path for entry in kept[-1] if entry.type != tarfile.DIRTYPE and not _is_opaque(entry)}
+    return kept
+
+
+def tidy(stack: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
+    """The stack as builders of images write it: each layer names every directory above its entries, and no path twice; it removes nothing
+    that it writes itself, the lowest one nothing at all; links give their file no attributes to lose, directories have none to merge. On
+    these all runtimes agree."""
+    return [_tidy(layer, base=rank == 0) for rank, layer in enumerate(stack)]
+
+
+def _rename(entry: Entry, renamed: Mapping[bytes, bytes]) -> Entry:
+    def rename(path: bytes) -> bytes:
+        return b"/".join(_renamed(part, renamed) for part in path.split(b"/"))
+
+    return replace(entry, path=rename(entry.path), target=rename(entry.target))
+
+
+def _renamed(part: bytes, renamed: Mapping[bytes, bytes]) -> bytes:
+    if part.startswith(layers.WHITEOUT) and part != layers.OPAQUE:
+        name = renamed.get(part[4:], part[4:])
+        return layers.WHITEOUT + name if len(name) <= 251 else part
+    return renamed.get(part, part)
+
+
+def _graft(entry: Entry, top: bytes) -> Entry:
+    target = entry.target
+    if entry.type == tarfile.LNKTYPE:
+        target = top.lstrip(b"/") + b"/" + target
+    elif target.startswith(b"/"):
+        target = top + target
+    return replace(entry, path=top + entry.path.rstrip(b"/"), target=target)
+
+
+def _hidden_by(entry: Entry) -> bytes | None:
+    """What a whiteout hides, the directory of an opaque mark included; None for any other entry."""
+    above, _, name = entry.path.rpartition(b"/")
+    if name == layers.OPAQUE:
+        return above
+    return above + b"/" + name.removeprefix(layers.WHITEOUT) if name.startswith(layers.WHITEOUT) else None
+
+
+def _is_opaque(entry: Entry) -> bool:
+    return entry.path.endswith(b"/" + layers.OPAQUE)
+
+
+def _is_below(path: bytes, above: bytes) -> bool:
+    return path == above or path.startswith(above + b"/")
+
+
+def _parents(path: bytes) -> list[bytes]:
+    return [path[:at] for at in range(1, len(path)) if path[at : at + 1] == b"/"]
+
+
+def _runnable(layer: Sequence[Entry], blocked: Set[bytes], *, base: bool) -> list[Entry]:
+    kept: list[Entry] = []
+    directories: set[bytes] = set()
+    written: set[bytes] = set()
+    for entry in layer:
+        hidden = _hidden_by(entry)
+        if not blocked.isdisjoint(_parents(entry.path)[:-1]):
+            continue
+        if hidden is not None and (base or not _is_opaque(entry)) and any(_is_below(path, hidden) for path in written):
+            continue
+        if hidden is None and entry.type != tarfile.DIRTYPE and any(_is_below(path, entry.path) for path in directories):
+            continue
+        if hidden is None and entry.type == tarfile.DIRTYPE:
+            directories.add(entry.path)
+        written.add(entry.path if hidden is None else hidden)
+        kept.append(entry)
+    return kept
+
+
+def _tidy(layer: Sequence[Entry], *, base: bool) -> list[Entry]:
+    tidied: list[Entry] = []
+    kinds: dict[bytes, bytes] = {}
+    gone: list[bytes] = []
+    for entry in layer:
+        hidden = _hidden_by(entry)
+        parents = _parents(entry.path)
+        if entry.path in kinds or any(kinds.get(parent, tarfile.DIRTYPE) != tarfile.DIRTYPE for parent in parents):
+            continue
+        if hidden is not None and (base or any(_is_below(path, hidden) for path in kinds)):
+            continue
+        if any(_is_below(entry.path, path) for path in gone):
+            continue
+        if entry.type == tarfile.LNKTYPE and kinds.get(b"/" + entry.target) != tarfile.REGTYPE:
+            continue
+        for parent in parents:
+            if parent not in kinds:
+                kinds[parent] = tarfile.DIRTYPE
+                tidied.append(layers.directory(parent, 0o750, uid=2))
+        if hidden is not None:
+            gone.append(hidden)
+        kinds[entry.path] = entry.type
+        kept = {} if entry.type == tarfile.DIRTYPE else {name: value for name, value in entry.xattrs.items() if name.startswith("user.")}
+        tidied.append(replace(entry, xattrs=kept))
+    return tidied
