@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from intact.model.digest import Digest
 
@@ -42,6 +42,21 @@ class KeptTable:
     root: Digest | None
     size_bytes: int
     stored_at: float
+
+
+MAX_PAYLOAD_BYTES = 1 << 16
+"""Of a simple-signing payload; cosign's have some hundred bytes, and what people annotate."""
+MAX_BUNDLE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnverifiedSignature:
+    """What a registry holds as a signature of an image. `simple`: a simple-signing payload and the signature over it; `bundle`: a sigstore
+    bundle, which holds its signature itself."""
+
+    form: Literal["simple", "bundle"]
+    payload: bytes
+    signature: bytes = b""
 
 
 class KeyFiles(Protocol):

@@ -51,7 +51,14 @@ def list_baselines(client: RepositoryClient, subject: Digest) -> Listing:
 
     Raises InputError, TemporaryError, PermanentError, TrustError.
     """
-    url = client.path(f"referrers/{subject}?artifactType={quote(BASELINE_TYPE, safe='')}")
+    entries, how, notes = read_entries(client, subject, BASELINE_TYPE)
+    return _choose(entries, how, notes, str(client))
+
+
+def read_entries(client: RepositoryClient, subject: Digest, artifact_type: str = "") -> tuple[list[dict[str, object]], str, list[str]]:
+    """What refers to `subject`, as it is listed; `api` or `tag`; and bounds that bit. A registry need not filter by `artifact_type`.
+    Raises as `list_baselines`."""
+    url = client.path(f"referrers/{subject}" + (f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""))
     entries: list[dict[str, object]] = []
     notes: list[str] = []
     how = "api"
@@ -77,7 +84,7 @@ def list_baselines(client: RepositoryClient, subject: Digest) -> Listing:
         if not following:
             break
         url = following
-    return _choose(entries, how, notes, str(client))
+    return entries, how, notes
 
 
 def _choose(entries: list[dict[str, object]], how: str, notes: list[str], name: str) -> Listing:
