@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,13 +83,17 @@ def started(runtime: Runtime, image: str, id: str) -> Iterator[Running]:
         runtime.stop(id)
 
 
-def node(runtime: Runtime, directory: Path, shelf: Shelf | None = None) -> NodeBaselines:
+def node(runtime: Runtime, directory: Path, shelf: Shelf | None = None, *, at_most_bytes: int = 1 << 30) -> NodeBaselines:
     """A node with its disk in `directory`: made again, it is the node after a restart."""
     store = open_store(directory, OWN, lambda: TrustRoot.of(CLUSTER.public))
     eyes = HostEyes(layer_rate_bytes_s=1 << 40)
-    fetch = (shelf or Shelf()).fetch
     return NodeBaselines(
-        store, socket=str(runtime.address), read_layer=eyes.read_layer, fetch=fetch, trust=lambda: TrustRoot.of(CLUSTER.public)
+        store,
+        socket=str(runtime.address),
+        read_layer=eyes.read_layer,
+        at_most_bytes=at_most_bytes,
+        fetch=(shelf or Shelf()).fetch,
+        trust=lambda: TrustRoot.of(CLUSTER.public),
     )
 
 
@@ -166,6 +172,28 @@ def test_where_layers_were_discarded_the_first_sight_of_them_serves_until_there_
         shelf.documents[image.key] = encode_document(image, [CLUSTER])
         better = baselines.obtain(running)
     assert better.grade is Grade.SIGNED and better.root == image.root
+
+
+def test_what_no_container_needs_goes_when_the_disk_is_to_hold_less(
+    runtime: Runtime, whole: oci.ImageLayout, discarded: oci.ImageLayout, tmp_path: Path
+) -> None:
+    shelf = Shelf()
+    for image in (read_image(whole), read_image(discarded)):
+        shelf.documents[image.key] = encode_document(image, [CLUSTER])
+    baselines = node(runtime, tmp_path, shelf, at_most_bytes=1)
+    with started(runtime, DISCARDED, "needed") as needed:
+        with started(runtime, WHOLE, "gone") as gone:
+            baselines.obtain(gone)
+            baselines.obtain(needed)
+        for table in (tmp_path / "tables").iterdir():
+            os.utime(table, (1.0, 1.0))  # older than what somebody may be storing just now
+        baselines.keep_house([needed], time.time())
+        assert shelf.asked == 2
+        baselines.obtain(needed)
+        assert shelf.asked == 2, "what is needed stays, whatever the bound"
+        baselines.obtain(gone)
+        assert shelf.asked == 3, "what nobody needed is fetched again"
+        assert baselines.obtain(gone).root == read_image(whole).root
 
 
 def test_a_container_is_watched_by_first_sight_alone(runtime: Runtime, discarded: oci.ImageLayout, tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ baseline that is needed marks its use at every collection, so that it stays for 
 
 1. A baseline stays whose key or alias is needed now,
 2. or that was stored or needed within the retention.
-3. A table stays that a staying baseline has,
-4. or that was stored within the grace: somebody may be about to store a baseline that has it.
+3. but where the store may only have a size, of those not needed now only as many as it has room for, those needed last first.
+4. A table stays that a staying baseline has,
+5. or that was stored within the grace: somebody may be about to store a baseline that has it.
 
 Everything else goes, also what is stored and nothing knows. What is planned is looked at again in the step that removes it (`ports`), so
 that what somebody begins to use meanwhile stays.
@@ -70,22 +71,34 @@ def plan_collection(
     now: float,
     retain_s: float = RETAIN_S,
     grace_s: float = GRACE_S,
+    at_most_bytes: int | None = None,
 ) -> Plan:
-    """`needed`: keys and aliases. Pure: nothing is removed."""
+    """`needed`: keys and aliases. `at_most_bytes`: what may stay, None for no bound. Pure: nothing is removed."""
     names = frozenset(needed)
+    tables = tuple(tables)
+    sizes = {table.root: table.size_bytes for table in tables if table.root is not None}
     going: list[tuple[KeptBaseline, str]] = []
     staying: list[KeptBaseline] = []
-    for baseline in baselines:
-        if not names.isdisjoint((str(baseline.key), *baseline.aliases)) or baseline.used_at > now - retain_s:  # 1, 2
-            staying.append(baseline)
-        else:
-            going.append((baseline, f"not needed for {_days(now - baseline.used_at)}"))
-    held: set[Digest] = {root for baseline in staying for root in baseline.table_roots}  # 3
+    held: set[Digest] = set()
+    held_bytes = 0
+    by_need = sorted(baselines, key=lambda one: (names.isdisjoint((str(one.key), *one.aliases)), -one.used_at, one.key))
+    for baseline in by_need:
+        more = baseline.envelope_bytes + sum(sizes.get(root, 0) for root in {*baseline.table_roots} - held)
+        if names.isdisjoint((str(baseline.key), *baseline.aliases)):  # 1
+            if baseline.used_at <= now - retain_s:  # 2
+                going.append((baseline, f"not needed for {_days(now - baseline.used_at)}"))
+                continue
+            if at_most_bytes is not None and held_bytes + more > at_most_bytes:  # 3
+                going.append((baseline, f"not needed now, and more than {at_most_bytes} bytes may not stay"))
+                continue
+        staying.append(baseline)
+        held.update(baseline.table_roots)  # 4
+        held_bytes += more
     known: set[Digest] = {root for baseline, _ in going for root in baseline.table_roots}
     going_tables: list[tuple[KeptTable, str]] = []
     staying_tables: list[KeptTable] = []
     for table in tables:
-        if table.root in held or table.stored_at >= now - grace_s:  # 3, 4
+        if table.root in held or table.stored_at >= now - grace_s:  # 4, 5
             staying_tables.append(table)
         else:
             going_tables.append((table, "no baseline that stays has it" if table.root in known else "left over: no baseline has it"))
@@ -99,6 +112,7 @@ def collect(
     now: float,
     retain_s: float = RETAIN_S,
     grace_s: float = GRACE_S,
+    at_most_bytes: int | None = None,
     dry_run: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Harvest:
@@ -111,8 +125,16 @@ def collect(
         raise InputError(f"a grace of less than {LEAST_GRACE_S:.0f} s could remove what is just being stored", code="Grace")
     if not dry_run:
         files.mark_used(needed, now)
-    plan = plan_collection(files.list_baselines(), files.list_tables(), needed=needed, now=now, retain_s=retain_s, grace_s=grace_s)
-    baselines = plan.baselines if dry_run else _remove_baselines(files, plan, now - retain_s)
+    plan = plan_collection(
+        files.list_baselines(),
+        files.list_tables(),
+        needed=needed,
+        now=now,
+        retain_s=retain_s,
+        grace_s=grace_s,
+        at_most_bytes=at_most_bytes,
+    )
+    baselines = plan.baselines if dry_run else _remove_baselines(files, plan)
     tables = plan.tables if dry_run else _remove_tables(files, plan, now - grace_s, progress)
     kept = [baseline.envelope_bytes for baseline in plan.kept_baselines] + [table.size_bytes for table in plan.kept_tables]
     return Harvest(
@@ -124,8 +146,8 @@ def collect(
     )
 
 
-def _remove_baselines(files: BaselineFiles, plan: Plan, unused_since: float) -> tuple[tuple[KeptBaseline, str], ...]:
-    return tuple(one for one in plan.baselines if files.remove_baseline(one[0].key, unused_since=unused_since))
+def _remove_baselines(files: BaselineFiles, plan: Plan) -> tuple[tuple[KeptBaseline, str], ...]:
+    return tuple(one for one in plan.baselines if files.remove_baseline(one[0].key, unused_since=one[0].used_at))
 
 
 def _remove_tables(

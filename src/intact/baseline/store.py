@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from weakref import WeakValueDictionary
 
 from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.errors import InputError, TrustError
 from intact.model.layer import Baseline, Grade, LayerTable
 
+from .collect import Harvest, collect
 from .document import bind_tables
 from .ports import BaselineFiles, StoredBaseline
 from .receipt import open_receipt, seal_receipt
@@ -97,6 +98,10 @@ class BaselineStore:
     def keys(self) -> tuple[Digest, ...]:
         """The keys of all stored baselines, sorted; they may still fail to verify."""
         return self._files.keys()
+
+    def collect(self, needed: Collection[str], now: float, *, at_most_bytes: int | None = None) -> Harvest:
+        """Removes what nobody needs any more (`collect`). Raises TemporaryError and PermanentError of the place it lies in."""
+        return collect(self._files, needed=needed, now=now, at_most_bytes=at_most_bytes)
 
     def _load(self, stored: StoredBaseline, name: str) -> Baseline:
         statement, grade = self._believe(stored.envelope)

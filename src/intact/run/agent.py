@@ -40,7 +40,14 @@ def run_agent(settings: AgentSettings, stop: threading.Event) -> None:
         socket=socket,
         state_dir=settings.state_dir,
         eyes=eyes,
-        baselines=NodeBaselines(store, socket=socket, read_layer=eyes.read_layer, fetch=cluster.fetch_baseline, trust=trust.read),
+        baselines=NodeBaselines(
+            store,
+            socket=socket,
+            read_layer=eyes.read_layer,
+            at_most_bytes=settings.baseline_cache_bytes,
+            fetch=cluster.fetch_baseline,
+            trust=trust.read,
+        ),
         send=spool.append,
         revoked=trust.revoked,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -17,7 +18,8 @@ from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Gap, Report
 
 from .eyes import HostMounts
-from .node_flow import Baselines, Eyes, NodeFlow
+from .node_baselines import NodeBaselines
+from .node_flow import Eyes, NodeFlow
 
 log = structlog.get_logger()
 
@@ -25,6 +27,7 @@ PLAN_POLL_S = 10.0
 COMMAND_WAIT_S = 20.0
 RETRY_S = 2.0
 ALIVE_EVERY_S = 5.0
+HOUSE_EVERY_S = 3600.0
 
 
 class NodeProcess:
@@ -37,7 +40,7 @@ class NodeProcess:
         socket: str,
         state_dir: Path,
         eyes: Eyes,
-        baselines: Baselines,
+        baselines: NodeBaselines,
         send: Callable[[Report], None],
         revoked: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
@@ -47,9 +50,11 @@ class NodeProcess:
         self._changed.set()
         self._changes = Changes(socket)
         runtime = Containerd(socket, HostMounts())
+        self._list_running = partial(runtime.list_running, node)
+        self._baselines = baselines
         self.flow = NodeFlow(
             node=node,
-            list_running=lambda: runtime.list_running(node),
+            list_running=self._list_running,
             runtime_changed=self._take_change,
             doorbell=FanotifyDoorbell(state_dir),
             eyes=eyes,
@@ -62,7 +67,13 @@ class NodeProcess:
     def run(self, stop: threading.Event, cluster: Cluster) -> None:
         """Watches until `stop` is set. An error that nobody expected in any thread ends the process: never a node unwatched in silence."""
         self._tell_absence()
-        helpers = (self._hear_runtime, lambda s: self._follow_plan(s, cluster), lambda s: self._follow_orders(s, cluster), self._stay_alive)
+        helpers: tuple[Callable[[threading.Event], None], ...] = (
+            self._hear_runtime,
+            lambda s: self._follow_plan(s, cluster),
+            lambda s: self._follow_orders(s, cluster),
+            self._stay_alive,
+            self._keep_house,
+        )
         for work in helpers:
             threading.Thread(target=_run_or_stop, args=(work, stop), daemon=True).start()
         self.flow.run(stop)
@@ -113,6 +124,13 @@ class NodeProcess:
             self._alive.write_text(f"{time.time():.3f}\n")
             stopped = stop.wait(ALIVE_EVERY_S)
         self._alive.write_text(f"{time.time():.3f}\n")
+
+    def _keep_house(self, stop: threading.Event) -> None:
+        while not stop.wait(HOUSE_EVERY_S):
+            try:
+                self._baselines.keep_house(self._list_running(), time.time())
+            except IntactError as error:
+                log.error("baselines_not_let_go", reason=str(error))
 
     def _tell_absence(self) -> None:
         """A file says when this node was last watched, to `ALIVE_EVERY_S`. What changed since is found by the first look, and the gap

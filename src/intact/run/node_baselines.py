@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -39,7 +39,7 @@ class ReadLayer(Protocol):
 
 class NodeBaselines:
     """`fetch` asks the cluster for a document; `trust` names the keys its documents must be signed with, and must be the store's too;
-    `read_layer` reads what the runtime unpacked."""
+    `read_layer` reads what the runtime unpacked. With more than `at_most_bytes` stored, what no container needs goes before its time."""
 
     def __init__(
         self,
@@ -47,12 +47,14 @@ class NodeBaselines:
         *,
         socket: str,
         read_layer: ReadLayer,
+        at_most_bytes: int = 512 << 20,
         fetch: Callable[[Digest], bytes | None] = lambda key: None,
         trust: Callable[[], TrustRoot] = lambda: NOBODY,
     ) -> None:
         self._store = store
         self._socket = socket
         self._read_layer = read_layer
+        self._at_most_bytes = at_most_bytes
         self._fetch = fetch
         self._trust = trust
         self._lock = threading.Lock()
@@ -78,6 +80,14 @@ class NodeBaselines:
                 if error.code != "BlobMissing" or running.mounted is None:
                     raise
                 return kept or self._first_seen(running, key, str(error))  # 4
+
+    def keep_house(self, running: Iterable[Running], now: float) -> None:
+        """Lets go of baselines that none of `running` needs: after their time, and at once where all of them have more than
+        `at_most_bytes`. Raises IntactError where the disk does not let it."""
+        needed = {str(one.container.image_key) for one in running if one.container.image_key is not None}
+        harvest = self._store.collect(needed, now, at_most_bytes=self._at_most_bytes)
+        if harvest.baselines or harvest.tables:
+            log.info("baselines_let_go", baselines=len(harvest.baselines), tables=len(harvest.tables), bytes=harvest.size_bytes)
 
     def _kept(self, key: Digest) -> Baseline | None:
         try:

@@ -23,6 +23,7 @@ class AgentSettings:
     state_dir: Path
     runtime_socket: str
     layer_rate_bytes_s: int
+    baseline_cache_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,7 @@ def read_agent_settings(env: Mapping[str, str]) -> AgentSettings:
         state_dir=Path(env.get("INTACT_STATE_DIR", "/var/lib/intact")),
         runtime_socket=env.get("INTACT_RUNTIME_SOCKET", ""),
         layer_rate_bytes_s=_number(env, "INTACT_LAYER_RATE_MIB", 20) << 20,
+        baseline_cache_bytes=_number(env, "INTACT_BASELINE_CACHE_MIB", 512) << 20,
     )
 
 
