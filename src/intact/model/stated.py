@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from .entry import Entry, Kind, ancestors
+from .entry import Entry, Kind, ancestors, display_path
 
 
 class Aspect(StrEnum):
@@ -75,10 +75,15 @@ class Stated:
     def name_missing(self) -> tuple[str, ...]:
         """What is not stated, for people: kinds first, then aspects."""
         kinds = [f"{kind} entries" for kind in Kind if kind not in self.kinds]
+        if self.kinds == {Kind.FILE}:
+            kinds = ["all that is no regular file"]
         aspects = [aspect.value for aspect in Aspect if aspect in EVERY_ASPECT and aspect not in self.aspects]
+        if self.kinds == {Kind.FILE}:
+            aspects = [aspect for aspect in aspects if aspect not in (Aspect.TARGET, Aspect.DEVICE)]
         if self.is_weak:
             aspects[aspects.index("content")] = "content by a strong algorithm"
-        return (*kinds, *aspects)
+        above = [] if self.below == (b"/",) else ["what lies elsewhere than below " + ", ".join(map(display_path, self.below))]
+        return (*kinds, *aspects, *above)
 
 
 EVERYTHING = Stated()

@@ -24,11 +24,12 @@ from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED, Inpu
 from intact.model.finding import Difference, Verdict
 from intact.model.layer import Baseline
 from intact.model.observation import Unobserved
+from intact.model.stated import EVERYTHING, Stated
 from intact.observe.walk import walk_tree
 from intact.run.eyes import HostEyes, HostMounts
 from intact.run.trust import open_trust
 
-from .output import FINDING_COLUMNS, describe_finding, output_option, print_rows, sort_findings
+from .output import FINDING_COLUMNS, describe_finding, describe_known, output_option, print_rows, sort_findings
 from .progress import show_progress
 
 _PATH = click.Path(path_type=Path)
@@ -64,12 +65,13 @@ def command(
     if container is not None and (baseline is not None or root is not None):
         raise click.UsageError("--container builds the baseline itself: give neither BASELINE nor --root")
     if container is not None:
-        verdicts = _check_container(container, socket, with_layers=layers)
+        verdicts, stated = _check_container(container, socket, with_layers=layers), EVERYTHING
     elif baseline is not None and root is not None:
-        verdicts = [_check_root(_load(baseline, trust), root)]
+        expected = _load(baseline, trust)
+        verdicts, stated = [_check_root(expected, root)], expected.stated
     else:
         raise click.UsageError("give BASELINE and --root DIR, or --container ID")
-    return _tell(verdicts, output)
+    return _tell(verdicts, output, stated)
 
 
 def _load(file: Path, trust: tuple[Path, ...]) -> Baseline:
@@ -144,10 +146,13 @@ def _check_layers(running: Running, baseline: Baseline, eyes: HostEyes) -> Verdi
     return judge_layers(running.container, baseline, differences, (), now)
 
 
-def _tell(verdicts: list[Verdict], output: str) -> int:
+def _tell(verdicts: list[Verdict], output: str, stated: Stated) -> int:
     findings = sort_findings(finding for verdict in verdicts for finding in verdict.findings)
     unobserved = [one for verdict in verdicts for one in verdict.unobserved]
-    print_rows([describe_finding(finding) for finding in findings], FINDING_COLUMNS, output, "intact: nothing differs from the image")
+    rows = [describe_finding(finding) | {"expected": describe_known(finding.difference.expected, stated)} for finding in findings]
+    print_rows(rows, FINDING_COLUMNS, output, "intact: nothing differs from the image")
+    if not stated.is_everything:
+        click.echo(f"not compared, as the list does not state it: {', '.join(stated.name_missing())}", err=True)
     for verdict in verdicts:
         for aggregate in verdict.aggregates:
             click.echo(f"not counted as drift: {aggregate.count} like {aggregate.pattern} ({aggregate.rule})", err=True)

@@ -17,6 +17,7 @@ from intact.model.container import Container
 from intact.model.entry import Entry, display_path
 from intact.model.errors import InputError
 from intact.model.finding import Finding, Verdict
+from intact.model.stated import Aspect, Stated
 
 OUTPUTS = ("table", "json", "jsonl")
 
@@ -77,6 +78,22 @@ def describe_entry(entry: Entry | None) -> dict[str, Any] | None:
     return described
 
 
+_FIELDS = {
+    Aspect.CONTENT: "digest", Aspect.SIZE: "size_bytes", Aspect.MODE: "mode", Aspect.UID: "uid", Aspect.GID: "gid", Aspect.TARGET: "target",
+    Aspect.DEVICE: "device", Aspect.XATTRS: "xattrs",
+}  # fmt: skip
+
+
+def describe_known(entry: Entry | None, stated: Stated) -> dict[str, Any] | None:
+    """As `describe_entry`, without what was not stated: that is nobody's word."""
+    described = describe_entry(entry)
+    if described is not None:
+        for aspect, name in _FIELDS.items():
+            if aspect not in stated.aspects:
+                described.pop(name, None)
+    return described
+
+
 def describe_container(container: Container) -> dict[str, Any]:
     described: dict[str, Any] = {"id": container.id, "name": container.name, "image": container.image, "node": container.node}
     if container.pod is not None:
@@ -129,7 +146,8 @@ def describe_state(entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return "-"
     what = entry.get("digest", "")[:19] or entry.get("target") or entry["kind"]
-    return f"{what} {entry['mode']} {entry['uid']}:{entry['gid']} {entry['size_bytes']}"
+    owner = f"{entry.get('uid', '?')}:{entry.get('gid', '?')}" if "uid" in entry or "gid" in entry else ""
+    return " ".join(filter(None, (what, entry.get("mode", ""), owner, str(entry.get("size_bytes", "")))))
 
 
 FINDING_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

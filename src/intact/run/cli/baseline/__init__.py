@@ -8,6 +8,7 @@ from intact.run.cli.lazy import LazyGroup
 
 COMMANDS = {
     "build": "build",
+    "diff": "diff",
     "export": "export",
     "import": "import_",
     "keygen": "keygen",

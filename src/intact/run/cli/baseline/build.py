@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -15,10 +16,10 @@ from intact.baseline.signing import KeySigner
 from intact.baseline.table import seal_table
 from intact.ingest.image import Progress, ingest
 from intact.ingest.tree import ingest_tree
-from intact.model.digest import SIZES, WEAK, Algorithms
+from intact.model.digest import SIZES, WEAK, Algorithms, Digest
 from intact.model.errors import InputError
 from intact.model.hashing import SLOW
-from intact.model.layer import Baseline
+from intact.model.layer import Baseline, LayerTable
 from intact.run.cli.output import check_replaceable
 from intact.run.cli.progress import show_progress
 from intact.run.cli.registry import registry_options, tell_notes
@@ -76,7 +77,15 @@ def _tell_algorithms(algorithms: Algorithms, names: tuple[str, ...]) -> None:
         click.echo(f"{name} is computed in Python, some 4,000 times slower than sha256: about 2.5 s for each MB", err=True)
 
 
-def read_image(image: str, platform: str | None, algorithms: Algorithms, access: RegistryAccess, containerd: str) -> Baseline:
+def read_image(
+    image: str,
+    platform: str | None,
+    algorithms: Algorithms,
+    access: RegistryAccess,
+    containerd: str,
+    known_layers: Callable[[Digest], LayerTable | None] = lambda _: None,
+) -> Baseline:
+    """The baseline of a named image, with progress on stderr. `known_layers`: what need not be read again, proven before."""
     name = parse_image_name(image)
     opened = open_image(name, access=access, containerd=containerd)
     if isinstance(opened, DirectoryName):
@@ -90,7 +99,15 @@ def read_image(image: str, platform: str | None, algorithms: Algorithms, access:
 
         parallel = access.concurrency if isinstance(name, RegistryName) else 1
         try:
-            return ingest(opened, platform=platform, algorithms=algorithms, progress=report, seal=seal_table, parallel=parallel)
+            return ingest(
+                opened,
+                platform=platform,
+                algorithms=algorithms,
+                progress=report,
+                known_layers=known_layers,
+                seal=seal_table,
+                parallel=parallel,
+            )
         finally:
             tell_notes(opened)
 

@@ -19,7 +19,7 @@ from intact.baseline.signing import seal_envelope
 from intact.baseline.statement import encode_statement
 from intact.model.digest import Algorithms
 from intact.model.errors import InputError
-from intact.model.layer import Baseline
+from intact.model.layer import Baseline, Grade
 from intact.run.cli.progress import show_progress
 from intact.run.trust import open_trust
 
@@ -47,10 +47,13 @@ class Opening:
     strip: bytes = b""
 
 
-def open_named(text: str, how: Opening, algorithms: Algorithms | None = None) -> Named:
-    """A file (or `-`), or an image as skopeo names it. `algorithms`: what to hash an image's files with."""
-    if text.startswith(TRANSPORTS):
-        return Named(name=text, baseline=read_image(text, how.platform, algorithms or Algorithms(), how.access, how.containerd))
+def open_named(text: str, how: Opening, algorithms: Algorithms | None = None, *, like: Baseline | None = None) -> Named:
+    """A file (or `-`), or an image as skopeo names it. `algorithms`: what to hash an image's files with. `like`: a baseline whose layers
+    need not be read again, if it was proven."""
+    if is_image(text):
+        known = {layer.diff_id: layer for layer in like.layers} if like is not None and like.grade >= Grade.VERIFIED else {}
+        baseline = read_image(text, how.platform, algorithms or Algorithms(), how.access, how.containerd, known.get)
+        return Named(name=text, baseline=baseline)
     data = read_bytes(text)
     form = detect(data) if how.form == AUTO else how.form
     if form == "baseline":
@@ -60,6 +63,11 @@ def open_named(text: str, how: Opening, algorithms: Algorithms | None = None) ->
     tell_losses(read.losses, "not in the list")
     baseline, envelope = believe(read, how.trust, text)
     return Named(name=text, baseline=baseline, envelope=envelope)
+
+
+def is_image(text: str) -> bool:
+    """Whether an image is named, and not a file."""
+    return text.startswith(TRANSPORTS)
 
 
 def open_document(data: bytes, trust: tuple[Path, ...], name: str) -> tuple[Baseline, bytes]:
