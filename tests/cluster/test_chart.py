@@ -103,6 +103,30 @@ def test_the_controller_is_an_ordinary_pod_of_an_ordinary_user(cluster: Cluster)
     }
 
 
+def test_replicas_that_share_a_database_need_no_volume_and_are_kept_apart(cluster: Cluster) -> None:
+    settings = ("controller.replicas=3", "database.secretName=db", "database.caSecretName=authority")
+    objects = render(cluster, *settings)
+    deployment = one(objects, "Deployment", "intact-controller")["spec"]
+    assert (deployment["replicas"], deployment["strategy"]["type"]) == (3, "RollingUpdate")
+    pod = deployment["template"]["spec"]
+    (term,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert term["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["state"] == {"name": "state", "emptyDir": {}} and volumes["database-ca"]["secret"]["secretName"] == "authority"
+    env = {one["name"]: one for one in pod["containers"][0]["env"]}
+    assert env["INTACT_DATABASE_URL"]["valueFrom"] == {"secretKeyRef": {"name": "db", "key": "url"}}
+    assert not [one for one in objects if one["kind"] == "PersistentVolumeClaim"]
+    assert one(objects, "PodDisruptionBudget", "intact-controller")["spec"]["maxUnavailable"] == 1
+    assert not [one for one in render(cluster, "database.secretName=db") if one["kind"] == "PodDisruptionBudget"]
+
+
+def test_several_replicas_without_a_database_are_refused(cluster: Cluster) -> None:
+    settings = ("--set", "image.repository=r/i", "--set", "controller.replicas=2")
+    done = helm(cluster, "template", str(CHART), "--kube-version", "v1.35.0", *settings)
+    assert done.returncode != 0
+    assert "more than one need a database that they share" in done.stderr and "database.secretName" in done.stderr
+
+
 def test_the_controller_has_exactly_these_rights(cluster: Cluster) -> None:
     objects = render(cluster)
     records = "integrityincidents remediations nodeintegrities imagebaselines"
@@ -162,6 +186,8 @@ def test_rights_that_are_not_wanted_are_not_given(cluster: Cluster, setting: str
         ("runtime.socket=containerd.sock", "socket"),
         ("agent.privileged=true", "privileged"),
         ("persistence.size=much", "size"),
+        ("controller.replicas=0", "replicas"),
+        ("database.url=mysql://host/db", "url"),
     ],
 )
 def test_a_wrong_value_is_named(cluster: Cluster, setting: str, named: str) -> None:
