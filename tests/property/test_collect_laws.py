@@ -10,9 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from intact.adapters.store.baselines import BaselineDirectory
@@ -25,7 +27,7 @@ from intact.baseline.ports import BaselineFiles, KeptBaseline, KeptTable, Stored
 from intact.model.digest import Digest
 
 DAY = 86400.0
-DATA = {Digest.of(bytes([n])): bytes([n]) * (n + 1) for n in range(4)}
+DATA = {Digest.of(bytes([n])): bytes([n]) * (n + 1) for n in range(2)}
 ROOTS = tuple(DATA)
 LAYERS = st.frozensets(st.integers(0, len(ROOTS) - 1), min_size=1)
 
@@ -105,20 +107,32 @@ class InterruptedDirectory(BaselineDirectory):
         return super().remove_baseline(key, unused_since=unused_since)
 
 
+Step = tuple[str, frozenset[int] | float]
 PUT = st.tuples(st.just("put"), LAYERS)
-COLLECT = st.tuples(st.just("collect"), LAYERS)
-RESTED = st.tuples(st.just("rest"), st.sampled_from([1.0, DAY, 40 * DAY]))
+COLLECT = st.tuples(st.just("collect"), LAYERS | st.just(frozenset()))
+REST = st.tuples(st.just("rest"), st.sampled_from([DAY / 2, 2 * DAY, 40 * DAY]))
+_LONG: Step = ("rest", 40 * DAY)
+_IDLE: Step = ("rest", 0.0)
+
+MEANWHILE = st.lists(st.one_of(st.just(_IDLE), PUT, COLLECT), max_size=4)
+ROUND = st.tuples(PUT, REST, st.one_of(COLLECT, PUT), MEANWHILE)
 
 
-@settings(max_examples=60)
-@given(
-    kind=st.sampled_from(["embedded", "shared"]),
-    steps=st.lists(st.one_of(PUT, COLLECT, RESTED), max_size=8),
-    meanwhile=st.lists(st.one_of(PUT, COLLECT), max_size=6),
-)
-def test_storing_and_collecting_at_once_loses_nothing(
-    kind: str, steps: list[tuple[str, frozenset[int] | float]], meanwhile: list[tuple[str, frozenset[int] | float]]
-) -> None:
+def _put(*layers: int) -> Step:
+    return "put", frozenset(layers)
+
+
+def _collect(*needed: int) -> Step:
+    return "collect", frozenset(needed)
+
+
+@pytest.mark.parametrize("kind", ["embedded", "shared"])
+@settings(max_examples=30)
+@example(rounds=[(_put(0), _LONG, _put(0), [_IDLE, _collect()])])  # the table goes just after it was found to be there
+@example(rounds=[(_put(0), _LONG, _collect(), [_put(0)])])  # the baseline comes back just before it would go
+@example(rounds=[(_put(0), _LONG, _collect(), [_IDLE, _put(0)])])  # the table comes back just before its bytes go
+@given(rounds=st.lists(ROUND, min_size=1, max_size=3))
+def test_storing_and_collecting_at_once_loses_nothing(kind: str, rounds: list[tuple[Step, Step, Step, list[Step]]]) -> None:
     interrupted = Interrupted()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -132,10 +146,11 @@ def test_storing_and_collecting_at_once_loses_nothing(
             files = SharedBaselines(one, InterruptedBucket(place, interrupted), TableCache(directory / "one"))
             other = SharedBaselines(two, Bucket(place), TableCache(directory / "two"))
 
-        def run(files: BaselineFiles, step: tuple[str, frozenset[int] | float]) -> None:
+        def run(files: BaselineFiles, step: Step) -> None:
             what, given = step
             if not isinstance(given, frozenset):
-                age(directory, given)
+                if given:
+                    age(directory, given)
                 return
             stored = make_stored(given)
             if what == "put":
@@ -146,11 +161,13 @@ def test_storing_and_collecting_at_once_loses_nothing(
                 collect(files, needed=[f"image@{stored.key}"], now=time.time())
                 assert files.find(str(stored.key)) == before or before is None
 
-        interrupted.steps = [lambda step=step: run(other, step) for step in meanwhile]  # type: ignore[misc]
-        for step in steps:
-            run(files, step)
+        for stored, rest, last, meanwhile in rounds:
+            for step in (stored, rest):
+                run(files, step)
+            interrupted.steps = [partial(run, other, step) for step in meanwhile]
+            run(files, last)
+            interrupted.steps = []
             check_whole(other)
-        interrupted.steps = []
         age(directory, 40 * DAY)
         collect(other, needed=[], now=time.time())
         assert list(other.list_baselines()) == []
