@@ -64,6 +64,15 @@ def token(plan: ClusterPlan, name: str) -> str:
     return f"lab{plan.id}-{name}"
 
 
+def issue_server_certificate(directory: Path, address: str) -> tuple[Path, Path, Path]:
+    """A new authority and a certificate of its for a server at an IP address: (certificate, key, authority), PEM files in `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    authority = _Authority()
+    authority.save(directory / "ca")
+    authority.issue(directory / "server", common_name="lab-server", names=["localhost"], addresses=[address])
+    return directory / "server.crt", directory / "server.key", directory / "ca.crt"
+
+
 def _write_kubeconfig(plan: ClusterPlan, name: str) -> None:
     authority = base64.b64encode((plan.state / "pki/ca.crt").read_bytes()).decode()
     context = f"intact-lab{plan.id}"

@@ -1,9 +1,6 @@
 """Images from a real registry (Debian's docker-registry): the same baseline as from the layout they were pushed from, and clear errors."""
 
 import os
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,61 +15,22 @@ from intact.model.errors import InputError, TemporaryError, TrustError
 from lab import layers
 from lab.images import pack_entries
 from lab.oci import ImageLayout, write_layout
+from lab.registries import Registry
 
 REPOSITORY = "team/app"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Registry:
-    """A docker-registry of the test's own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.host = f"127.0.0.1:{free_port()}"
-        configuration = directory / "config.yml"
-        storage = f"storage: {{filesystem: {{rootdirectory: {directory}/data}}}}"
-        configuration.write_text(f"version: 0.1\nlog: {{level: error}}\n{storage}\nhttp: {{addr: '{self.host}'}}\n")
-        self.log = (directory / "log").open("wb")
-        self.process = subprocess.Popen(["docker-registry", "serve", str(configuration)], stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + 20
-        host, _, port = self.host.partition(":")
-        while True:
-            try:
-                socket.create_connection((host, int(port)), 1).close()
-                return
-            except OSError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    raise
-                time.sleep(0.05)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
-        self.log.close()
-
-    def source(self, reference: str) -> BlobSource:
-        opened = open_image(
-            parse_image_name(f"docker://{self.host}/{REPOSITORY}{reference}"), access=RegistryAccess(plain_http=frozenset({self.host}))
-        )
-        assert not hasattr(opened, "path")
-        return opened
-
-    def blob(self, digest: str) -> Path:
-        value = digest.removeprefix("sha256:")
-        return self.directory / "data/docker/registry/v2/blobs/sha256" / value[:2] / value / "data"
+def source(registry: Registry, reference: str) -> BlobSource:
+    access = RegistryAccess(plain_http=frozenset({registry.host}))
+    opened = open_image(parse_image_name(f"docker://{registry.host}/{REPOSITORY}{reference}"), access=access)
+    assert not hasattr(opened, "path")
+    return opened
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    registry = Registry(tmp_path_factory.mktemp("registry"))
-    yield registry
-    registry.stop()
+    with Registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +46,7 @@ def image(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Image
 def test_an_image_by_tag_and_by_digest_is_the_one_that_was_pushed(registry: Registry, image: ImageLayout) -> None:
     expected = ingest(LayoutSource(image.directory))
     for reference in (":1", f"@{image.manifest_digest}"):
-        found = ingest(registry.source(reference))
+        found = ingest(source(registry, reference))
         assert (found.key, found.root) == (expected.key, expected.root)
         assert f"{registry.host}/{REPOSITORY}@{image.manifest_digest}" in found.aliases
         assert found.source == f"docker://{registry.host}/{REPOSITORY}@{image.manifest_digest}"
@@ -97,7 +55,7 @@ def test_an_image_by_tag_and_by_digest_is_the_one_that_was_pushed(registry: Regi
 def test_an_image_that_is_not_there_is_an_input_error(registry: Registry, image: ImageLayout) -> None:
     for reference in (":none", "@sha256:" + "0" * 64):
         with pytest.raises(InputError, match="has no image"):
-            ingest(registry.source(reference))
+            ingest(source(registry, reference))
 
 
 def test_a_registry_that_alters_a_layer_is_caught(registry: Registry, image: ImageLayout) -> None:
@@ -107,7 +65,7 @@ def test_a_registry_that_alters_a_layer_is_caught(registry: Registry, image: Ima
     stored.write_bytes(original[:1000] + bytes([original[1000] ^ 1]) + original[1001:])
     try:
         with pytest.raises(TrustError, match="has the digest"):
-            ingest(registry.source(":1"))
+            ingest(source(registry, ":1"))
     finally:
         stored.write_bytes(original)
 
@@ -118,7 +76,7 @@ def test_a_registry_that_alters_a_manifest_is_caught(registry: Registry, image: 
     stored.write_bytes(original.replace(b'"schemaVersion":2', b'"schemaVersion" :2', 1))
     try:
         with pytest.raises((TrustError, InputError)):
-            ingest(registry.source(f"@{image.manifest_digest}"))
+            ingest(source(registry, f"@{image.manifest_digest}"))
     finally:
         stored.write_bytes(original)
 
@@ -132,10 +90,10 @@ def test_plain_http_is_only_for_hosts_that_were_named(registry: Registry, image:
 def test_a_dead_registry_is_a_temporary_error_in_any_state(tmp_path: Path, image: ImageLayout) -> None:
     registry = Registry(tmp_path)
     image.push(registry.host, f"{REPOSITORY}:1")
-    source = registry.source(":1")
-    root = source.root()
+    opened = source(registry, ":1")
+    root = opened.root()
     registry.stop()
     with pytest.raises(TemporaryError, match="cannot be reached"):
-        ingest(source)
-    with pytest.raises(TemporaryError, match="cannot be reached"), registry.source(":1").open(root) as chunks:
+        ingest(opened)
+    with pytest.raises(TemporaryError, match="cannot be reached"), source(registry, ":1").open(root) as chunks:
         list(chunks)

@@ -168,7 +168,7 @@ def resolve(source: BlobSource, *, platform: str | None = None, limits: Limits) 
     config = parse_config(read_document(source, manifest.config, limits))  # 4
     if len(config.diff_ids) != len(manifest.layers):
         raise InputError(f"{source.name}: {len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids", code="Config")
-    if platform is not None and not _fits(config.platform, platform):
+    if platform is not None and not fits(config.platform, platform):
         raise InputError(f"{source.name} is for {config.platform or 'an unnamed platform'}, not {platform}", code="Platform")
     return Resolved(descriptor=descriptor, manifest=manifest, config=config, aliases=tuple(dict.fromkeys(aliases)))
 
@@ -213,14 +213,14 @@ def _choose(choices: tuple[Choice, ...], platform: str | None, name: str) -> Des
         return offered[0].descriptor
     wanted = platform or host_platform()
     exact = [choice for choice in offered if choice.platform == wanted]
-    fitting = exact or [choice for choice in offered if _fits(choice.platform, wanted)]
+    fitting = exact or [choice for choice in offered if fits(choice.platform, wanted)]
     if fitting:
         return fitting[0].descriptor
     names = ", ".join(sorted({choice.platform or "unnamed" for choice in offered})[:20]) or "none"
     raise InputError(f"{name} has no image for {wanted}", code="Platform", hint=f"it has: {names}")
 
 
-def _fits(offered: str, wanted: str) -> bool:
+def fits(offered: str, wanted: str) -> bool:
     """Whether `offered` is the wanted platform; a variant counts only where both name one."""
     have, want = offered.split("/"), wanted.split("/")
     return have[:2] == want[:2] and (len(have) < 3 or len(want) < 3 or have[2] == want[2])
@@ -246,6 +246,10 @@ def _read_layer(
             try:
                 members = read_members(ahead, limits=limits, layer=name, algorithms=algorithms)
                 form, records = apply_members(members, base=base, limits=limits, layer=name, algorithms=algorithms)
+            except InputError:
+                ahead.close()  # type: ignore[attr-defined]
+                stream.check_rest()
+                raise
             finally:
                 ahead.close()  # type: ignore[attr-defined]
     except InputError as error:
@@ -269,36 +273,40 @@ class _Verified:
         self._source, self._layer, self._diff_id = source, layer, diff_id
         self._chunks, self._limits, self._report = chunks, limits, report
         self.is_verified = False
+        self._read = 0
+        self._blob = hashlib.new(layer.digest.algorithm)
+        self._hashed = self._hash_chunks()
 
     def verify(self) -> Iterator[bytes]:
-        layer, read = self._layer, 0
-        blob = hashlib.new(layer.digest.algorithm)
+        layer = self._layer
         tar = hashlib.new(self._diff_id.algorithm)
-
-        def hashed() -> Iterator[bytes]:
-            nonlocal read
-            for chunk in self._chunks:
-                read += len(chunk)
-                if layer.size_bytes is not None and read > layer.size_bytes:
-                    raise TrustError(f"{self._source.name}: blob {layer.digest} is longer than {layer.size_bytes} bytes", code="BlobSize")
-                blob.update(chunk)
-                self._report(read)
-                yield chunk
-
         same = layer.digest == self._diff_id
-        chunks = hashed()
-        try:
-            for data in decompress(chunks, layer.media_type, limits=self._limits, layer=str(layer.digest)):
-                if not same:
-                    tar.update(data)
-                yield data
-        except InputError:
-            for _ in chunks:  # damaged on the way, or by whoever made it? The digest tells
-                pass
-            _check_blob(self._source, layer, read, Digest(layer.digest.algorithm, blob.digest()))
-            raise
-        _check_blob(self._source, layer, read, Digest(layer.digest.algorithm, blob.digest()))  # 5
+        for data in decompress(self._hashed, layer.media_type, limits=self._limits, layer=str(layer.digest)):
+            if not same:
+                tar.update(data)
+            yield data
+        self._check_blob()  # 5
         found = Digest(self._diff_id.algorithm, tar.digest()) if not same else layer.digest
         if found != self._diff_id:  # 6
             raise TrustError(f"layer {layer.digest} unpacks to {found}, not to its diff_id {self._diff_id}", code="DiffId")
         self.is_verified = True
+
+    def check_rest(self) -> None:
+        """After an error in what the blob holds: damaged on the way, or by whoever made it? Its digest tells; raises TrustError."""
+        for _ in self._hashed:
+            pass
+        self._check_blob()
+
+    def _hash_chunks(self) -> Iterator[bytes]:
+        layer = self._layer
+        for chunk in self._chunks:
+            self._read += len(chunk)
+            if layer.size_bytes is not None and self._read > layer.size_bytes:
+                raise TrustError(f"{self._source.name}: blob {layer.digest} is longer than {layer.size_bytes} bytes", code="BlobSize")
+            self._blob.update(chunk)
+            self._report(self._read)
+            yield chunk
+
+    def _check_blob(self) -> None:
+        layer = self._layer
+        _check_blob(self._source, layer, self._read, Digest(layer.digest.algorithm, self._blob.digest()))

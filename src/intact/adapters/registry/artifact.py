@@ -7,7 +7,7 @@ In: descriptors. Out: a manifest's bytes; and back, bounded and strict. Says not
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,10 +17,9 @@ from intact.model.digest import Digest
 from intact.model.errors import InputError
 
 BASELINE_TYPE = "application/vnd.intact.baseline.v1"
-"""Of the artifact and of its blob."""
+"""Of the artifact, of its blob, and of its empty configuration: registries that came before OCI 1.1 take that for the artifact's type."""
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 CREATED = "org.opencontainers.image.created"
 KEY = "dev.intact.baseline.key"
@@ -59,7 +58,7 @@ def encode_artifact(subject: Descriptor, blob: Descriptor, annotations: Mapping[
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "artifactType": BASELINE_TYPE,
-            "config": {"mediaType": EMPTY_TYPE, "digest": str(Digest.of(EMPTY)), "size": len(EMPTY)},
+            "config": {"mediaType": BASELINE_TYPE, "digest": str(Digest.of(EMPTY)), "size": len(EMPTY)},
             "layers": [describe(blob)],
             "subject": describe(subject),
             "annotations": dict(sorted(annotations.items())),
@@ -70,6 +69,11 @@ def encode_artifact(subject: Descriptor, blob: Descriptor, annotations: Mapping[
 
 def decode_artifact(unverified: bytes) -> Artifact:
     """The subject and the blob of a baseline's manifest. Raises InputError if it is none."""
+    return Artifact(subject=read_descriptor(load_object(unverified, "artifact's manifest").get("subject")), blob=decode_blob(unverified))
+
+
+def decode_blob(unverified: bytes) -> Descriptor:
+    """The blob of a baseline's manifest, whether it is attached to an image or stands alone. Raises InputError if it is none."""
     document = load_object(unverified, "artifact's manifest")
     layers = document.get("layers")
     config = document.get("config")
@@ -79,10 +83,10 @@ def decode_artifact(unverified: bytes) -> Artifact:
     blob = read_descriptor(layers[0])
     if blob.media_type != BASELINE_TYPE or blob.size_bytes is None or blob.size_bytes > MAX_BASELINE_BYTES:
         raise InputError("the artifact's blob is not a baseline, or too large to be one", code="Artifact")
-    return Artifact(subject=read_descriptor(document.get("subject")), blob=blob)
+    return blob
 
 
-def encode_index(referrers: list[Mapping[str, Any]]) -> bytes:
+def encode_index(referrers: Sequence[Mapping[str, Any]]) -> bytes:
     """The index that stands under a referrers tag."""
     return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": referrers}, separators=(",", ":")).encode()
 

@@ -144,6 +144,8 @@ class RepositoryClient:
                 found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
                 if found is None or int(found[1]) != at or not at:
                     raise PermanentError(f"registry {self.endpoint.host} sends another part of {digest} than asked for", code="Range")
+            elif status == 404 and at:
+                raise TemporaryError(f"registry {self.endpoint.host}: blob {digest} is gone after {at} bytes", code="Broken")
             elif status != 200:
                 raise self.refusal(status, f"blob {digest}")
         except BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import TypeVar
 
 from intact.ingest.ports import Descriptor
@@ -76,7 +77,7 @@ class RegistrySource:
         else:
             chunks = self._stream(descriptor)
             try:
-                yield chunks
+                yield chain((next(chunks, b""),), chunks)  # whether it is there at all is known now
             finally:
                 chunks.close()
 

@@ -18,7 +18,7 @@ from intact.model.errors import IntactError, PermanentError, TemporaryError
 
 from .artifact import BASELINE_TYPE, EMPTY, OCI_INDEX, OCI_MANIFEST, decode_index, describe, encode_artifact, encode_index
 from .client import Answer, RepositoryClient
-from .referrers import MAX_ENTRIES, MAX_INDEX_BYTES, referrers_tag
+from .referrers import MAX_ENTRIES, MAX_INDEX_BYTES, list_baselines, referrers_tag
 
 PIECE_BYTES = 1 << 18
 MAX_TAG_ATTEMPTS = 5
@@ -33,7 +33,8 @@ def attach_baseline(
 
     1. The blob, and the empty configuration, unless they are there.
     2. The artifact's manifest.
-    3. Without a referrers API (no `OCI-Subject` in the answer), its descriptor in the index under the referrers tag.
+    3. Without a referrers API (no `OCI-Subject` in the answer, and the API does not list it), its descriptor in the index under the
+       referrers tag.
     """
     blob = Descriptor(media_type=BASELINE_TYPE, digest=Digest.of(data), size_bytes=len(data))
     push_blob(client, blob.digest, data, progress)  # 1
@@ -42,6 +43,9 @@ def attach_baseline(
     digest = Digest.of(manifest)
     answer = push_manifest(client, str(digest), OCI_MANIFEST, manifest)  # 2
     if answer.headers.get("oci-subject", "").strip() == str(subject.digest):
+        return digest, "api"
+    listing = list_baselines(client, subject.digest)
+    if listing.how == "api" and any(known.descriptor.digest == digest for known in listing.referrers):
         return digest, "api"
     entry = {
         **describe(Descriptor(media_type=OCI_MANIFEST, digest=digest, size_bytes=len(manifest))),
