@@ -21,6 +21,7 @@ class StoredBaseline:
     diff_ids: tuple[Digest, ...]
     table_roots: tuple[Digest, ...]
     envelope: bytes
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +76,9 @@ class BaselineFiles(Protocol):
         """Stores all of it or nothing; replaces a baseline of the same key, and what was damaged of its tables. Raises TemporaryError (disk
         full), PermanentError."""
 
-    def find(self, name: str) -> StoredBaseline | None:
-        """By key or alias; a key comes before an alias of the same spelling."""
+    def find(self, name: str, platform: str = "") -> StoredBaseline | None:
+        """By key or alias; a key comes before an alias of the same spelling. An alias belongs to the last baseline of each platform that
+        claims it: an index and a tag name one image for each. Of those it is `model.platforms.pick_platform`'s."""
 
     def find_by_layer(self, diff_id: Digest) -> Iterator[StoredBaseline]:
         """The baselines that have this layer, in order of key, read as they are asked for."""

@@ -70,16 +70,18 @@ class BaselineStore:
                 diff_ids=tuple(dict.fromkeys(claim.diff_id for claim in statement.layers)),
                 table_roots=tuple(dict.fromkeys(claim.root for claim in statement.layers)),
                 envelope=envelope,
+                platform=statement.platform,
             ),
             tables,
         )
 
-    def get(self, name: str) -> Baseline | None:
-        """By key (`sha256:…`) or any alias; None if it is not there.
+    def get(self, name: str, platform: str = "") -> Baseline | None:
+        """By key (`sha256:…`) or any alias; None if it is not there. An alias that several platforms share, as an index's digest is, means
+        the one of `platform`, and none if that is not said: a node of one platform is never held against another's image.
 
         Raises TrustError if what is there does not verify, InputError if it is damaged; both mean: build it again.
         """
-        stored = self._files.find(name)
+        stored = self._files.find(name, platform)
         return self._load(stored, name) if stored is not None else None
 
     def find_layer(self, diff_id: Digest, algorithms: Algorithms = SHA256) -> LayerTable | None:
@@ -87,6 +89,8 @@ class BaselineStore:
         read again."""
         for stored in self._files.find_by_layer(diff_id):
             try:
+                if self._believe(stored.envelope)[0].grade < Grade.VERIFIED:
+                    continue  # whoever signed it did not compute it: good for that image at most
                 baseline = self._load(stored, str(stored.key))
             except (TrustError, InputError):
                 continue  # `get` tells whoever asks for that image; this layer is simply read anew

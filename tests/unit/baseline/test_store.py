@@ -106,7 +106,7 @@ def test_an_index_that_points_a_name_at_another_image_is_refused(store: Baseline
     store.put(one)
     store.put(two)
     with sqlite3.connect(tmp_path / "baselines.sqlite") as sql:
-        sql.execute("INSERT OR REPLACE INTO aliases (alias, key) VALUES ('shop/web:1', ?)", (str(two.key),))
+        sql.execute("INSERT INTO names (alias, platform, key) VALUES ('shop/web:1', '', ?)", (str(two.key),))
         sql.execute(
             "UPDATE baselines SET envelope = (SELECT envelope FROM baselines WHERE key = ?) WHERE key = ?", (str(two.key), str(one.key))
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 from intact.baseline.ports import KeptBaseline, KeptTable, StoredBaseline
 from intact.model.digest import Digest
 from intact.model.errors import PermanentError, TemporaryError
+from intact.model.platforms import pick_platform
 
 from .atomic import PARTIAL, write_atomically
 from .cached import map_file
@@ -29,18 +30,17 @@ _SETTINGS = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreig
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS baselines (key TEXT PRIMARY KEY, envelope BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS used (key TEXT PRIMARY KEY REFERENCES baselines(key) ON DELETE CASCADE, at REAL NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS aliases (alias TEXT PRIMARY KEY, key TEXT NOT NULL REFERENCES baselines(key) ON DELETE CASCADE) STRICT;
+CREATE TABLE IF NOT EXISTS names (alias TEXT NOT NULL, platform TEXT NOT NULL,
+  key TEXT NOT NULL REFERENCES baselines(key) ON DELETE CASCADE, PRIMARY KEY (alias, platform)) STRICT;
 CREATE TABLE IF NOT EXISTS layers (key TEXT NOT NULL REFERENCES baselines(key) ON DELETE CASCADE, diff_id TEXT NOT NULL,
   PRIMARY KEY (diff_id, key)) STRICT;
 CREATE TABLE IF NOT EXISTS tables (key TEXT NOT NULL REFERENCES baselines(key) ON DELETE CASCADE, root TEXT NOT NULL,
   PRIMARY KEY (root, key)) STRICT;
 """
-_BY_NAME = """
-SELECT key, envelope FROM baselines WHERE key = ?1
-UNION ALL SELECT key, envelope FROM aliases JOIN baselines USING (key) WHERE alias = ?1
-LIMIT 1
-"""
-_MARK = "UPDATE used SET at = max(at, ?2) WHERE key = ?1 OR key = (SELECT key FROM aliases WHERE alias = ?1)"
+_FIRST_SCHEMA = "DROP TABLE IF EXISTS aliases;"
+"""Names without a platform: baselines are found by key, and under their names once they are stored again."""
+_BY_KEY = "SELECT key, envelope FROM baselines WHERE key = ?"
+_MARK = "UPDATE used SET at = max(at, ?2) WHERE key = ?1 OR key IN (SELECT key FROM names WHERE alias = ?1)"
 _TABLE_NAME = re.compile(r"([a-z0-9]+)-([0-9a-f]+)\.table")
 
 
@@ -60,7 +60,7 @@ class BaselineDirectory:
             raise PermanentError(f"cannot use {directory}: {error.strerror}", code="Store") from None
         with self._explained():
             self._sql = sqlite3.connect(directory / INDEX, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
-            self._sql.executescript(_SETTINGS + _SCHEMA)
+            self._sql.executescript(_SETTINGS + _SCHEMA + _FIRST_SCHEMA)
             self._sql.execute("INSERT OR IGNORE INTO used (key, at) SELECT key, ? FROM baselines", (clock(),))
 
     def put(self, stored: StoredBaseline, tables: Mapping[Digest, memoryview]) -> None:
@@ -74,13 +74,18 @@ class BaselineDirectory:
             sql.execute("DELETE FROM baselines WHERE key = ?", (key,))
             sql.execute("INSERT INTO baselines (key, envelope) VALUES (?, ?)", (key, stored.envelope))
             sql.execute("INSERT INTO used (key, at) VALUES (?, ?)", (key, self._clock()))
-            sql.executemany("INSERT OR REPLACE INTO aliases (alias, key) VALUES (?, ?)", [(alias, key) for alias in stored.aliases])
+            named = [(alias, stored.platform, key) for alias in dict.fromkeys(stored.aliases)]
+            sql.executemany("INSERT OR REPLACE INTO names (alias, platform, key) VALUES (?, ?, ?)", named)
             sql.executemany("INSERT INTO layers (key, diff_id) VALUES (?, ?)", [(key, str(diff_id)) for diff_id in stored.diff_ids])
             sql.executemany("INSERT INTO tables (key, root) VALUES (?, ?)", [(key, str(root)) for root in stored.table_roots])
 
-    def find(self, name: str) -> StoredBaseline | None:
+    def find(self, name: str, platform: str = "") -> StoredBaseline | None:
         with self._lock, self._explained():
-            row = self._sql.execute(_BY_NAME, (name,)).fetchone()
+            row = self._sql.execute(_BY_KEY, (name,)).fetchone()
+            if row is None:
+                named = dict(self._sql.execute("SELECT platform, key FROM names WHERE alias = ?", (name,)).fetchall())
+                picked = pick_platform(named, platform)
+                row = None if picked is None else self._sql.execute(_BY_KEY, (named[picked],)).fetchone()
             return self._stored(*row) if row is not None else None
 
     def find_by_layer(self, diff_id: Digest) -> Iterator[StoredBaseline]:
@@ -167,10 +172,11 @@ class BaselineDirectory:
 
         return StoredBaseline(
             key=Digest.parse(key),
-            aliases=tuple(column("SELECT alias FROM aliases WHERE key = ? ORDER BY alias")),
+            aliases=tuple(column("SELECT DISTINCT alias FROM names WHERE key = ? ORDER BY alias")),
             diff_ids=tuple(map(Digest.parse, column("SELECT diff_id FROM layers WHERE key = ? ORDER BY diff_id"))),
             table_roots=tuple(map(Digest.parse, column("SELECT root FROM tables WHERE key = ? ORDER BY root"))),
             envelope=envelope,
+            platform=next(iter(column("SELECT platform FROM names WHERE key = ? LIMIT 1")), ""),
         )
 
     def _write_table(self, root: Digest, data: memoryview) -> None:

@@ -135,6 +135,7 @@ BASELINE_ALIASES = Table(
     "baseline_aliases",
     METADATA,
     Column("alias", TEXT, primary_key=True),
+    Column("platform", TEXT, primary_key=True),
     Column("key", TEXT, ForeignKey("baselines.key", ondelete="CASCADE"), nullable=False, index=True),
 )
 

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Table, delete, insert, or_, select, update
 from intact.baseline.ports import PUT_WITHIN_S, KeptBaseline, KeptTable, StoredBaseline
 from intact.model.digest import Digest
 from intact.model.errors import TemporaryError, TrustError
+from intact.model.platforms import pick_platform
 
 from .cached import TableCache
 from .database import Database, insert_new, upsert
@@ -73,12 +74,15 @@ class SharedBaselines:
             f"the tables of {stored.key} are removed again and again", code="StoreBusy", hint="let one collection end first"
         )
 
-    def find(self, name: str) -> StoredBaseline | None:
+    def find(self, name: str, platform: str = "") -> StoredBaseline | None:
         with self._database.read() as connection:
             row = connection.execute(select(*_COLUMNS).where(BASELINES.c.key == name)).one_or_none()
             if row is None:
-                by_alias = select(*_COLUMNS).join(BASELINE_ALIASES, BASELINE_ALIASES.c.key == BASELINES.c.key)
-                row = connection.execute(by_alias.where(BASELINE_ALIASES.c.alias == name)).one_or_none()
+                by_alias = select(BASELINE_ALIASES.c.platform, BASELINE_ALIASES.c.key).where(BASELINE_ALIASES.c.alias == name)
+                named = {one.platform: one.key for one in connection.execute(by_alias)}
+                picked = pick_platform(named, platform)
+                if picked is not None:
+                    row = connection.execute(select(*_COLUMNS).where(BASELINES.c.key == named[picked])).one_or_none()
             return None if row is None else _stored(connection, row.key, row.envelope)
 
     def find_by_layer(self, diff_id: Digest) -> Iterator[StoredBaseline]:
@@ -212,7 +216,7 @@ class SharedBaselines:
             for table in (BASELINE_ALIASES, BASELINE_LAYERS, BASELINE_TABLES):
                 connection.execute(delete(table).where(table.c.key == key))
             for alias in sorted(stored.aliases):
-                upsert(connection, BASELINE_ALIASES, {"alias": alias}, {"key": key})
+                upsert(connection, BASELINE_ALIASES, {"alias": alias, "platform": stored.platform}, {"key": key})
             for diff_id in stored.diff_ids:
                 connection.execute(insert(BASELINE_LAYERS).values(diff_id=str(diff_id), key=key))
             for name in roots:
@@ -238,6 +242,7 @@ def _stored(connection: Connection, key: str, envelope: bytes) -> StoredBaseline
         diff_ids=tuple(map(Digest.parse, column(BASELINE_LAYERS, "diff_id"))),
         table_roots=tuple(map(Digest.parse, column(BASELINE_TABLES, "root"))),
         envelope=envelope,
+        platform=next(iter(column(BASELINE_ALIASES, "platform")), ""),
     )
 
 

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from intact.baseline.store import BaselineStore
+from intact.baseline.table import seal_table
+from intact.ingest.image import ingest
 from intact.model.digest import Digest
 from intact.model.errors import InputError, IntactError, TrustError
-from intact.model.layer import Grade
+from intact.model.layer import Baseline, Grade
+from lab.layers import build_tar, file
 from tests.unit.baseline.test_store import OWN, make_baseline
+from tests.unit.ingest.sources import INDEX, MemorySource, pack_json, set_image
 
 from .places import EMBEDDED, SHARED, Place
 
@@ -74,6 +78,56 @@ def test_an_alias_goes_with_the_last_baseline_that_claims_it(place: Place) -> No
         assert found is not None
         assert found.key == baseline.key
     assert files.find(str(two.key)) is not None
+
+
+def make_index() -> tuple[Digest, Baseline, Baseline]:
+    """An index of two platforms, and the baselines of its images: what a node of each computes."""
+    source = MemorySource()
+    manifests = []
+    for architecture in ("amd64", "arm64"):
+        descriptor = set_image(source, [build_tar([file(b"/arch", architecture.encode())])], platform=f"linux/{architecture}")
+        manifests.append({**descriptor, "platform": {"os": "linux", "architecture": architecture}})
+    source.set_root(source.add(pack_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}), INDEX))
+    amd64, arm64 = (ingest(source, platform=f"linux/{architecture}", seal=seal_table) for architecture in ("amd64", "arm64"))
+    return source.root().digest, amd64, arm64
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0)])
+def test_an_index_means_to_each_platform_its_own_image_whoever_was_stored_last(place: Place, order: tuple[int, ...]) -> None:
+    index, *images = make_index()
+    amd64, arm64 = images
+    assert amd64.key != arm64.key
+    store = open_store(place)
+    for which in order:
+        store.put(images[which])
+    for other in (store, open_store(place)):
+        for name in (str(index), "local/test:1"):
+            for baseline in images:
+                assert name in baseline.aliases
+                found = other.get(name, baseline.platform)
+                assert found is not None
+                assert (found.key, found.root, found.platform) == (baseline.key, baseline.root, baseline.platform)
+            assert other.get(name, "linux/arm64/v8") is not None
+            assert other.get(name, "linux/riscv64") is None
+            assert other.get(name) is None, "nobody said which"
+        for baseline in images:
+            own = (str(baseline.key), *(alias for alias in baseline.aliases if alias not in (str(index), "local/test:1")))
+            for name in own:
+                found = other.get(name)
+                assert found is not None
+                assert found.key == baseline.key
+
+
+def test_what_one_platform_needs_keeps_no_other_one_from_being_marked(place: Place) -> None:
+    index, amd64, arm64 = make_index()
+    store = open_store(place)
+    store.put(amd64)
+    store.put(arm64)
+    files = place.open()
+    later = max(kept.used_at for kept in files.list_baselines()) + 1000
+    files.mark_used([str(index)], later)
+    assert {kept.key: kept.used_at for kept in files.list_baselines()} == {amd64.key: later, arm64.key: later}
+    assert all(str(index) in kept.aliases for kept in files.list_baselines())
 
 
 @pytest.mark.parametrize("change", ["another table's bytes", "altered", "cut off", "empty", "far too long"])

@@ -22,6 +22,7 @@ def upgrade() -> None:
     op.create_table(
         "baseline_aliases",
         sa.Column("alias", TEXT, primary_key=True),
+        sa.Column("platform", TEXT, primary_key=True),
         sa.Column("key", TEXT, sa.ForeignKey("baselines.key", ondelete="CASCADE"), nullable=False, index=True),
     )
     op.create_table(
