@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import platform as host
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -150,18 +150,18 @@ class Resolved:
 def resolve(source: BlobSource, *, platform: str | None = None, limits: Limits) -> Resolved:
     """Steps 1 to 4. Raises as `ingest`."""
     root = source.root()
-    aliases = list(source.aliases())
+    digests: list[str] = []
     descriptor, data = root, read_document(source, root, limits)  # 1
     for _ in range(2):  # 2
         if descriptor.media_type not in INDEX_TYPES:
             break
-        aliases.append(str(descriptor.digest))
+        digests.append(str(descriptor.digest))
         descriptor = _choose(parse_index(data, limits), platform, source.name)
         data = read_document(source, descriptor, limits)  # 3
     if descriptor.media_type not in MANIFEST_TYPES:
         raise InputError(f"{source.name}: unknown manifest type {descriptor.media_type[:200]!r}", code="MediaType", hint=_SCHEMA_HINT)
     if descriptor.media_type != SYNTHETIC_MANIFEST:
-        aliases.append(str(descriptor.digest))
+        digests.append(str(descriptor.digest))
     manifest = parse_manifest(data, limits)
     if manifest.config.media_type not in CONFIG_TYPES:
         raise InputError(f"{source.name}: the configuration is of type {manifest.config.media_type[:200]!r}", code="MediaType")
@@ -170,7 +170,24 @@ def resolve(source: BlobSource, *, platform: str | None = None, limits: Limits) 
         raise InputError(f"{source.name}: {len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids", code="Config")
     if platform is not None and not fits(config.platform, platform):
         raise InputError(f"{source.name} is for {config.platform or 'an unnamed platform'}, not {platform}", code="Platform")
-    return Resolved(descriptor=descriptor, manifest=manifest, config=config, aliases=tuple(dict.fromkeys(aliases)))
+    return Resolved(descriptor=descriptor, manifest=manifest, config=config, aliases=_name_all(source.aliases(), digests))
+
+
+def _name_all(names: Sequence[str], digests: Sequence[str]) -> tuple[str, ...]:
+    """Every name an image goes by: those its source knows, the digests on the way to its manifest, and each repository with each of them,
+    as runtimes write it (`repo@sha256:…`)."""
+    repositories = {_repository(name) for name in names} - {""}
+    return tuple(dict.fromkeys((*names, *digests, *(f"{one}@{digest}" for one in sorted(repositories) for digest in digests))))
+
+
+def _repository(name: str) -> str:
+    """`host/repo` of `host/repo:tag` or `host/repo@digest`; empty where the name is a digest alone."""
+    try:
+        Digest.parse(name)
+    except InputError:
+        head, slash, last = name.partition("@")[0].rpartition("/")
+        return head + slash + last.partition(":")[0]
+    return ""
 
 
 _SCHEMA_HINT = "OCI and Docker schema 2 manifests can be read"

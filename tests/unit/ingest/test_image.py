@@ -38,7 +38,8 @@ def test_an_image_is_keyed_by_its_config_and_verified() -> None:
     source = make_image([BASE, UPPER])
     baseline = ingest(source)
     assert str(baseline.key) == blob(source, CONFIG)[0]
-    assert baseline.aliases == ("local/test:1", str(source.root().digest))
+    manifest = str(source.root().digest)
+    assert baseline.aliases == ("local/test:1", manifest, f"local/test@{manifest}")
     assert (baseline.grade, baseline.platform) == (Grade.VERIFIED, "linux/amd64")
     assert [layer.form for layer in baseline.layers] == [Form.PLAIN, Form.STACKED]
     assert [entry.path for entry in baseline.scan()] == [b"/", b"/bin", b"/bin/sh", b"/etc", b"/etc/new"]
@@ -75,7 +76,9 @@ def test_2_an_index_gives_the_wanted_platform_and_its_digest_as_an_alias() -> No
     source = make_index("linux/amd64", "linux/arm64", "unknown/unknown")
     baseline = ingest(source, platform="linux/arm64")
     assert baseline.platform == "linux/arm64"
-    assert str(source.root().digest) in baseline.aliases
+    index = str(source.root().digest)
+    manifest = json.loads(source.blobs[index])["manifests"][1]["digest"]
+    assert baseline.aliases == ("local/test:1", index, manifest, f"local/test@{index}", f"local/test@{manifest}")
     with pytest.raises(InputError, match=r"no image for linux/s390x.*linux/amd64"):
         ingest(source, platform="linux/s390x")
 

@@ -51,9 +51,11 @@ class _Layout:
             raise InputError(f"{self.name}: index.json has a malformed entry", code="Layout") from None
 
     def aliases(self) -> tuple[str, ...]:
+        """Full names alone: a tag without a repository is no name elsewhere."""
         annotations = self._entry().get("annotations")
         names = annotations if isinstance(annotations, dict) else {}
-        return tuple(str(names[key]) for key in (_CONTAINERD_NAME,) if key in names)
+        found = [str(names[key]) for key in (_CONTAINERD_NAME, _NAME) if key in names]
+        return tuple(dict.fromkeys(name for name in found if "/" in name))
 
     @contextmanager
     def open(self, descriptor: Descriptor) -> Iterator[Iterator[bytes]]:
