@@ -16,6 +16,7 @@ from intact.ingest.image import ingest
 from intact.ingest.layer import apply_members
 from intact.ingest.limits import Limits
 from intact.ingest.tar import read_members
+from intact.model.encoding import decode_record
 from intact.model.entry import Entry as TreeEntry
 from intact.model.errors import InputError
 from intact.model.layer import Baseline
@@ -53,7 +54,7 @@ def differences(said: Baseline, tree: Path) -> list[Difference]:
     assert {path: said.find(path) for path in expected} == expected
     for layer in said.layers:
         load_table(layer.data)  # type: ignore[attr-defined]
-    actual = {entry.path: entry for entry in walk_directory(str(tree))}
+    actual = {record.path: record.entry for record in map(decode_record, walk_directory(str(tree)))}
     return [(expected.get(path), actual.get(path)) for path in sorted({*expected, *actual}) if expected.get(path) != actual.get(path)]
 
 

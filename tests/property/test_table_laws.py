@@ -13,9 +13,10 @@ from intact.baseline.document import encode_document, load_document
 from intact.baseline.signing import KeySigner
 from intact.baseline.table import encode_table, load_table, reopen_table, seal_table
 from intact.model.digest import SIZES, WEAK, Algorithms, Digest
-from intact.model.encoding import decode_record, encode_record, seal
+from intact.model.encoding import decode_record, encode_file, encode_record, encode_values, seal
 from intact.model.entry import Entry, Kind, known_by
 from intact.model.errors import InputError, TrustError
+from intact.model.hashing import choose_hasher, split_values
 from intact.model.layer import Baseline, Form, Grade, Record, complete_parents
 
 NAMES = st.binary(min_size=1, max_size=6).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
@@ -111,6 +112,18 @@ def test_files_of_one_table_known_by_different_algorithms_are_refused() -> None:
 def test_two_records_never_encode_alike(one: Record, other: Record) -> None:
     assert (encode_record(one) == encode_record(other)) == (one == other)
     assert decode_record(encode_record(one)) == one
+
+
+@given(PATHS, ALGORITHMS, st.binary(max_size=100), st.integers(0, 0o7777), IDS, IDS, XATTRS)
+def test_a_file_is_encoded_without_an_object_as_with_one(
+    path: bytes, algorithms: Algorithms, content: bytes, mode: int, uid: int, gid: int, xattrs: tuple[tuple[bytes, bytes], ...]
+) -> None:
+    values = choose_hasher(algorithms)(content).digest()
+    deciding, further = split_values(algorithms, values)
+    entry = Entry(path=path, kind=Kind.FILE, mode=mode, uid=uid, gid=gid, size_bytes=len(content), digest=deciding, further=further,
+                  xattrs=xattrs)  # fmt: skip
+    encoded = encode_file(path, mode, uid, gid, len(content), encode_values(algorithms, values), xattrs)
+    assert encoded == encode_record(Record(path=path, entry=entry))
 
 
 @given(st.binary(max_size=80))

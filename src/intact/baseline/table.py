@@ -47,7 +47,11 @@ def encode_table(table: LayerTable) -> bytes:
 
 def seal_table(diff_id: Digest, form: Form, records: Iterable[Record]) -> MappedTable:
     """Sorted records → a table over its own encoding: what ingest hands on, without an object per entry."""
-    encoded = [encode_record(record) for record in records]
+    return seal_encoded_table(diff_id, form, [encode_record(record) for record in records])
+
+
+def seal_encoded_table(diff_id: Digest, form: Form, encoded: Sequence[bytes]) -> MappedTable:
+    """The same of records that are encoded already."""
     data = _join(diff_id, form, compute_root(diff_id, form, len(encoded), encoded), encoded)
     return MappedTable(memoryview(data))
 

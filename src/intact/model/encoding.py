@@ -7,12 +7,13 @@ are big-endian. Never reads a file.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from .digest import SIZES, WEAK, Algorithms, Digest
 from .entry import Entry, Kind
 from .errors import InputError
+from .hashing import split_values
 from .layer import Form, MemoryTable, Record
 from .merkle import merkle_root
 
@@ -37,6 +38,7 @@ IMPLICIT_FLAG = 2
 _META = struct.Struct(">HII")
 _PATH = struct.Struct(">H")
 _SIZE = struct.Struct(">QB")
+_FILE = struct.Struct(">BBHIIQ")
 _DEVICE = struct.Struct(">II")
 _XATTR = struct.Struct(">HI")
 _HEADER = struct.Struct(">HBQ")
@@ -66,6 +68,27 @@ def encode_record(record: Record) -> bytes:
     for name, value in entry.xattrs:
         parts += [_XATTR.pack(len(name), len(value)), name, value]
     return b"".join(parts)
+
+
+def encode_file(
+    path: bytes, mode: int, uid: int, gid: int, size_bytes: int, digests: bytes, xattrs: tuple[tuple[bytes, bytes], ...]
+) -> bytes:
+    """What `encode_record` makes of a regular file, without an object for it; `digests` as `encode_values` gives them."""
+    head = _FILE.pack(_FILE_CODE, 0, mode, uid, gid, size_bytes)
+    if not xattrs:
+        return b"".join((_PATH.pack(len(path)), path, head, digests, b"\0\0"))
+    parts = [_PATH.pack(len(path)), path, head, digests, _PATH.pack(len(xattrs))]
+    for name, value in xattrs:
+        parts += [_XATTR.pack(len(name), len(value)), name, value]
+    return b"".join(parts)
+
+
+def encode_values(algorithms: Algorithms, values: bytes) -> bytes:
+    """What a hasher for `algorithms` returned, as a record has it: their number, then each digest."""
+    if not algorithms.further:
+        return bytes((1, ALGORITHM_CODES[algorithms.deciding], len(values))) + values
+    deciding, further = split_values(algorithms, values)
+    return bytes((1 + len(further),)) + b"".join(map(encode_digest, (deciding, *further)))
 
 
 def decode_record(data: bytes | memoryview) -> Record:
@@ -209,3 +232,8 @@ def seal(diff_id: Digest, form: Form, records: Iterable[Record]) -> MemoryTable:
     """Records sorted by path → a table in memory, with its root."""
     kept = tuple(records)
     return MemoryTable(diff_id, compute_root(diff_id, form, len(kept), map(encode_record, kept)), kept, form)
+
+
+def seal_encoded(diff_id: Digest, form: Form, encoded: Sequence[bytes]) -> MemoryTable:
+    """Encoded records sorted by path → a table in memory, with its root."""
+    return MemoryTable(diff_id, compute_root(diff_id, form, len(encoded), encoded), tuple(map(decode_record, encoded)), form)

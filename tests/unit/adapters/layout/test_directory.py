@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from intact.adapters.layout import directory, sharing
 from intact.adapters.layout.directory import walk_directory
+from intact.adapters.layout.helper import Helper
+from intact.adapters.layout.reading import Batch
 from intact.ingest.tree import ingest_tree
+from intact.model.digest import Algorithms, Digest
+from intact.model.encoding import decode_record
 from intact.model.entry import Entry, Kind
-from intact.model.errors import InputError
+from intact.model.errors import InputError, PermanentError
 
 
 def read(path: Path) -> dict[bytes, Entry]:
-    found = list(walk_directory(str(path)))
+    records = [decode_record(record) for record in walk_directory(str(path))]
+    found = [record.entry for record in records if record.entry is not None]
     assert len({entry.path for entry in found}) == len(found)
     return {entry.path: entry for entry in found}
 
@@ -59,15 +65,14 @@ def test_a_huge_sparse_file_costs_its_data_and_hashes_as_if_read(tmp_path: Path)
 
 def test_deep_trees_and_odd_names_are_read(tmp_path: Path) -> None:
     root = os.open(tmp_path, os.O_RDONLY)
-    directory = root
     for _ in range(700):
-        os.mkdir("d", dir_fd=directory)
-        directory = os.open("d", os.O_RDONLY, dir_fd=directory)
+        os.mkdir("d", dir_fd=root)
+        below = os.open("d", os.O_RDONLY, dir_fd=root)
         os.close(root)
-        root = directory
-    with os.fdopen(os.open(b"\xff\n", os.O_WRONLY | os.O_CREAT, dir_fd=directory), "wb") as file:
+        root = below
+    with os.fdopen(os.open(b"\xff\n", os.O_WRONLY | os.O_CREAT, dir_fd=root), "wb") as file:
         file.write(b"deep")
-    os.close(directory)
+    os.close(root)
     assert b"/d" * 700 + b"/\xff\n" in read(tmp_path)
 
 
@@ -106,3 +111,82 @@ def test_the_same_tree_has_the_same_root_and_another_has_another(tmp_path: Path)
 def test_no_directory_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         read(tmp_path / "missing")
+
+
+def plant(root: Path, *, directories: int = 40, files: int = 5) -> None:
+    for number in range(directories):
+        directory = root / f"{number % 4}" / f"{number}"
+        directory.mkdir(parents=True)
+        for name in range(files):
+            (directory / f"{name}").write_bytes(b"%d %d" % (number, name) * 100)
+
+
+def children() -> set[int]:
+    mine = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return set(map(int, mine.split()))
+
+
+@pytest.mark.parametrize("names", [("sha256",), ("blake3", "md5"), ("belt-hash",)], ids=" ".join)
+def test_however_many_processes_read_the_records_are_the_same(
+    tmp_path: Path, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(tmp_path)
+    algorithms = Algorithms.choose(names)
+    alone = sorted(walk_directory(str(tmp_path), algorithms=algorithms, processes=1))
+    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
+    before = children()
+    assert sorted(walk_directory(str(tmp_path), algorithms=algorithms, processes=3)) == alone
+    assert children() == before
+    assert len(alone) == 1 + 4 + 40 + 40 * 5
+
+
+def test_a_walk_that_is_given_up_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path)
+    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
+    before = children()
+    walk = walk_directory(str(tmp_path), processes=2)
+    for _ in range(3):
+        next(walk)
+    assert len(children() - before) == 2
+    walk.close()  # type: ignore[attr-defined]
+    assert children() == before
+
+
+class Dying(Helper):
+    def read(self, directories: list[bytes]) -> Batch:
+        self.kill()
+        return super().read(directories)
+
+
+def test_a_process_that_dies_is_an_error_and_never_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path)
+    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
+    monkeypatch.setattr(sharing, "Helper", Dying)
+    before = children()
+    with pytest.raises(PermanentError, match="ended"):
+        list(walk_directory(str(tmp_path), processes=2))
+    assert children() == before
+
+
+def test_what_a_helper_cannot_read_is_said_as_what_one_reads_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path, directories=3)
+    fd = os.open(tmp_path / "0", os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("n" * 200, dir_fd=fd)
+        below = os.open("n" * 200, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
+    with pytest.raises(InputError, match="more than 4096"):
+        list(walk_directory(str(tmp_path), processes=2))
+
+
+def test_a_sparse_file_may_end_in_a_hole_or_be_one(tmp_path: Path) -> None:
+    for name, start, end in ((b"all", 0, 3 << 20), (b"tail", 300_000, 3 << 20), (b"small", 0, 1000)):
+        with (tmp_path / os.fsdecode(name)).open("wb") as file:
+            file.write(b"x" * start)
+            file.truncate(end)
+        found = read(tmp_path)[b"/" + name]
+        assert found.digest == Digest.of(b"x" * start + bytes(end - start))
+        assert found.size_bytes == end

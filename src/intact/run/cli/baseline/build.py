@@ -13,9 +13,7 @@ from intact.adapters.registry.access import RegistryAccess
 from intact.adapters.store.atomic import write_atomically
 from intact.baseline.document import encode_document
 from intact.baseline.signing import KeySigner
-from intact.baseline.table import seal_table
-from intact.ingest.image import Progress, ingest
-from intact.ingest.tree import ingest_tree
+from intact.baseline.table import seal_encoded_table, seal_table
 from intact.model.digest import SIZES, WEAK, Algorithms, Digest
 from intact.model.errors import InputError
 from intact.model.hashing import SLOW
@@ -92,6 +90,8 @@ def read_image(
         if platform:
             raise InputError("--platform is for images, not for dir:", hint="leave it out")
         return _build_tree(opened, algorithms)
+    from intact.ingest.image import Progress, ingest
+
     with show_progress("reading") as advance:
 
         def report(at: Progress) -> None:
@@ -114,12 +114,12 @@ def read_image(
 
 def _build_tree(name: DirectoryName, algorithms: Algorithms) -> Baseline:
     from intact.adapters.layout.directory import Walked, walk_directory
+    from intact.ingest.tree import ingest_tree
 
     with show_progress("reading") as advance:
 
         def report(at: Walked) -> None:
             advance(f"{at.entries} entries", at.bytes_hashed, 0)
 
-        return ingest_tree(
-            walk_directory(str(name.path), algorithms=algorithms, progress=report), source=f"dir:{name.path}", seal=seal_table
-        )
+        records = walk_directory(str(name.path), algorithms=algorithms, progress=report)
+        return ingest_tree(records, source=f"dir:{name.path}", seal=seal_encoded_table)
