@@ -107,6 +107,21 @@ properties:
         type: string
         description: The weakest trust grade of a baseline that this policy accepts.
         enum: [Signed, Verified, Corroborated, NodeReported, Supplied, FirstSeen]
+      signedBy:
+        type: array
+        description: Every image must bear a signature by one of these keys, as cosign sign --key makes it.
+        minItems: 1
+        maxItems: 8
+        items:
+          type: object
+          required: [key]
+          properties:
+            key:
+              type: string
+              description: A public key in PEM, ECDSA P-256 or Ed25519; the cosign.pub of cosign generate-key-pair.
+              minLength: 1
+              maxLength: 1024
+            name: {type: string, maxLength: 256, description: What people call it.}
   expect:
     type: array
     description: Differences that are fine.

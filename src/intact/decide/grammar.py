@@ -32,6 +32,7 @@ from intact.model.policy import (
 
 from .fields import Field
 from .guard import INCURABLE
+from .signatory import read_signatories
 
 NAMESPACED = "IntegrityPolicy"
 CLUSTER = "ClusterIntegrityPolicy"
@@ -73,6 +74,7 @@ def parse_policy(obj: Mapping[str, object], kind: str) -> Policy:
         top["kind"].fail(f"{top['kind'].value!r} is not the kind asked for", kind)
     generation = about.get("generation")
     spec = top["spec"].mapping("selector", "mode", "watch", "baseline", "expect", "levels", "respond", "guard")
+    baseline = spec["baseline"].mapping("require", "signedBy")
     labels, expressions = _read_selector(spec["selector"])
     policy = Policy(
         name=name,
@@ -82,7 +84,8 @@ def parse_policy(obj: Mapping[str, object], kind: str) -> Policy:
         match_expressions=expressions,
         mode=spec["mode"].one_of(MODES, Mode.OBSERVE),
         watch=_read_watch(spec["watch"]),
-        require=spec["baseline"].mapping("require")["require"].one_of(GRADES, Grade.FIRST_SEEN),
+        require=baseline["require"].one_of(GRADES, Grade.FIRST_SEEN),
+        signed_by=read_signatories(baseline["signedBy"]),
         expect=tuple(_read_expectation(field) for field in spec["expect"].items(MAX_ITEMS)),
         levels=tuple(_read_level(field) for field in spec["levels"].items(MAX_ITEMS)),
         respond=tuple(_read_response(field) for field in spec["respond"].items(MAX_ITEMS)) if spec["respond"].is_given else None,
@@ -165,6 +168,8 @@ def _read_response(field: Field) -> Response:
         parts["do"].fail("missing", ", ".join(ACTIONS))
     if when.causes and set(when.causes) <= set(INCURABLE) and max(actions) > ActionKind.ALERT:
         parts["do"].fail(f"a cause that is {when.causes[0].value} is never acted upon", ActionKind.ALERT.title)
+    if when.causes == (Cause.IMAGE_TRUST,) and ActionKind.RESTART_POD in actions:
+        parts["do"].fail("a fresh pod would run the same image", f"{ActionKind.ALERT.title}, {ActionKind.ROLL_BACK.title}")
     return Response(when=when, do=actions)
 
 

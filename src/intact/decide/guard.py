@@ -23,7 +23,6 @@ REVERSIBLE = frozenset({"Deployment"})
 INCURABLE = {
     Cause.UNKNOWN: "the cause is Unknown: no action is known to cure it",
     Cause.NODE: "the cause is Node: a fresh pod or another revision would start from the same bytes",
-    Cause.IMAGE_TRUST: "the cause is ImageTrust: no action is known to cure it",
 }
 """Causes for which there is no action, and what is said of them."""
 PENDING = frozenset({Phase.PROPOSED.value, Phase.RUNNING.value, Phase.SUCCEEDED.value})
@@ -56,7 +55,7 @@ def refuse_any(case: Situation, planned: int = 0) -> str:
         return INCURABLE[case.incident.cause]
     if namespace in PROTECTED_NAMESPACES or (namespace and namespace == facts.own_namespace):
         return f"namespace {namespace} is only observed"
-    if all(one.grade < case.policy.require for one in case.seen):
+    if case.seen and all(one.grade < case.policy.require for one in case.seen):
         best = max((one.grade for one in case.seen), default=case.policy.require)
         return f"the baseline is only {best.title}, the policy requires {case.policy.require.title}"
     past = [one for one in history(case.incident, facts) if one.at < case.now]
@@ -95,6 +94,26 @@ def refuse_rollback(case: Situation) -> str:
         return "a rollout is under way"
     if facts.rolled_back:
         return "rolled back once already: one automatic step until a new rollout or a person's reset"
+    refused = _refuse_distrusted(case) if case.incident.cause is Cause.IMAGE_TRUST else _refuse_drifted(case)
+    if refused:
+        return refused
+    if facts.ready < min(guard.min_ready, max(facts.desired - 1, 0)):
+        return f"minReady: fewer than {guard.min_ready} pods are ready"
+    target = find_target(case)
+    return f"no revision to go back to: {target.reason}" if isinstance(target, NoTarget) else ""
+
+
+def _refuse_distrusted(case: Situation) -> str:
+    """The controller has seen itself that the image is not trusted: nobody needs to confirm it."""
+    facts = case.facts
+    names = {pod for one in facts.matters if one.cause is Cause.IMAGE_TRUST for pod in one.pods}
+    if not facts.revision or not any(pod.name in names and pod.revision == facts.revision for pod in facts.pods):
+        return "the pods whose image is not trusted are not of the current revision"
+    return ""
+
+
+def _refuse_drifted(case: Situation) -> str:
+    facts, guard = case.facts, case.policy.guard
     current = [one for one in case.seen if one.revision == facts.revision]
     if not facts.revision or not current:
         return "the drifted pods are not of the current revision"
@@ -104,10 +123,7 @@ def refuse_rollback(case: Situation) -> str:
     nodes = {one.node for one in believed if one.grade >= case.policy.require}
     if guard.corroboration is Corroboration.TWO_NODES and len(nodes) < 2:
         return "corroboration: only one node reports it, the policy requires TwoNodes"
-    if facts.ready < min(guard.min_ready, max(facts.desired - 1, 0)):
-        return f"minReady: fewer than {guard.min_ready} pods are ready"
-    target = find_target(case)
-    return f"no revision to go back to: {target.reason}" if isinstance(target, NoTarget) else ""
+    return ""
 
 
 def find_target(case: Situation) -> RevisionRecord | NoTarget:

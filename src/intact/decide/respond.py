@@ -74,6 +74,8 @@ def act(incident: Incident, policy: Policy, facts: WorkloadFacts, now: float) ->
         return []
     if any(one.action is ActionKind.ROLL_BACK and one.state in PENDING for one in incident.taken):
         return []  # 2
+    if incident.cause is Cause.IMAGE_TRUST:
+        return _act_on_distrust(incident, policy, facts, now)
     decided: list[Decision] = []
     for wish in _wishes(incident, policy, facts, now):  # 3
         every = tuple(one for one in incident.seen if one.level >= wish.level)
@@ -93,6 +95,17 @@ def act(incident: Incident, policy: Policy, facts: WorkloadFacts, now: float) ->
         if any(not one.refused for one in made):
             return decided
     return decided
+
+
+def _act_on_distrust(incident: Incident, policy: Policy, facts: WorkloadFacts, now: float) -> list[Decision]:
+    """3 and 4 where no file differs but the image itself is not trusted: RollBack by a rule that names the cause; nothing else cures it."""
+    level = max((one.level for one in facts.matters if one.cause is Cause.IMAGE_TRUST), default=None)
+    rules = [rule for rule in policy.respond or () if Cause.IMAGE_TRUST in rule.when.causes and ActionKind.ROLL_BACK in rule.do]
+    if level is None or not any(rule.when.level <= level and rule.when.count <= 1 for rule in rules):
+        return []
+    case = Situation(incident=incident, policy=policy, facts=facts, seen=(), now=now)
+    refused = refuse_any(case)
+    return list(_refuse(case, ActionKind.ROLL_BACK, None, refused)) if refused else _roll_back(case)
 
 
 def name_object(workload: Workload, what: str, *parts: str) -> str:

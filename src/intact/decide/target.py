@@ -7,7 +7,7 @@ else by now. Never looks at the cluster.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from intact.model.facts import NoTarget
 from intact.model.policy import RollbackTo
@@ -16,8 +16,15 @@ from intact.model.revision import RevisionRecord
 _PINNED = re.compile(r"[^@\s]+@sha(?:256|512):[0-9a-f]{64,128}")
 
 
-def choose_target(records: Iterable[RevisionRecord], current: str, to: RollbackTo, soak_s: float) -> RevisionRecord | NoTarget:
-    """The revision of `records` to go back to from the one whose hash is `current`.
+def choose_target(
+    records: Iterable[RevisionRecord],
+    current: str,
+    to: RollbackTo,
+    soak_s: float,
+    is_trusted: Callable[[RevisionRecord], bool] = lambda record: True,
+) -> RevisionRecord | NoTarget:
+    """The revision of `records` to go back to from the one whose hash is `current`. `is_trusted`: whether all its images are signed as the
+    policy wants it.
 
     LastKnownGood: the newest other one that was seen intact for `soak_s` seconds without a break, and not drifted since.
     Previous: the one before the current, whatever is known of it but its digests.
@@ -26,6 +33,9 @@ def choose_target(records: Iterable[RevisionRecord], current: str, to: RollbackT
     others = sorted((r for r in records if r.hash != current), key=lambda r: (-r.number, r.name))
     if not others:
         return NoTarget(reason="no other revision was ever seen to run")
+    known, others = len(others), [r for r in others if is_trusted(r)]
+    if not others:
+        return NoTarget(reason=f"of {known} other revisions no one's images are known to be signed as the policy requires")
     match to:
         case RollbackTo.PREVIOUS:
             here = max((r.number for r in records if r.hash == current), default=None)

@@ -134,6 +134,14 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signatory:
+    """A key that an image may be signed by: a public key in PEM, and what people call it."""
+
+    key: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One policy. `namespace` is empty for a cluster policy; an empty selector selects every pod in reach. `respond` None means: the
     default cure of each cause."""
@@ -146,6 +154,8 @@ class Policy:
     mode: Mode = Mode.OBSERVE
     watch: Watch = field(default_factory=Watch)
     require: Grade = Grade.FIRST_SEEN
+    signed_by: tuple[Signatory, ...] = ()
+    """Every image must be signed by one of them; empty: by nobody."""
     expect: tuple[Expectation, ...] = ()
     levels: tuple[PathLevel, ...] = ()
     respond: tuple[Response, ...] | None = None

@@ -23,6 +23,7 @@ from intact.model.facts import WorkloadFacts
 from intact.model.finding import State
 from intact.model.incident import Decision, Incident, IncidentState, Outcome, Phase, PodFacts, Reported, Workload
 from intact.model.policy import ActionKind, Policy, RollbackTo
+from intact.model.revision import RevisionRecord
 from intact.notify.alert import alert_for_decision, alert_for_incident, alert_for_outcome, alert_for_silence
 from intact.notify.router import Router
 
@@ -47,6 +48,9 @@ class Memory:
     reports: ReportStore
 
 
+IsSigned = Callable[[RevisionRecord, Policy], bool]
+
+
 class Casebook:
     """Not for use by two threads at once: the flow's lock guards it."""
 
@@ -60,10 +64,12 @@ class Casebook:
         looks: Looks,
         matters: Matters,
         doubted: Callable[[], Collection[str]] = tuple,
+        is_signed: IsSigned = lambda record, policy: not policy.signed_by,
     ) -> None:
-        """`doubted` gives the UIDs of pods whose node is not believed about their image."""
+        """`doubted` gives the UIDs of pods whose node is not believed about their image; `is_signed` whether all images of a revision are
+        known to be signed as a policy wants it."""
         self._world, self._memory, self._audit, self._router, self._looks = world, memory, audit, router, looks
-        self._matters, self._doubted = matters, doubted
+        self._matters, self._doubted, self._is_signed = matters, doubted, is_signed
 
     def policy_of(self, pod: PodFacts) -> Policy:
         return govern(pod.namespace, pod.labels, self._world.policies())
@@ -160,7 +166,10 @@ class Casebook:
             matters=self._matters.of(workload, last),
             doubted=tuple(pod.uid for pod in facts.pods if pod.uid in doubted),
             pods=tuple(replace(pod, intact_at=self._looks.intact_at(pod.uid)) for pod in facts.pods),
-            targets=tuple((to, choose_target(records, facts.revision, to, policy.guard.soak_s)) for to in RollbackTo),
+            targets=tuple(
+                (to, choose_target(records, facts.revision, to, policy.guard.soak_s, lambda record: self._is_signed(record, policy)))
+                for to in RollbackTo
+            ),
             actions=tuple(taken for incident in closed for taken in incident.taken),
             recent=tuple(seen for incident in closed for seen in incident.seen),
             rolled_back=facts.revision in self._own_revisions(earlier),

@@ -31,7 +31,7 @@ from intact.model.seam import Command, Coverage, NodeStatus, Plan, Report
 from intact.notify.alert import alert_for_blind, alert_for_forged
 from intact.notify.router import Router
 
-from .casebook import Casebook, Memory
+from .casebook import Casebook, IsSigned, Memory
 from .commands import CommandBox
 from .library import BaselineLibrary
 from .looks import Looks
@@ -86,6 +86,7 @@ class ClusterFlow:
         clock: Callable[[], float] = time.time,
         on_verdict: Callable[[Verdict], None] = lambda verdict: None,
         corroborating_nodes: int = MIN_NODES,
+        is_signed: IsSigned = lambda record, policy: not policy.signed_by,
     ) -> None:
         self._world, self._memory, self._audit, self._router, self._library = world, memory, audit, router, library
         self._clock, self._on_verdict = clock, on_verdict
@@ -95,7 +96,7 @@ class ClusterFlow:
         self._looks = Looks()
         self._commands = CommandBox(clock)
         self._matters = Matters()
-        self._truth = Truth(own=self._own, nodes=self._count_nodes, minimum=corroborating_nodes)
+        self._truth = Truth(own=self._own, nodes=self._count_nodes, minimum=corroborating_nodes, is_supplied=library.has_supplied)
         self._awaited: set[str] = set()
         self._await_until = 0.0
         self._casebook = Casebook(
@@ -106,6 +107,7 @@ class ClusterFlow:
             looks=self._looks,
             matters=self._matters,
             doubted=self._truth.doubted_pods,
+            is_signed=is_signed,
         )
         self._reconciler = Reconciler(
             world=world,
@@ -172,7 +174,7 @@ class ClusterFlow:
             self._router.submit(alert_for_forged(node, claim, reason, now=now))
 
     def plan_for(self, node: str) -> Plan:
-        return compile_plan(self._world.pods_on(node), self._world.policies())
+        return compile_plan(self._world.pods_on(node), self._world.policies(), withdrawn=self._library.withdrawn())
 
     def baseline_for(self, key: Digest) -> bytes | None:
         return self._library.document(key)
@@ -195,6 +197,10 @@ class ClusterFlow:
         """The cluster's own baseline of an image is new, another, or gone: what the nodes say of it is weighed again."""
         if self._truth.learn(key):
             self._hold_nodes()
+
+    def dispute_of(self, key: Digest) -> str:
+        """Who has which root of the image, where nodes do not agree; empty where they do."""
+        return self._truth.dispute(key)
 
     def _hold_nodes(self) -> None:
         """What nodes are accused of. After a start the nodes that spoke before are heard first: with half of them it would be half true."""
@@ -266,6 +272,8 @@ class ClusterFlow:
         container, key = covered.container, covered.container.image_key
         claimed = next((grade for grade in Grade if grade.title == covered.grade), Grade.FIRST_SEEN)
         covered = replace(covered, grade=self._grade(container, covered.baseline_root, claimed).title)
+        if covered.baseline_root is not None and covered.baseline_root in self._library.withdrawn():
+            return replace(covered, verdict=State.UNOBSERVED.value, reason="its baseline was withdrawn")
         doubt = self._truth.doubts(container.node, key) if key is not None else ""
         if doubt and self._is_odd(container) and covered.verdict == State.INTACT.value:
             return replace(covered, verdict=State.UNOBSERVED.value, reason=doubt)

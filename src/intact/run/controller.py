@@ -20,16 +20,17 @@ import structlog
 from intact.adapters.cluster.actuator import KubernetesActuator
 from intact.adapters.cluster.api import Api
 from intact.adapters.cluster.cache import ClusterCache
+from intact.adapters.cluster.declared import DeclaredObjects
 from intact.adapters.cluster.events import KubernetesEvents
 from intact.adapters.cluster.follow import Follower
 from intact.adapters.cluster.identity import AccessReviewer, TokenReviewer
 from intact.adapters.cluster.keystore import SecretStore
 from intact.adapters.cluster.lease import LeaderElection
 from intact.adapters.cluster.objects import Objects
-from intact.adapters.cluster.policies import PolicyStore
 from intact.adapters.store.inbox import SqlCommands, SqlInbox, SqlTerms, TermTransactions
 from intact.baseline.trust import TrustRoot
 from intact.decide.summary import summarise_paths
+from intact.model.digest import Digest
 from intact.model.errors import TemporaryError
 from intact.notify.router import Router
 
@@ -39,6 +40,7 @@ from .casebook import Memory
 from .certificates import Certificates
 from .cluster_flow import ClusterFlow
 from .delivery import start_delivery
+from .image_trust import ImageTrust, list_running
 from .images import ImageReader
 from .kubernetes import KubernetesWorld
 from .memory import make_router, open_state
@@ -46,11 +48,13 @@ from .own_keys import OwnKeys
 from .people import People
 from .policies import PolicyBook, show_policies
 from .policy_record import PolicyRecord
-from .registries import read_registries
+from .registries import open_signatures, read_registries
 from .replica import ReplicaSide, SharedCommands, warm_library
 from .settings import ControllerSettings
 from .shared_keys import share_audit_key
+from .shown_baselines import ShownBaselines, existing_keys
 from .sinks import open_sinks
+from .supplied import SuppliedBaselines, read_declarations
 from .trust import TrustDirectory
 from .web.app import make_app
 from .web.server import ApiServer
@@ -114,15 +118,29 @@ class _Controller:
             lambda: OwnKeys(secrets, people=self._trust.read, now=time.time(), rotate_after_s=settings.rotate_keys_after_s), stop
         )
         store = open_store(settings.state_dir / "baselines", self._keys, self._read_trust, retired=self._keys.retired)
-        self._library = ClusterBaselines(store, self._keys, access=read_registries(settings.registries_file), trust=self._read_trust)
+        access = read_registries(settings.registries_file)
+        self._supplied = SuppliedBaselines(
+            settings.state_dir / "supplied", self._keys, access=access, trust=self._read_trust, retired=self._keys.retired
+        )
+        self._library = ClusterBaselines(store, self._keys, access=access, trust=self._read_trust, supplied=self._supplied)
         self._cache = ClusterCache()
         self._objects = Objects(api)
-        self._declared = PolicyStore(on_change=lambda: self._policies.refresh())
+        self._declared = DeclaredObjects(on_change=lambda: self._policies.refresh())
+        self._declared_baselines = DeclaredObjects()
+        self._flow: ClusterFlow | None = None
         self._policies = PolicyBook(self._declared.declared, on_change=lambda change: self._policy_record.add(change))
         self._policy_record = PolicyRecord(self._state.audit)
+        self._image_trust = ImageTrust(
+            pods=lambda: list_running(self._cache),
+            policies=self._policies.all,
+            fetch=lambda reference: open_signatures(reference, access),
+            revoked=lambda: {one.id: f"was revoked: {one.reason}" for one in self._read_trust().revoked},
+            revisions=self._state.memory.revisions.of,
+        )
 
     def run(self, stop: threading.Event) -> None:
-        with Follower(self._api, self._cache, self._declared) as follower, TemporaryDirectory(prefix="intact-tls-") as directory:
+        following = Follower(self._api, self._cache, self._declared, self._declared_baselines)
+        with following as follower, TemporaryDirectory(prefix="intact-tls-") as directory:
             follower.wait_synced(SYNC_TIMEOUT_S)  # 2
             world, router = self._make_world(), self._make_router()
             flow = None if self._is_shared else self._make_flow(world, router, self._state.memory)
@@ -140,6 +158,7 @@ class _Controller:
             server.start()
             log.info("controller_started", port=server.port, policies=len(self._policies.all()))
             self._threads.start("certificates", lambda: certificates.keep(server, stop))
+            self._threads.start("supplied", lambda: self._follow_supplied(stop))
             try:
                 # 4
                 if self._wait_to_act(stop):
@@ -175,8 +194,20 @@ class _Controller:
 
     def _act(self, flow: ClusterFlow, router: Router, stop: threading.Event) -> None:
         self._policy_record.begin(self._policies.known())
-        reader = ImageReader(self._cache, self._library, self._objects, self._state.audit, learn=flow.learn)
+        self._flow = flow
+        reader = ImageReader(self._cache, self._library, self._state.audit, learn=flow.learn)
         self._threads.start("images", lambda: reader.run(stop))
+        shown = ShownBaselines(
+            cache=self._cache,
+            library=self._library,
+            objects=self._objects,
+            statuses=flow.status,
+            dispute_of=flow.dispute_of,
+            judged=self._supplied.judged,
+            existing=lambda: existing_keys(self._declared_baselines),
+        )
+        self._threads.start("baselines", lambda: shown.run(stop))
+        self._threads.start("image-trust", lambda: self._image_trust.run(flow.hold, stop))
         self._threads.start("policies", lambda: show_policies(self._policies, self._cache, self._objects, stop))
         self._threads.start("policy-record", lambda: self._policy_record.run(stop))
         senders = start_delivery(router, stop)
@@ -186,6 +217,16 @@ class _Controller:
             stop.set()
             for sender in senders:
                 sender.join(timeout=5)
+
+    def _follow_supplied(self, stop: threading.Event) -> None:
+        """What people declare of baselines: followed by every replica, each hands out baselines."""
+
+        def changed(key: Digest) -> None:
+            self._library.forget(key)
+            if self._flow is not None:
+                self._flow.learn(key)
+
+        self._supplied.run(lambda: read_declarations(self._declared_baselines), self._library.computed, changed, stop)
 
     def _make_router(self) -> Router:
         sinks = open_sinks(
@@ -208,7 +249,14 @@ class _Controller:
         )
 
     def _make_flow(self, world: KubernetesWorld, router: Router, memory: Memory) -> ClusterFlow:
-        return ClusterFlow(world=world, memory=memory, audit=self._state.audit, router=router, library=self._library)
+        return ClusterFlow(
+            world=world,
+            memory=memory,
+            audit=self._state.audit,
+            router=router,
+            library=self._library,
+            is_signed=self._image_trust.is_signed,
+        )
 
     def _make_side(self, world: KubernetesWorld, router: Router, stop: threading.Event) -> ReplicaSide:
         database = self._state.database

@@ -7,10 +7,17 @@ silently none. The file holds no credential; where they are mounted, it names.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from intact.adapters.layout.names import parse_reference
 from intact.adapters.registry.access import MAX_CONCURRENCY, RegistryAccess, check_host, collect_mirrors
+from intact.adapters.registry.signatures import iterate_signatures
+from intact.adapters.registry.source import RegistrySource
+from intact.baseline.ports import UnverifiedSignature
+from intact.model.digest import Digest
 from intact.model.errors import InputError
 
 MAX_BYTES = 1 << 20
@@ -49,6 +56,17 @@ def read_registries(path: Path | None) -> RegistryAccess:
         auth_directory=Path(directory) if directory else None,
         concurrency=concurrency,
     )
+
+
+@contextmanager
+def open_signatures(reference: str, access: RegistryAccess) -> Iterator[Iterator[UnverifiedSignature]]:
+    """What the registry holds as signatures of `HOST/REPO@sha256:…`. Raises IntactError, also while they are read."""
+    name = parse_reference(reference)
+    source = RegistrySource(name.host, name.repository, name.reference, access=access)
+    try:
+        yield iterate_signatures(source.clients, Digest.parse(name.reference))
+    finally:
+        source.close()
 
 
 def _texts(document: dict[str, Any], key: str, path: Path) -> list[str]:

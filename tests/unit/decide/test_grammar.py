@@ -26,7 +26,15 @@ spec:
     matchExpressions: [{key: tier, operator: NotIn, values: [test]}, {key: canary, operator: DoesNotExist}]
   mode: Enforce
   watch: {realtime: false, interval: 1h30m}
-  baseline: {require: Verified}
+  baseline:
+    require: Verified
+    signedBy:
+      - name: ci
+        key: |
+          -----BEGIN PUBLIC KEY-----
+          MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEjFiZRLk82n4FO2T+Ztod8N/e683E
+          mujQuIJThikt6MZ/JDpzFEgrO2zL97GDjlJCHQi/Ge2f17Xa6njtnpQL6Q==
+          -----END PUBLIC KEY-----
   expect:
     - {paths: ["/var/log/**"], grows: true, reason: append-only logs}
     - {paths: ["/srv/cache/**"], changes: [Added, Modified], until: 2027-01-01}
@@ -54,6 +62,8 @@ def test_every_field_of_the_grammar_is_read() -> None:
         Requirement(key="tier", operator="NotIn", values=("test",)),
         Requirement(key="canary", operator="DoesNotExist"),
     )
+    (signatory,) = policy.signed_by
+    assert signatory.name == "ci" and signatory.key.startswith("-----BEGIN PUBLIC KEY-----\nMFkw")
     assert policy.watch == Watch(realtime=False, interval_s=5400.0)
     assert [(e.grows, e.changes, e.until) for e in policy.expect] == [
         (True, (), None),
@@ -100,6 +110,11 @@ def test_the_plain_wish_reads_as_it_is_written() -> None:
         ("  watch: {interval: 10m1h}", "spec.watch.interval", '"1h30m"'),
         ("  watch: {realtime: yes please}", "spec.watch.realtime", "true, false"),
         ("  baseline: {require: Trusted}", "spec.baseline.require", "FirstSeen, Supplied, NodeReported, Corroborated, Verified, Signed"),
+        ("  baseline: {signedBy: []}", "spec.baseline.signedBy: names no key", "ECDSA P-256 or Ed25519"),
+        ("  baseline: {signedBy: [{name: ci}]}", "spec.baseline.signedBy[0].key: expected a text", ""),
+        ("  baseline: {signedBy: [{key: ci}]}", "spec.baseline.signedBy[0].key: not a key that can be checked", "cosign.pub"),
+        ("  baseline: {signedBy: [{keyless: x}]}", "spec.baseline.signedBy[0].keyless: unknown field", "key, name"),
+        ("  respond: [{when: {cause: ImageTrust}, do: [RestartPod]}]", "spec.respond[0].do: a fresh pod", "Alert, RollBack"),
         ("  selector: {matchLabels: {a: 1}}", "spec.selector.matchLabels.a: expected a text", ""),
         ("  selector: {matchExpressions: [{key: a, operator: Near}]}", "spec.selector.matchExpressions[0].operator", "NotIn"),
         ("  selector: {matchExpressions: [{key: a, operator: In}]}", "spec.selector.matchExpressions[0].values: missing", ""),
