@@ -37,7 +37,7 @@ def test_without_a_rule_that_names_the_cause_people_are_told_and_nothing_is_done
 
 
 def test_a_rule_that_names_the_cause_rolls_back_without_a_second_node() -> None:
-    alert, rollback = decide(RULE, facts(matters=(UNSIGNED,)))
+    _, rollback = decide(RULE, facts(matters=(UNSIGNED,)))
     assert (rollback.action, rollback.refused, rollback.target) == (ActionKind.ROLL_BACK, "", TARGET.name)
     assert "it has no signature" in rollback.reason
 
