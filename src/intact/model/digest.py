@@ -81,7 +81,11 @@ class Algorithms:
         return self.deciding, *self.further
 
     def __str__(self) -> str:
-        """`sha256`, or `sha256 (for comparison only: md5, sha1)`."""
+        return " ".join(self.names)
+
+    @property
+    def described(self) -> str:
+        """For people: `sha256`, or `sha256 (for comparison only: md5, sha1)`."""
         return f"{self.deciding} (for comparison only: {', '.join(self.further)})" if self.further else self.deciding
 
 

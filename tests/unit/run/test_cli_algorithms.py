@@ -49,7 +49,7 @@ def load(file: Path) -> Baseline:
 def test_a_tree_is_checked_by_the_algorithm_that_decides(tree: Path, names: tuple[str, ...], algorithms: Algorithms) -> None:
     file, told = build(tree, *names)
     assert load(file).algorithms == algorithms
-    assert f"by {algorithms}" in told
+    assert f"by {algorithms.described}" in told
     assert intact("check", file, "--root", tree).returncode == 0
     (tree / "etc/hosts").write_bytes(b"127.0.0.1 intruder_\n")
     changed = intact("check", file, "--root", tree, "--output", "json")

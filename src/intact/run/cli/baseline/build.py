@@ -60,7 +60,7 @@ def command(
     write_atomically(out, [encode_document(baseline, signers)])
     entries = sum(len(layer) for layer in baseline.layers)
     signed = f"signed by {signers[0].public.id}" if signers else "not signed"
-    counts = f"{len(baseline.layers)} layers, {entries} entries by {algorithms}"
+    counts = f"{len(baseline.layers)} layers, {entries} entries by {algorithms.described}"
     click.echo(f"{out}: {baseline.key}, {counts}, {baseline.grade.title}, {signed}", err=True)
     click.echo(str(baseline.root))
 
