@@ -17,7 +17,7 @@ from intact.adapters.cluster.actuator import KubernetesActuator
 from intact.adapters.cluster.api import Api
 from intact.adapters.cluster.cache import ClusterCache, facts_of
 from intact.adapters.cluster.follow import Follower
-from intact.adapters.cluster.policies import PolicyStore
+from intact.adapters.cluster.declared import DeclaredObjects
 from intact.adapters.cluster.revisions import record_pod
 from intact.model.container import Container
 from intact.model.finding import State, Verdict
@@ -48,7 +48,7 @@ def api(cluster: Cluster) -> Api:
 @pytest.fixture(scope="module")
 def cache(api: Api) -> Iterator[ClusterCache]:
     cache = ClusterCache()
-    with Follower(api, cache, PolicyStore()) as follower:
+    with Follower(api, cache, DeclaredObjects(), DeclaredObjects()) as follower:
         follower.wait_synced(15)
         yield cache
 

@@ -13,7 +13,7 @@ from intact.adapters.cluster.cache import ClusterCache
 from intact.adapters.cluster.follow import Follower
 from intact.adapters.cluster.kinds import BASELINE, INCIDENT, NODE, POLICY, REMEDIATION
 from intact.adapters.cluster.objects import NODE_REFRESH_S, QUIET_S, Objects
-from intact.adapters.cluster.policies import PolicyStore
+from intact.adapters.cluster.declared import DeclaredObjects
 from intact.decide.grammar import parse_policy
 from intact.model.container import Container, Pod
 from intact.model.digest import Digest
@@ -265,8 +265,8 @@ def test_a_baseline_is_named_by_its_key_and_by_nothing_else(cluster: Cluster, co
 
 def test_people_see_whether_their_policy_is_in_force(cluster: Cluster, namespace: str, controller: Api) -> None:
     seen: list[int] = []
-    store = PolicyStore(on_change=lambda: seen.append(1))
-    with Follower(controller, ClusterCache(), store) as follower:
+    store = DeclaredObjects(on_change=lambda: seen.append(1))
+    with Follower(controller, ClusterCache(), store, DeclaredObjects()) as follower:
         follower.wait_synced(15)
         admin(cluster).create(POLICY, policy(namespace, EXAMPLE))
         (declared,) = eventually(lambda: [o for _, o in store.declared() if o["metadata"].get("namespace") == namespace] or None)

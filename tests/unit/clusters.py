@@ -117,6 +117,12 @@ class Library:
     def document(self, key: Digest) -> bytes | None:
         return None
 
+    def withdrawn(self) -> tuple[Digest, ...]:
+        return ()
+
+    def has_supplied(self, root: Digest) -> bool:
+        return False
+
 
 @dataclass
 class Told:

@@ -99,6 +99,15 @@ class BaselineStore:
                 return table
         return None
 
+    def signers(self, key: Digest) -> tuple[str, ...]:
+        """The ids of the keys, beside the store's own, whose signatures count on what is stored of `key`; empty where it is not there or
+        does not verify."""
+        stored = self._files.find(str(key))
+        try:
+            return () if stored is None else self._judge(stored.envelope)[1]
+        except (TrustError, InputError):
+            return ()
+
     def keys(self) -> tuple[Digest, ...]:
         """The keys of all stored baselines, sorted; they may still fail to verify."""
         return self._files.keys()
@@ -114,10 +123,15 @@ class BaselineStore:
         return bind_tables(statement, [self._open_table(claim.root) for claim in statement.layers], grade)
 
     def _believe(self, envelope: bytes) -> tuple[Statement, Grade]:
-        """The statement of a signed envelope. What the store signed is worth what it was worth then, everything else its signature.
+        """The statement of a signed envelope. What the store signed is worth what it was worth then, everything else its signature."""
+        statement, signers = self._judge(envelope)
+        return statement, Grade.SIGNED if signers else statement.grade
+
+    def _judge(self, envelope: bytes) -> tuple[Statement, tuple[str, ...]]:
+        """The statement of a signed envelope, and who beside the store itself counts as its signer.
 
         1. A receipt is the store's own, or the envelope has none. 2. What it was given for is judged by the keys that counted then, what is
-        new by those that count now; a key that was revoked since counts for neither. 3. Who counts gives the grade.
+        new by those that count now; a key that was revoked since counts for neither. 3. Who counts is named.
         """
         own = (self._signer.public, *self._retired())
         root = self._trust()
@@ -132,8 +146,7 @@ class BaselineStore:
             opened = open_envelope(receipt.envelope, trusted=trust.keys, refused=trust.refused)
         statement = decode_statement(opened.payload)
         ids = {key.id for key in own}
-        is_foreign = any(one.counts and one.key_id not in ids for one in opened.signatures)
-        return statement, Grade.SIGNED if is_foreign else statement.grade  # 3
+        return statement, tuple(one.key_id for one in opened.signatures if one.counts and one.key_id not in ids)  # 3
 
     def _open_table(self, root: Digest) -> MappedTable:
         with self._lock:

@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from intact.model.digest import Digest
 from intact.model.incident import PodFacts
 from intact.model.policy import Mode, Policy
 from intact.model.seam import Plan, PodPlan
@@ -35,14 +36,14 @@ def govern(namespace: str, labels: Iterable[tuple[str, str]], policies: Iterable
     return cluster  # 1
 
 
-def compile_plan(pods: Iterable[PodFacts], policies: Sequence[Policy], etag: str = "") -> Plan:
-    """How the node of `pods` watches them. Without an `etag` the plan is named by its content."""
+def compile_plan(pods: Iterable[PodFacts], policies: Sequence[Policy], etag: str = "", *, withdrawn: tuple[Digest, ...] = ()) -> Plan:
+    """How the node of `pods` watches them, and which baselines it is to use no more. Without an `etag` the plan is named by its content."""
     plans = tuple(_compile_pod(pod, policies) for pod in sorted(pods, key=lambda pod: pod.uid))
     default = PodPlan(pod_uid="")
     if not etag:
-        text = repr([(p.pod_uid, p.watched, p.realtime, p.interval_s) for p in (default, *plans)])
+        text = repr(([(p.pod_uid, p.watched, p.realtime, p.interval_s) for p in (default, *plans)], withdrawn))
         etag = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return Plan(etag=etag, pods=plans, default=default)
+    return Plan(etag=etag, pods=plans, default=default, withdrawn=withdrawn)
 
 
 def _compile_pod(pod: PodFacts, policies: Sequence[Policy]) -> PodPlan:

@@ -76,6 +76,8 @@ class Plan:
     etag: str
     pods: tuple[PodPlan, ...] = ()
     default: PodPlan = PodPlan(pod_uid="")
+    withdrawn: tuple[Digest, ...] = ()
+    """Roots of baselines that the cluster gave out and stands for no more: what was compared with them is obtained anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

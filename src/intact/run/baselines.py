@@ -16,9 +16,10 @@ from intact.adapters.store.baselines import BaselineDirectory
 from intact.baseline.document import encode_document
 from intact.baseline.signing import KeySigner, PublicKey, Signer
 from intact.baseline.store import BaselineStore
-from intact.baseline.table import seal_table
+from intact.baseline.table import MappedTable, seal_table
 from intact.baseline.trust import NOBODY, Trust, TrustRoot
-from intact.ingest.image import ingest, resolve
+from intact.ingest.documents import INDEX_TYPES
+from intact.ingest.image import Resolved, ingest, resolve
 from intact.ingest.limits import Limits
 from intact.model.digest import Digest
 from intact.model.errors import InputError, IntactError, TrustError
@@ -26,8 +27,14 @@ from intact.model.layer import Baseline, Grade
 
 from .attached import find_attached_to
 from .library import Known
+from .supplied import SuppliedBaselines
 
 log = structlog.get_logger()
+
+KNOWN_S = 60.0
+"""What is known of a baseline is looked up again after so long: its signer's key may have been revoked."""
+UNKNOWN_S = 5.0
+MAX_KNOWN = 20_000
 
 
 def open_own_key(stem: Path) -> KeySigner:
@@ -55,32 +62,75 @@ class ClusterBaselines:
     """The cluster's own baselines, computed from registries in the background and signed with the cluster's key."""
 
     def __init__(
-        self, store: BaselineStore, signer: Signer, *, access: RegistryAccess, trust: Callable[[], TrustRoot] = lambda: NOBODY
+        self,
+        store: BaselineStore,
+        signer: Signer,
+        *,
+        access: RegistryAccess,
+        trust: Callable[[], TrustRoot] = lambda: NOBODY,
+        supplied: SuppliedBaselines | None = None,
     ) -> None:
-        """`trust`: whose signatures count on baselines that are attached to images."""
+        """`trust`: whose signatures count on baselines that are attached to images. `supplied`: what people declared."""
         self._trust = trust
         self._store = store
         self._signer = signer
         self._access = access
-        self._known: dict[Digest, Known] = {}
+        self._supplied = supplied
+        self._known: dict[Digest, tuple[float, Known | None]] = {}
+
+    def get(self, key: Digest) -> Baseline | None:
+        """Kept, or supplied by people where nothing better is kept."""
+        return self._get(key) or (self._supplied.get(key) if self._supplied else None)
+
+    def computed(self, key: Digest) -> Baseline | None:
+        """What the cluster itself holds the image to be, whatever people supplied."""
+        return self._get(key)
+
+    def withdrawn(self) -> tuple[Digest, ...]:
+        return self._supplied.withdrawn() if self._supplied else ()
+
+    def has_supplied(self, root: Digest) -> bool:
+        return self._supplied is not None and self._supplied.has_served(root)
 
     def known(self, key: Digest) -> Known | None:
-        if key not in self._known:
-            baseline = self._get(key)
-            if baseline is None:
-                return None
-            self._known[key] = Known(root=baseline.root, algorithms=str(baseline.algorithms), grade=baseline.grade, source=baseline.source)
-        return self._known[key]
+        until, known = self._known.get(key, (0.0, None))
+        if time.monotonic() >= until:
+            known = self._look_up(key)
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = time.monotonic() + (KNOWN_S if known else UNKNOWN_S), known
+        return known
+
+    def forget(self, key: Digest) -> None:
+        """What is known of it is looked up again."""
+        self._known.pop(key, None)
+
+    def _look_up(self, key: Digest) -> Known | None:
+        baseline = self.get(key)
+        if baseline is None:
+            return None
+        signer = next(iter(self.signers(key)), "")
+        return Known(root=baseline.root, algorithms=str(baseline.algorithms), grade=baseline.grade, source=baseline.source, signer=signer)
+
+    def signers(self, key: Digest) -> tuple[str, ...]:
+        """The ids of the accepted keys that signed what is kept or supplied; empty for the cluster's own work."""
+        if self._get(key) is not None:
+            return self._store.signers(key)
+        return self._supplied.signers(key) if self._supplied else ()
+
+    def size_bytes(self, baseline: Baseline) -> int:
+        """How large its tables are."""
+        return sum(len(layer.data) for layer in baseline.layers if isinstance(layer, MappedTable))
 
     def document(self, key: Digest) -> bytes | None:
-        baseline = self._get(key)
+        baseline = self.get(key)
         return None if baseline is None else encode_document(baseline, [self._signer])
 
-    def compute(self, reference: str) -> Baseline:
+    def compute(self, reference: str, platform: str = "") -> Baseline:
         """The baseline of `repo@sha256:…`, the best source first: kept and signed, attached and signed by a trusted key, kept, computed
-        from its registry. Raises IntactError."""
+        from its registry. Of an index, the image for `platform` (`os/architecture`; empty: this machine's). Raises IntactError."""
         try:
-            known = self._store.get(reference)
+            known = self._store.get(reference, platform)
         except (TrustError, InputError) as error:
             log.error("stored_baseline_refused", image=reference, reason=str(error))
             known = None
@@ -90,25 +140,29 @@ class ClusterBaselines:
         name = parse_reference(reference)
         source = RegistrySource(name.host, name.repository, name.reference, access=self._access)
         try:
-            signed = self._find_signed(source, reference, trust) if trust.keys else None
+            wanted = platform if platform and source.root().media_type in INDEX_TYPES else None
+            image = resolve(source, platform=wanted, limits=Limits())
+            signed = self._find_signed(image, source, reference, trust) if trust.keys else None
             if signed is not None:
                 return signed
-            if known is not None:
+            known = known or self._get(image.manifest.config.digest)
+            if known is not None and known.grade >= Grade.VERIFIED:
                 return known
-            baseline = ingest(source, known_layers=self._store.find_layer, seal=seal_table, parallel=self._access.concurrency)
+            baseline = ingest(
+                source, platform=wanted, known_layers=self._store.find_layer, seal=seal_table, parallel=self._access.concurrency
+            )
         finally:
             source.close()
             for note in source.notes:
                 log.info("registry", image=reference, note=note)
         self._store.put(baseline)
-        self._known.pop(baseline.key, None)
+        self.forget(baseline.key)
         return baseline
 
-    def _find_signed(self, source: RegistrySource, reference: str, trust: Trust) -> Baseline | None:
+    def _find_signed(self, image: Resolved, source: RegistrySource, reference: str, trust: Trust) -> Baseline | None:
         """A baseline by a trusted key, kept or attached. One that contradicts what was computed here from the image's own bytes is an error
         of its signer, and not used."""
         try:
-            image = resolve(source, limits=Limits())
             kept = self._get(image.manifest.config.digest)
             if kept is not None and kept.grade is Grade.SIGNED:
                 return kept
@@ -125,7 +179,7 @@ class ClusterBaselines:
         except IntactError as error:
             log.warning("attached_not_read", image=reference, reason=str(error))
             return None
-        self._known.pop(baseline.key, None)
+        self.forget(baseline.key)
         log.info("attached", image=reference, key=str(baseline.key), signer=attached.signer, served_by=attached.served_by)
         return baseline
 

@@ -1,4 +1,4 @@
-"""Every image that runs, read from its registry in the background, once: the cluster's own baselines."""
+"""Every image that runs, read from its registry in the background, once for each platform: the cluster's own baselines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import structlog
 
 from intact.act.ports import ContainerState
 from intact.adapters.cluster.cache import ClusterCache
-from intact.adapters.cluster.objects import Objects
 from intact.adapters.cluster.revisions import pulled_image
 from intact.audit.log import AuditLog
 from intact.audit.steps import record_baseline
@@ -37,31 +36,58 @@ def image_to_read(container: ContainerState) -> str:
     return f"{head}{slash}{last.partition(':')[0]}@{digest}"
 
 
+def running_images(cache: ClusterCache) -> set[tuple[str, str]]:
+    """What to read for all that runs: (`repo@digest`, the node's platform). Where the digest is an index's, the same name is another image
+    on nodes of another platform."""
+    return {
+        (reference, cache.platform_of(pod.node))
+        for pod in cache.all_pods()
+        for container in (*pod.init_containers, *pod.containers)
+        if (reference := image_to_read(container))
+    }
+
+
 class ImageReader:
     """An image that cannot be read is tried again; until then, what the nodes say of it counts as their word."""
 
     def __init__(
-        self, cache: ClusterCache, library: ClusterBaselines, objects: Objects, audit: AuditLog, *, learn: Callable[[Digest], None]
+        self,
+        cache: ClusterCache,
+        library: ClusterBaselines,
+        audit: AuditLog,
+        *,
+        learn: Callable[[Digest], None],
+        revoked: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        """`learn` is told the key of each baseline that is new."""
-        self._cache, self._library, self._objects, self._audit, self._learn = cache, library, objects, audit, learn
-        self._done: set[str] = set()
-        self._retry_at: dict[str, float] = {}
-        self._pause_s: dict[str, float] = {}
+        """`learn` is told the key of each baseline that is new; `revoked` gives the keys whose signatures count no more."""
+        self._cache, self._library, self._audit, self._learn, self._revoked = cache, library, audit, learn, revoked
+        self._known_revoked = revoked()
+        self._done: set[tuple[str, str]] = set()
+        self._retry_at: dict[tuple[str, str], float] = {}
+        self._pause_s: dict[tuple[str, str], float] = {}
 
     def run(self, stop: threading.Event) -> None:
         while not stop.wait(LOOK_EVERY_S):
-            running = {image_to_read(c) for pod in self._cache.all_pods() for c in (*pod.init_containers, *pod.containers)} - {""}
+            self._doubt()
+            running = running_images(self._cache)
             self._done &= running
-            for reference in sorted(running - self._done):
-                if not stop.is_set() and time.time() >= self._retry_at.get(reference, 0.0):
-                    self._read(reference, time.time())
+            for image in sorted(running - self._done):
+                if not stop.is_set() and time.time() >= self._retry_at.get(image, 0.0):
+                    self._read(image, time.time())
 
-    def _read(self, reference: str, now: float) -> None:
+    def _doubt(self) -> None:
+        """Once a key is revoked every image is looked up again: what that key signed is computed anew."""
+        revoked = self._revoked()
+        if not revoked <= self._known_revoked:
+            log.warning("baselines_doubted", revoked=len(revoked))
+            self._done.clear()
+        self._known_revoked = revoked
+
+    def _read(self, image: tuple[str, str], now: float) -> None:
+        reference, platform = image
         try:
-            baseline = self._library.compute(reference)
+            baseline = self._library.compute(reference, platform)
             entries = sum(len(layer) for layer in baseline.layers)
-            self._objects.put_baseline(baseline, entries, now)
             leaf = record_baseline(
                 key=baseline.key,
                 root=baseline.root,
@@ -75,11 +101,11 @@ class ImageReader:
             self._learn(baseline.key)
         except IntactError as error:
             log.warning("image_not_read", image=reference, reason=str(error))
-            pause_s = self._pause_s.get(reference, FIRST_RETRY_S)
-            self._pause_s[reference] = min(2 * pause_s, LAST_RETRY_S)
-            self._retry_at[reference] = time.time() + pause_s
+            pause_s = self._pause_s.get(image, FIRST_RETRY_S)
+            self._pause_s[image] = min(2 * pause_s, LAST_RETRY_S)
+            self._retry_at[image] = time.time() + pause_s
             return
-        self._done.add(reference)
-        self._retry_at.pop(reference, None)
-        self._pause_s.pop(reference, None)
+        self._done.add(image)
+        self._retry_at.pop(image, None)
+        self._pause_s.pop(image, None)
         log.info("baseline", image=reference, key=str(baseline.key), entries=entries, grade=baseline.grade.title)

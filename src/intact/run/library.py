@@ -27,3 +27,9 @@ class BaselineLibrary(Protocol):
     def known(self, key: Digest) -> Known | None: ...
 
     def document(self, key: Digest) -> bytes | None: ...
+
+    def withdrawn(self) -> tuple[Digest, ...]:
+        """Roots of baselines that nodes may have been given and that the cluster stands for no more."""
+
+    def has_supplied(self, root: Digest) -> bool:
+        """Whether nodes may have this root from a baseline that people supplied: then it is not the node's own word."""

@@ -59,6 +59,11 @@ class NodeBaselines:
         self._trust = trust
         self._lock = threading.Lock()
         self._building: dict[Digest, threading.Lock] = {}
+        self._withdrawn: frozenset[Digest] = frozenset()
+
+    def withdraw(self, roots: frozenset[Digest]) -> None:
+        """Baselines of these roots, that the cluster gave out, are not used any more."""
+        self._withdrawn = roots
 
     def obtain(self, running: Running) -> Baseline:
         """The baseline of a container's image. Raises IntactError with the reason why there is none."""
@@ -91,10 +96,11 @@ class NodeBaselines:
 
     def _kept(self, key: Digest) -> Baseline | None:
         try:
-            return self._store.get(str(key))
+            kept = self._store.get(str(key))
         except (TrustError, InputError) as error:
             log.error("stored_baseline_refused", key=str(key), reason=str(error))
             return None
+        return kept if kept is None or kept.root not in self._withdrawn else None
 
     def _fetched(self, key: Digest) -> Baseline | None:
         try:
@@ -108,6 +114,8 @@ class NodeBaselines:
         baseline = load_document(document, trusted=trust.keys, refused=trust.refused)
         if baseline.key != key:
             raise TrustError(f"the cluster sent the baseline of {baseline.key} for {key}")
+        if baseline.root in self._withdrawn:
+            return None
         envelope, _ = split_document(memoryview(document))
         return self._stored(baseline, envelope)
 

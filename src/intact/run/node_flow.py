@@ -20,7 +20,7 @@ import structlog
 from intact.compare.differ import compare
 from intact.compare.judge import judge, judge_layers
 from intact.model.container import Running
-from intact.model.digest import SHA256, Algorithms
+from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.finding import State, Verdict
 from intact.model.layer import Baseline, Record
@@ -61,6 +61,9 @@ class Baselines(Protocol):
 
     def obtain(self, running: Running) -> Baseline:
         """Raises IntactError with the reason why this container has no baseline."""
+
+    def withdraw(self, roots: frozenset[Digest]) -> None:
+        """Baselines of these roots are not given out any more."""
 
 
 class NodeFlow:
@@ -353,6 +356,12 @@ class NodeFlow:
 
     def _adopt_plan(self, plan: Plan, now: float) -> None:
         self._plan = plan
+        self._baselines.withdraw(frozenset(plan.withdrawn))
+        for container_id, watched in self._watched.items():
+            if watched.baseline is not None and watched.baseline.root in plan.withdrawn:
+                self._schedule.remove(container_id)
+                watched.baseline, watched.reason, watched.retry_at = None, "its baseline was withdrawn: it is obtained again", 0.0
+                self._is_coverage_stale, self._next_relist = True, 0.0
         by_pod = {p.pod_uid: p for p in plan.pods}
         for watched in self._watched.values():
             if watched.baseline is not None:

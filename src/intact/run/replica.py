@@ -29,7 +29,7 @@ from .baselines import ClusterBaselines
 from .casebook import Memory
 from .cluster_flow import bound_times
 from .commands import CommandBox
-from .images import image_to_read
+from .images import running_images
 from .library import BaselineLibrary
 from .world import World
 
@@ -76,7 +76,7 @@ class ReplicaSide:
             self._router.submit(alert_for_forged(node, claim, reason, now=now))
 
     def plan_for(self, node: str) -> Plan:
-        return compile_plan(self._world.pods_on(node), self._world.policies())
+        return compile_plan(self._world.pods_on(node), self._world.policies(), withdrawn=self._library.withdrawn())
 
     def baseline_for(self, key: Digest) -> bytes | None:
         return self._library.document(key)
@@ -135,16 +135,17 @@ class SharedCommands:
 def warm_library(cache: ClusterCache, library: ClusterBaselines, acting: threading.Event, stop: threading.Event) -> None:
     """Computes what runs, or finds it in the store that replicas share, so that this replica can hand it out too. Ends when it acts: then
     `ImageReader` does this, and tells. What cannot be read is that one's to tell; here it is only tried again, later."""
-    not_before: dict[str, float] = {}
+    not_before: dict[tuple[str, str], float] = {}
     while not acting.is_set() and not stop.wait(WARM_EVERY_S):
-        running = {image_to_read(c) for pod in cache.all_pods() for c in (*pod.init_containers, *pod.containers)} - {""}
-        not_before = {reference: at for reference, at in not_before.items() if reference in running}
-        for reference in sorted(running):
-            if acting.is_set() or stop.is_set() or time.time() < not_before.get(reference, 0.0):
+        running = running_images(cache)
+        not_before = {image: at for image, at in not_before.items() if image in running}
+        for image in sorted(running):
+            reference, platform = image
+            if acting.is_set() or stop.is_set() or time.time() < not_before.get(image, 0.0):
                 continue
             try:
-                library.compute(reference)
-                not_before[reference] = float("inf")
+                library.compute(reference, platform)
+                not_before[image] = float("inf")
             except IntactError as error:
                 log.info("image_not_read", image=reference, reason=str(error))
-                not_before[reference] = time.time() + WARM_RETRY_S
+                not_before[image] = time.time() + WARM_RETRY_S

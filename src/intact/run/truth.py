@@ -48,10 +48,18 @@ Declared = Mapping[str, Mapping[str, str]]
 
 
 class Truth:
-    """`own` gives the cluster's own root of an image; `nodes` how many nodes there are. `minimum` nodes corroborate."""
+    """`own` gives the cluster's own root of an image; `nodes` how many nodes there are. `minimum` nodes corroborate. `is_supplied`: whether
+    nodes may have a root from a baseline that people supplied; such a claim is not the node's own, and not held against anybody."""
 
-    def __init__(self, *, own: Callable[[Digest], Own | None], nodes: Callable[[], int], minimum: int = MIN_NODES) -> None:
-        self._own, self._node_count, self._minimum = own, nodes, minimum
+    def __init__(
+        self,
+        *,
+        own: Callable[[Digest], Own | None],
+        nodes: Callable[[], int],
+        minimum: int = MIN_NODES,
+        is_supplied: Callable[[Digest], bool] = lambda root: False,
+    ) -> None:
+        self._own, self._node_count, self._minimum, self._is_supplied = own, nodes, minimum, is_supplied
         self._lock = threading.Lock()
         self._by_node: dict[str, dict[Digest, _Image]] = {}
         self._holders: dict[Digest, set[str]] = defaultdict(set)
@@ -59,7 +67,8 @@ class Truth:
 
     def hear(self, node: str, coverage: Iterable[Coverage], declared: Declared) -> bool:
         """Takes in all that `node` says it runs now. Returns whether anything that is held changed."""
-        images = _read_claims(node, coverage, declared)
+        own_words = (one for one in coverage if one.baseline_root is None or not self._is_supplied(one.baseline_root))
+        images = _read_claims(node, own_words, declared)
         with self._lock:
             before = self._by_node.get(node, {})
             changed = {key for key in before.keys() | images.keys() if before.get(key) != images.get(key)}
@@ -101,6 +110,11 @@ class Truth:
         if node in found.odd:
             return f"its node has another baseline of the image: {found.why}"
         return f"nodes disagree about the image: {found.why}" if node in found.undecided else ""
+
+    def dispute(self, key: Digest) -> str:
+        """Who has which root of the image, where they are not the same; empty if they are."""
+        with self._lock:
+            return self._agreements.get(key, AGREED).why
 
     def is_odd(self, node: str, key: Digest) -> bool:
         with self._lock:

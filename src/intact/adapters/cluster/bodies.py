@@ -7,14 +7,15 @@ silently; the whole is in the controller's store and in the audit log.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import msgspec
 
+from intact.model.digest import Digest
 from intact.model.entry import display_path
 from intact.model.incident import Decision, Incident, IncidentState, Matter, Outcome, PathSummary, Phase, Taken, Workload
-from intact.model.layer import Baseline
 from intact.model.policy import ActionKind
 from intact.model.seam import Coverage, NodeStatus
 
@@ -29,6 +30,8 @@ MAX_PATHS = 20
 MAX_NAMES = 20
 MAX_ACTIONS = 10
 MAX_MATTERS = 10
+MAX_SIGNERS = 8
+MAX_WORKLOADS = 5
 MAX_CONTAINERS = 150
 MAX_GAPS = 5
 _LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
@@ -120,19 +123,54 @@ def node_body(status: NodeStatus) -> Body:
     return _fit(_object(NODE, status.node, "", status=shown), "containers", "omittedContainers")
 
 
-def baseline_body(baseline: Baseline, entries: int) -> Body:
-    """`entries` is the number of paths, which whoever built the baseline has counted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownBaseline:
+    """What is shown of one image. `root`, `grade` and the rest are empty where there is no baseline. `pods` and `nodes` count where it
+    runs, `workloads` names who runs it, all of them. `conditions` are (type, holds, reason, message, since when in Unix seconds)."""
+
+    key: Digest
+    root: Digest | None = None
+    grade: str = ""
+    algorithms: tuple[str, ...] = ()
+    source: str = ""
+    signers: tuple[str, ...] = ()
+    platform: str = ""
+    aliases: tuple[str, ...] = ()
+    layers: int = 0
+    entries: int = 0
+    size_bytes: int = 0
+    pods: int = 0
+    nodes: int = 0
+    workloads: tuple[str, ...] = ()
+    conditions: tuple[tuple[str, bool, str, str, float], ...] = ()
+
+
+def baseline_name(key: Digest) -> str:
+    """The name of the one ImageBaseline of an image."""
+    return str(key).replace(":", "-")
+
+
+def baseline_body(shown: ShownBaseline) -> Body:
     status: Body = {
-        "algorithm": baseline.key.algorithm,
-        "entries": entries,
-        "layers": len(baseline.layers),
-        "root": str(baseline.root),
-        "grade": baseline.grade.title,
-        "source": baseline.source[:1024],
-        "platform": baseline.platform[:64],
-        "aliases": [a[:512] for a in baseline.aliases[:MAX_NAMES]],
+        "algorithm": shown.algorithms[0] if shown.algorithms else "",
+        "algorithms": list(shown.algorithms),
+        "entries": shown.entries,
+        "bytes": shown.size_bytes,
+        "layers": shown.layers,
+        "source": shown.source[:1024],
+        "signers": [signer[:140] for signer in shown.signers[:MAX_SIGNERS]],
+        "platform": shown.platform[:64],
+        "omittedAliases": max(0, len(shown.aliases) - MAX_NAMES),
+        "aliases": [alias[:512] for alias in shown.aliases[:MAX_NAMES]],
+        "pods": shown.pods,
+        "nodes": shown.nodes,
+        "omittedWorkloads": max(0, len(shown.workloads) - MAX_WORKLOADS),
+        "workloads": [name[:320] for name in shown.workloads[:MAX_WORKLOADS]],
+        "conditions": [condition(type, holds, reason, message, instant(since)) for type, holds, reason, message, since in shown.conditions],
     }
-    return _object(BASELINE, str(baseline.key).replace(":", "-"), "", spec={"key": str(baseline.key)}, status=status)
+    if shown.root is not None:
+        status |= {"root": str(shown.root), "grade": shown.grade}
+    return _fit(_object(BASELINE, baseline_name(shown.key), "", spec={"key": str(shown.key)}, status=status), "aliases", "omittedAliases")
 
 
 def condition(type: str, holds: bool, reason: str, message: str, since: str, *, generation: int = 0) -> Body:

@@ -1,6 +1,7 @@
-"""All that the controller follows of a cluster, each kind in a thread: nodes, pods, ReplicaSets, Deployments and policies.
+"""All that the controller follows of a cluster, each kind in a thread: nodes, pods, ReplicaSets, Deployments, policies,
+and the baselines that people declare.
 
-In: an API server. Out: a `ClusterCache` and a `PolicyStore` that stay true. Writes nothing.
+In: an API server. Out: a `ClusterCache` and a `DeclaredObjects` that stay true. Writes nothing.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from intact.model.errors import TemporaryError
 
 from .api import Api
 from .cache import ClusterCache
-from .kinds import CLUSTER_POLICY, DEPLOYMENT, MACHINE, POD, POLICY, REPLICA_SET
-from .policies import PolicyStore
+from .declared import DeclaredObjects
+from .kinds import BASELINE, CLUSTER_POLICY, DEPLOYMENT, MACHINE, POD, POLICY, REPLICA_SET
 from .reflector import ApiSource, Reflector
 from .shapes import DeploymentShape, MachineShape, PodShape, ReplicaSetShape
 
 
 class Follower:
-    """`with Follower(api, cache, policies) as follower: follower.wait_synced(30)`."""
+    """`with Follower(api, cache, policies, baselines) as follower: follower.wait_synced(30)`."""
 
-    def __init__(self, api: Api, cache: ClusterCache, policies: PolicyStore) -> None:
+    def __init__(self, api: Api, cache: ClusterCache, policies: DeclaredObjects, baselines: DeclaredObjects) -> None:
         # Owners first: a pod whose ReplicaSet is not known yet has no Deployment.
         self._reflectors: dict[str, Reflector[Any]] = {
             "replicasets": Reflector(ApiSource(api, REPLICA_SET, ReplicaSetShape), cache.replica_sets),
@@ -30,6 +31,7 @@ class Follower:
             "nodes": Reflector(ApiSource(api, MACHINE, MachineShape), cache.machines),
             "policies": Reflector(ApiSource(api, POLICY, dict[str, Any]), policies.of(POLICY)),
             "clusterpolicies": Reflector(ApiSource(api, CLUSTER_POLICY, dict[str, Any]), policies.of(CLUSTER_POLICY)),
+            "baselines": Reflector(ApiSource(api, BASELINE, dict[str, Any]), baselines.of(BASELINE)),
             "pods": Reflector(ApiSource(api, POD, PodShape), cache.pods),
         }
         self._threads = [

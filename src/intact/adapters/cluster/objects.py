@@ -14,13 +14,24 @@ from typing import Any
 
 import msgspec
 
+from intact.model.digest import Digest
 from intact.model.errors import InputError
 from intact.model.incident import Decision, Incident, Outcome, PathSummary, Phase
-from intact.model.layer import Baseline
 from intact.model.seam import NodeStatus
 
 from .api import Api, Conflict, Rejected
-from .bodies import Body, baseline_body, condition, incident_body, instant, node_body, outcome_body, remediation_body
+from .bodies import (
+    Body,
+    ShownBaseline,
+    baseline_body,
+    baseline_name,
+    condition,
+    incident_body,
+    instant,
+    node_body,
+    outcome_body,
+    remediation_body,
+)
 from .kinds import BASELINE, INCIDENT, NODE, REMEDIATION, Kind
 
 QUIET_S = 10.0
@@ -83,8 +94,13 @@ class Objects:
         counts = {verdict: body["status"][verdict] for verdict in ("drifted", "unobserved")}
         return self._put(NODE, body, repr((counts, status.tier)), now, essence=essence, refresh_s=NODE_REFRESH_S)
 
-    def put_baseline(self, baseline: Baseline, entries: int, now: float) -> float:
-        return self._put(BASELINE, baseline_body(baseline, entries), baseline.grade.title, now)
+    def put_baseline(self, shown: ShownBaseline, now: float) -> float:
+        """Shows what is known of an image. Returns as `put_incident`."""
+        return self._put(BASELINE, baseline_body(shown), f"{shown.grade} {shown.root}", now)
+
+    def delete_baseline(self, key: Digest) -> None:
+        """For an image that nobody runs, keeps or declares."""
+        self._delete(BASELINE, baseline_name(key), "")
 
     def put_policy_status(
         self, kind: Kind, name: str, namespace: str, *, generation: int, pods: int, problem: str, changed_at: str, now: float

@@ -1,7 +1,7 @@
-"""The policies of the cluster as they are declared: kept as JSON, for whoever knows the grammar.
+"""What people declare in the cluster, policies and baselines, as they declared it: kept as JSON, for whoever knows what it means.
 
-In: calls of two reflectors. Out: the declared objects with what the grammar reads of them, and a call when any of them changed.
-Thread-safe. Never judges a policy.
+In: calls of reflectors. Out: the declared objects without what the cluster adds, and a call when any of them changed. Thread-safe. Never
+judges what is declared.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .api import Object
 from .kinds import Kind
 
 
-class PolicyStore:
+class DeclaredObjects:
     """`of(kind)` is the store for that kind's reflector. `on_change()` is called from a reflector's thread; it returns quickly."""
 
     def __init__(self, *, on_change: Callable[[], None] = lambda: None) -> None:
@@ -26,7 +26,7 @@ class PolicyStore:
         return _OneKind(self, kind)
 
     def declared(self) -> tuple[tuple[Kind, Object], ...]:
-        """All policies: apiVersion, kind, name, namespace, generation and spec."""
+        """All of them: apiVersion, kind, name, namespace, generation and spec."""
         with self._lock:
             return tuple((kind, one) for kind, objects in self._declared.items() for one in objects.values())
 
@@ -39,7 +39,7 @@ class PolicyStore:
 
 
 class _OneKind:
-    def __init__(self, store: PolicyStore, kind: Kind) -> None:
+    def __init__(self, store: DeclaredObjects, kind: Kind) -> None:
         self._store, self._kind = store, kind
 
     def replace_all(self, objects: Iterable[Object]) -> None:

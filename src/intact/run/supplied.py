@@ -1,0 +1,321 @@
+"""Baselines that people supply: declared as `ImageBaseline` objects, fetched from a registry, verified before use.
+
+In: what is declared now. Out: the baselines that are accepted, and for each declaration whether it is and why not. The object is the truth:
+what is kept here is only a copy, and goes when the object goes. A declaration is accepted if all of this holds:
+
+1. The artifact's manifest has the digest that the declaration names, and its one blob is a baseline file of at most `MAX_FILE_BYTES`.
+2. The blob has the size and the digest that the manifest states.
+3. The file verifies as a whole (`baseline.document.load_document`): tables, roots, root of the whole; a signature by a trusted key must
+   verify, and one by a revoked key counts for nothing.
+4. It is of the image that the declaration names, and has the root that it names. Without a signature that counts, a root must be named:
+   then the person who may write the object vouches for exactly this file.
+5. It does not contradict what the cluster computed itself, from the image's own bytes.
+
+Signed by a trusted key it is of grade SIGNED, otherwise SUPPLIED. The names that an unsigned file gives itself are dropped: it is found by
+its key alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from mmap import mmap
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from intact.adapters.cluster.declared import DeclaredObjects
+from intact.adapters.layout.names import parse_reference
+from intact.adapters.registry.access import RegistryAccess
+from intact.adapters.registry.artifact import Artifact, decode_blob
+from intact.adapters.registry.referrers import download_baseline
+from intact.adapters.registry.source import RegistrySource
+from intact.adapters.store.atomic import write_atomically
+from intact.adapters.store.baselines import BaselineDirectory
+from intact.baseline.document import load_document, peek_envelope, split_document
+from intact.baseline.signing import PublicKey, Signer
+from intact.baseline.store import BaselineStore
+from intact.baseline.trust import Trust, TrustRoot
+from intact.model.digest import Digest
+from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
+from intact.model.layer import Baseline, Grade
+
+log = structlog.get_logger()
+
+MAX_FILE_BYTES = 512 << 20
+"""A million files are some 150 MB."""
+MAX_MANIFEST_BYTES = 64 << 10
+LOOK_EVERY_S = 2.0
+FIRST_RETRY_S = 5.0
+LAST_RETRY_S = 300.0
+VERIFY_AGAIN_S = 60.0
+"""Whether the signer still counts is asked again this often."""
+SERVED = "served.json"
+MAX_SERVED = 10_000
+MAX_TOLD = 500
+"""Withdrawn roots that nodes are told of."""
+_ARTIFACT = re.compile(r"[^@\s]{1,400}@(sha(?:256|512):[0-9a-f]{64,128})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What a person declared: the baseline of the image `key` is in `artifact` (`repo@sha256:…`), and its root is `root`."""
+
+    key: Digest
+    artifact: str
+    root: Digest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What became of a declaration: `grade` is None where it is refused, or not decided yet (`reason` says which)."""
+
+    declaration: Declaration
+    grade: Grade | None
+    reason: str
+    message: str = ""
+    root: Digest | None = None
+
+
+class SuppliedBaselines:
+    """`run` works in a thread of its own; the rest from any. `own_of` gives what the cluster computed itself; `changed` is told each key of
+    which something else is supplied than before."""
+
+    def __init__(
+        self,
+        directory: Path,
+        signer: Signer,
+        *,
+        access: RegistryAccess,
+        trust: Callable[[], TrustRoot],
+        retired: Callable[[], tuple[PublicKey, ...]],
+    ) -> None:
+        self._files = BaselineDirectory(directory)
+        self._served_file = directory / SERVED
+        self._served = _read_served(self._served_file)
+        self._store = BaselineStore(self._files, signer=signer, retired=retired, trust=trust)
+        self._access, self._trust = access, trust
+        self._lock = threading.Lock()
+        self._judged: dict[Digest, Judgement] = {}
+        self._again_at: dict[Digest, float] = {}
+        self._pause_s: dict[Digest, float] = {}
+        self._fetched: dict[Digest, Declaration] = {}
+
+    def get(self, key: Digest) -> Baseline | None:
+        """What is supplied for the image and accepted."""
+        judged = self.judged(key)
+        if judged is None or judged.grade is None:
+            return None
+        try:
+            return self._store.get(str(key))
+        except (TrustError, InputError) as error:
+            log.error("supplied_baseline_refused", key=str(key), reason=str(error))
+            return None
+
+    def signers(self, key: Digest) -> tuple[str, ...]:
+        """The ids of the trusted keys that signed what is supplied."""
+        return self._store.signers(key)
+
+    def judged(self, key: Digest) -> Judgement | None:
+        """What became of the declaration for the image; None if there is none."""
+        with self._lock:
+            return self._judged.get(key)
+
+    def has_served(self, root: Digest) -> bool:
+        """Whether nodes may have been given a supplied baseline of this root: then it is the word of people, not of the node."""
+        with self._lock:
+            return root in self._served
+
+    def withdrawn(self) -> tuple[Digest, ...]:
+        """Roots of baselines that nodes may have been given and that are supplied no more, the latest last."""
+        with self._lock:
+            current = {judged.root for judged in self._judged.values() if judged.grade is not None}
+            return tuple(root for root in self._served if root not in current)[-MAX_TOLD:]
+
+    def run(
+        self,
+        declared: Callable[[], Iterable[Declaration]],
+        own_of: Callable[[Digest], Baseline | None],
+        changed: Callable[[Digest], None],
+        stop: threading.Event,
+    ) -> None:
+        """Follows the declarations until `stop` is set."""
+        while True:
+            self.follow({one.key: one for one in declared()}, own_of, changed, time.time())
+            if stop.wait(LOOK_EVERY_S):
+                return
+
+    def follow(
+        self,
+        declared: dict[Digest, Declaration],
+        own_of: Callable[[Digest], Baseline | None],
+        changed: Callable[[Digest], None],
+        now: float,
+    ) -> None:
+        """Judges what is new or due again, and forgets what is not declared any more."""
+        for key in {*self._files.keys(), *self._judged} - declared.keys():
+            with self._lock:
+                was = self._judged.pop(key, None)
+            self._files.remove_baseline(key, unused_since=float("inf"))
+            self._again_at.pop(key, None)
+            log.info("supplied_baseline_withdrawn", key=str(key))
+            if was is None or was.grade is not None:
+                changed(key)
+        for key, one in declared.items():
+            before = self._judged.get(key)
+            if before is not None and before.declaration == one and now < self._again_at.get(key, 0.0):
+                continue
+            judgement = self._judge(one, own_of(key), now)
+            if judgement.root is not None and not self.has_served(judgement.root):
+                self._remember(judgement.root)
+            with self._lock:
+                self._judged[key] = judgement
+            if before != judgement:
+                log.info("supplied_baseline", key=str(key), reason=judgement.reason, message=judgement.message)
+                changed(key)
+
+    def _remember(self, root: Digest) -> None:
+        """Before anybody is given it: so that it can be taken back after a restart too."""
+        with self._lock:
+            self._served = [*self._served, root][-MAX_SERVED:]
+            write_atomically(self._served_file, [json.dumps([str(one) for one in self._served]).encode()], mode=0o600)
+
+    def _judge(self, one: Declaration, own: Baseline | None, now: float) -> Judgement:
+        trust = self._trust().for_new(now)
+        try:
+            baseline = self._obtain(one, trust)
+            check_own(baseline, own)  # 5
+        except TemporaryError as error:
+            pause_s = self._pause_s.get(one.key, FIRST_RETRY_S)
+            self._pause_s[one.key] = min(2 * pause_s, LAST_RETRY_S)
+            self._again_at[one.key] = now + pause_s
+            return Judgement(declaration=one, grade=None, reason="Unreachable", message=str(error))
+        except IntactError as error:
+            self._again_at[one.key] = now + LAST_RETRY_S
+            return Judgement(declaration=one, grade=None, reason=error.code or "Refused", message=str(error))
+        self._pause_s.pop(one.key, None)
+        self._again_at[one.key] = now + VERIFY_AGAIN_S
+        who = "signed by a trusted key" if baseline.grade is Grade.SIGNED else "not signed: on the word of whoever declared it"
+        return Judgement(declaration=one, grade=baseline.grade, reason="Accepted", message=who, root=baseline.root)
+
+    def _obtain(self, one: Declaration, trust: Trust) -> Baseline:
+        """Kept from before, if it is what is declared; fetched otherwise. Where the registry is out of reach, what was signed and has the
+        root that is named serves too."""
+        kept = self._kept(one)
+        if kept is not None and (kept.source == _source(one) or self._fetched.get(one.key) == one):
+            return kept
+        try:
+            fetched = self._fetch(one, trust)
+        except TemporaryError:
+            if kept is not None and kept.grade is Grade.SIGNED and one.root is not None:
+                return kept
+            raise
+        self._fetched[one.key] = one
+        return fetched
+
+    def _kept(self, one: Declaration) -> Baseline | None:
+        """What was fetched before and can be what is declared, if it still verifies."""
+        try:
+            kept = self._store.get(str(one.key))
+        except (TrustError, InputError):
+            return None
+        if kept is None or (one.root is not None and kept.root != one.root):
+            return None
+        return kept if kept.grade is Grade.SIGNED or one.root is not None else None
+
+    def _fetch(self, one: Declaration, trust: Trust) -> Baseline:
+        match = _ARTIFACT.fullmatch(one.artifact)
+        if match is None:
+            raise InputError(f"{one.artifact[:200]!r} is not an artifact by digest", code="InvalidArtifact", hint="REPOSITORY@sha256:…")
+        name = parse_reference(one.artifact)
+        source = RegistrySource(name.host, name.repository, name.reference, access=self._access)
+        try:
+            with source.open(source.root()) as chunks:
+                blob = decode_blob(_read(chunks, MAX_MANIFEST_BYTES))  # 1
+            if (blob.size_bytes or 0) > MAX_FILE_BYTES:
+                raise InputError(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB", code="TooLarge")
+            artifact = Artifact(subject=source.root(), blob=blob)
+            with download_baseline(
+                source.clients[-1], artifact, check_head=lambda head: peek_envelope(head) is not None, progress=lambda *_: None
+            ) as document:  # 2
+                baseline = verify_file(document, one, trust)  # 3, 4
+                envelope = split_document(memoryview(document))[0] if baseline.grade is Grade.SIGNED else None
+                self._store.put(baseline, envelope=envelope)
+        finally:
+            source.close()
+        stored = self._store.get(str(one.key))
+        if stored is None:
+            raise TemporaryError(f"the baseline of {one.key} was stored and is gone")
+        return stored
+
+
+def read_declarations(declared: DeclaredObjects) -> list[Declaration]:
+    """What people declared in ImageBaseline objects; those that the cluster only shows have nothing supplied."""
+    found = []
+    for _, one in declared.declared():
+        key, supplied = read_key(one["spec"]), one["spec"].get("supplied")
+        if key is not None and supplied:
+            root = supplied.get("root")
+            found.append(Declaration(key=key, artifact=str(supplied.get("artifact", "")), root=Digest.parse(root) if root else None))
+    return found
+
+
+def read_key(spec: Mapping[str, Any]) -> Digest | None:
+    """The image that an ImageBaseline is of; None for what the API server should not have taken."""
+    try:
+        return Digest.parse(str(spec.get("key", "")))
+    except InputError:
+        return None
+
+
+def verify_file(unverified: memoryview | bytes | mmap, one: Declaration, trust: Trust) -> Baseline:
+    """Steps 3 and 4. Raises InputError or TrustError with a code that says which."""
+    baseline = load_document(unverified, trusted=trust.keys, refused=trust.refused, allow_unsigned=True)
+    if baseline.key != one.key:
+        raise TrustError(f"the file is the baseline of {baseline.key}", code="OtherImage")
+    if one.root is not None and baseline.root != one.root:
+        raise TrustError(f"the file has the root {baseline.root}, the declaration names {one.root}", code="RootMismatch")
+    if baseline.grade is Grade.SIGNED:
+        return baseline
+    if one.root is None:
+        raise TrustError(
+            "no trusted key signed the file, and the declaration names no root", code="Unsigned", hint="name its root, or sign it"
+        )
+    return replace(baseline, grade=Grade.SUPPLIED, aliases=(), source=_source(one))
+
+
+def check_own(baseline: Baseline, own: Baseline | None) -> None:
+    """Step 5: raises TrustError if the cluster computed another root over the same algorithms."""
+    if own is not None and own.grade is Grade.VERIFIED and own.algorithms == baseline.algorithms and own.root != baseline.root:
+        raise TrustError(
+            f"the cluster computed {own.root} from the image's own bytes, the file says {baseline.root}", code="ContradictsImage"
+        )
+
+
+def _read_served(file: Path) -> list[Digest]:
+    try:
+        return [Digest.parse(text) for text in json.loads(file.read_bytes())][-MAX_SERVED:]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, InputError) as error:
+        raise PermanentError(
+            f"{file} is damaged: {error}", hint="it lists roots that nodes were given; without it they keep them"
+        ) from None
+
+
+def _source(one: Declaration) -> str:
+    return f"supplied:{one.artifact}"
+
+
+def _read(chunks: Iterable[bytes], limit_bytes: int) -> bytes:
+    data = b""
+    for chunk in chunks:
+        data += chunk
+        if len(data) > limit_bytes:
+            raise InputError("the artifact's manifest is too large", code="TooLarge")
+    return data
