@@ -49,6 +49,8 @@ class LeafKind(StrEnum):
     OUTCOME = "Outcome"
     POLICY_CHANGED = "PolicyChanged"
     BASELINE_ACCEPTED = "BaselineAccepted"
+    BASELINES_COLLECTED = "BaselinesCollected"
+    """Stored baselines and tables that no image needed were removed."""
     GAP = "Gap"
     """A time without watching, or events that were lost."""
     FORGED_REPORT = "ForgedReport"

@@ -185,6 +185,18 @@ def record_baseline(*, key: Digest, root: Digest, grade: Grade, source: str, ali
     return _leaf(LeafKind.BASELINE_ACCEPTED, now, body)
 
 
+def record_collection(*, baselines: Sequence[str], tables: int, size_bytes: int, kept_bytes: int, now: float) -> Leaf:
+    """Baselines (their keys) that no image needed any more, and layer tables, that were removed."""
+    body = {
+        "baselines": [write_text(key, SHORT) for key in baselines[:MAX_LISTED]],
+        "baselines_count": len(baselines),
+        "tables_count": tables,
+        "freed_bytes": size_bytes,
+        "kept_bytes": kept_bytes,
+    }
+    return _leaf(LeafKind.BASELINES_COLLECTED, now, body)
+
+
 def record_gap(node: str, gap: Gap, *, now: float) -> Leaf:
     """A time in which `node` did not watch, or events that it lost."""
     body = {

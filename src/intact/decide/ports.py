@@ -55,6 +55,9 @@ class RevisionStore(Protocol):
     def of(self, workload: Workload) -> tuple[RevisionRecord, ...]:
         """The workload's revisions, the newest (highest `number`) first."""
 
+    def list_all(self) -> tuple[RevisionRecord, ...]:
+        """Every workload's."""
+
 
 class RemediationStore(Protocol):
     """Actions by the name of their decision: the name is the lock against doing one twice."""

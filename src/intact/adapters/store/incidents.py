@@ -111,6 +111,11 @@ class SqlRevisionStore:
             documents = connection.scalars(query.order_by(REVISIONS.c.number.desc(), REVISIONS.c.uid)).all()
         return tuple(decode(RevisionRecord, document) for document in documents)
 
+    def list_all(self) -> tuple[RevisionRecord, ...]:
+        with self._database.read() as connection:
+            documents = connection.scalars(select(REVISIONS.c.document).order_by(REVISIONS.c.workload, REVISIONS.c.uid)).all()
+        return tuple(decode(RevisionRecord, document) for document in documents)
+
 
 class SqlRemediationStore:
     """`decide.ports.RemediationStore` on a database."""
