@@ -195,7 +195,9 @@ class _Controller:
     def _act(self, flow: ClusterFlow, router: Router, stop: threading.Event) -> None:
         self._policy_record.begin(self._policies.known())
         self._flow = flow
-        reader = ImageReader(self._cache, self._library, self._state.audit, learn=flow.learn)
+        reader = ImageReader(
+            self._cache, self._library, self._state.audit, learn=flow.learn, revoked=lambda: self._read_trust().revoked_ids
+        )
         self._threads.start("images", lambda: reader.run(stop))
         shown = ShownBaselines(
             cache=self._cache,
