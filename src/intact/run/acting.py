@@ -85,14 +85,15 @@ class InboxReader:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set."""
-        bell = Bell(self._database, INBOX)
+        bell, in_trouble = Bell(self._database, INBOX), False
         try:
             while not stop.is_set():
                 try:
-                    taken = self.read(stop)
+                    taken, in_trouble = self.read(stop), False
                 except IntactError as error:
-                    log.warning("inbox_not_read", reason=str(error))
-                    taken = 0
+                    if not in_trouble:
+                        log.warning("inbox_not_read", reason=str(error))
+                    taken, in_trouble = 0, True
                 if not taken:
                     bell.wait(LOOK_AGAIN_S)
         finally:

@@ -14,6 +14,8 @@ log = structlog.get_logger()
 
 POLL_S = 0.25
 """How long an alert may wait in the outbox before somebody looks: part of the second an alert may take."""
+RETRY_S = 2.0
+"""After the outbox itself could not be used."""
 
 
 def start_delivery(router: Router, stop: threading.Event) -> tuple[threading.Thread, ...]:
@@ -32,6 +34,7 @@ def _deliver(router: Router, name: str, stop: threading.Event) -> None:
         except IntactError as error:
             log.error("delivery_failed", sink=name, reason=str(error))
             again_at = None
+            stop.wait(RETRY_S)
         if last:
             return
         stop.wait(POLL_S if again_at is None else min(POLL_S, max(0.01, again_at - time.time())))

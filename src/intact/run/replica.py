@@ -102,13 +102,16 @@ class SharedCommands:
 
     def follow(self, stop: threading.Event) -> None:
         """Until `stop` is set."""
-        bell = Bell(self._database, COMMANDS)
+        bell, in_trouble = Bell(self._database, COMMANDS), False
         try:
             while not stop.is_set():
                 try:
                     self.refresh()
+                    in_trouble = False
                 except IntactError as error:
-                    log.warning("commands_not_read", reason=str(error))
+                    if not in_trouble:
+                        log.warning("commands_not_read", reason=str(error))
+                    in_trouble = True
                 bell.wait(LOOK_AGAIN_S)
         finally:
             bell.close()

@@ -34,6 +34,7 @@ class Bell:
     def __init__(self, database: Database, name: str, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._database, self._name, self._sleep = database, name, sleep
         self._ear: Any = None
+        self._is_deaf = False
 
     def wait(self, timeout_s: float) -> bool:
         """Returns at a ring, or after `timeout_s` seconds; whether it rang, or may have rung unheard. Never raises: without a connection it
@@ -43,7 +44,7 @@ class Bell:
         try:
             return any(True for _ in self._ear.notifies(timeout=timeout_s, stop_after=1))
         except Exception as error:  # whatever the driver says: the next wait begins anew
-            log.info("bell_lost", database=self._database.name, reason=type(error).__name__)
+            log.info("bell_lost", name=self._name, reason=type(error).__name__)
             self.close()
             return True
 
@@ -58,9 +59,12 @@ class Bell:
             self._ear = self._database.open_ear()
             if self._ear is not None:
                 self._ear.execute(f"LISTEN {self._name}")
+                self._is_deaf = False
                 return True
         except Exception as error:
-            log.info("bell_not_heard", database=self._database.name, reason=str(error))
+            if not self._is_deaf:
+                log.info("bell_not_heard", name=self._name, reason=str(error))
+            self._is_deaf = True
             self.close()
         self._sleep(timeout_s)
         return False
