@@ -10,6 +10,7 @@ COMMANDS = {
     "build": "build",
     "diff": "diff",
     "export": "export",
+    "gc": "gc",
     "import": "import_",
     "keygen": "keygen",
     "pull": "pull",
