@@ -16,6 +16,7 @@ ALL = {
     "observe_scan": "the same with files the container has copied up",
     "idle": "what watching costs while nothing happens",
     "baseline": "building a baseline, beside sha256sum, AIDE and tarfile",
+    "registry": "baselines from a registry, beside skopeo copy; a thousand images that share layers",
     "rollback": "on a Kubernetes node: a tampered file until the Deployment is rolled back, ready and verified",
 }
 

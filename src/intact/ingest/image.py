@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import platform as host
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,8 +31,8 @@ from .compression import check_layer_type, decompress, is_foreign
 from .documents import CONFIG_TYPES, INDEX_TYPES, MANIFEST_TYPES, Choice, Config, Manifest, parse_config, parse_index, parse_manifest
 from .layer import apply_members
 from .limits import Limits
-from .parallel import read_layers
 from .ports import SYNTHETIC_MANIFEST, BlobSource, Descriptor
+from .prefetch import Prefetched
 from .tar import read_members
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7", "i686": "386"}
@@ -76,9 +76,8 @@ def ingest(
     """Reads and verifies the image of `source`.
 
     `platform` None: this machine's where the image offers several, whatever it is where it offers one. `algorithms`: by what its files are
-    to be known. `parallel`: layers read at once, of a source that several threads may read; `progress` is then called from any of them, one
-    at a time. Raises InputError (damaged, refused, no such platform), TrustError (a digest is wrong), TemporaryError (the source is not
-    reachable).
+    to be known. `parallel`: layers fetched at once, of a source that several threads may read. Raises InputError (damaged, refused, no such
+    platform), TrustError (a digest is wrong), TemporaryError (the source is not reachable).
     """
     limits = limits or Limits()
     image = resolve(source, platform=platform, limits=limits)
@@ -94,20 +93,17 @@ def ingest(
             tables[index] = known
             meter.finish(index, known=True)
 
-    def read(index: int, share: Limits, check: Callable[[], None]) -> LayerTable:
-        layer, diff_id = pairs[index]
-
-        def report(read_bytes: int) -> None:
-            check()
-            meter.report(index, read_bytes)
-
-        base = index == 0
-        table = _read_layer(source, layer, diff_id, base=base, limits=share, algorithms=algorithms, report=report, seal=seal)
-        meter.finish(index)
-        return table
-
     missing = [index for index in range(len(pairs)) if index not in tables]
-    tables |= read_layers(missing, read, workers=parallel, limits=limits)
+    with Prefetched(source, [pairs[index][0] for index in missing], parallel) if parallel > 1 else nullcontext(source) as blobs:
+        for index in missing:
+            layer, diff_id = pairs[index]
+
+            def report(read_bytes: int, index: int = index) -> None:
+                meter.report(index, read_bytes)
+
+            base = index == 0
+            tables[index] = _read_layer(blobs, layer, diff_id, base=base, limits=limits, algorithms=algorithms, report=report, seal=seal)
+            meter.finish(index)
     return Baseline(
         key=manifest.config.digest,
         layers=tuple(tables[index] for index in range(len(pairs))),
@@ -125,13 +121,11 @@ class _Meter:
         self._sizes = [layer.size_bytes or 0 for layer in manifest.layers]
         self._read = [0] * len(self._sizes)
         self._progress = progress
-        self._lock = threading.Lock()
 
     def report(self, index: int, read_bytes: int, *, known: bool = False) -> None:
-        with self._lock:
-            self._read[index] = read_bytes
-            layers, total = len(self._sizes), sum(self._sizes)
-            self._progress(Progress(layer=index + 1, layers=layers, bytes_done=sum(self._read), bytes_total=total, known=known))
+        self._read[index] = read_bytes
+        layers, total = len(self._sizes), sum(self._sizes)
+        self._progress(Progress(layer=index + 1, layers=layers, bytes_done=sum(self._read), bytes_total=total, known=known))
 
     def finish(self, index: int, *, known: bool = False) -> None:
         self.report(index, self._sizes[index], known=known)
