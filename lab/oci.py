@@ -126,15 +126,17 @@ def write_layout(
     working_directory: str = "/",
     stop_signal: str = "",
     labels: Mapping[str, str] | None = None,
+    machine: str = "",
 ) -> ImageLayout:
-    """Writes one image. `name` is a full reference with a tag, for example `docker.io/local/web:1`."""
+    """Writes one image, for this machine or for `machine` (an architecture by its Go name). `name` is a full reference with a tag, for
+    example `docker.io/local/web:1`."""
     if ":" not in name.rpartition("/")[2]:
         raise LabError(f"image name {name!r} has no tag: write it as NAME:TAG")
     blobs = directory / "blobs/sha256"
     blobs.mkdir(parents=True, exist_ok=True)
     config = {
         "created": EPOCH,
-        "architecture": architecture(),
+        "architecture": machine or architecture(),
         "os": "linux",
         "config": {
             "Env": list(environment),
@@ -162,7 +164,7 @@ def write_layout(
         "io.containerd.image.name": name,
         "org.opencontainers.image.ref.name": name.rpartition(":")[2],
     }
-    platform_ = {"architecture": architecture(), "os": "linux"}
+    platform_ = {"architecture": machine or architecture(), "os": "linux"}
     index = {
         "schemaVersion": 2,
         "mediaType": OCI + "index.v1+json",

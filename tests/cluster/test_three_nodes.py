@@ -19,7 +19,7 @@ from intact.model.errors import TrustError
 from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
 from intact.model.layer import Grade
 from intact.model.observation import Scope
-from intact.model.seam import Report
+from intact.model.seam import Coverage, Report
 from lab.settings import LabError
 from tests.cluster.kubernetes import eventually
 from tests.cluster.whole import ENDED, PAGE, ROLL_BACK, SYSTEM, Image, Installed, Object, Shop
@@ -178,6 +178,46 @@ def test_a_stolen_agent_cannot_speak_of_another_nodes_pods(
     time.sleep(2)
     assert shop.incidents() == [] and shop.remediations("web") == []
     stolen.submit(dataclasses.replace(lies["a pod of another node"], verdicts=()))  # its own name it may use
+
+
+def test_a_stolen_agent_that_lies_about_an_image_is_named_and_nothing_is_done(
+    installed: Installed, shop: Shop, v1: Image, token: str, speak_with: Speak
+) -> None:
+    shop.policy("web", mode="Enforce", respond=ROLL_BACK, guard={"corroboration": "Reporter", "cooldown": "0s"})
+    shop.deploy("web", v1.digest, nodeSelector={"kubernetes.io/hostname": "node2"})
+    shop.wait_intact("web")
+    (pod,) = shop.pods("web")
+    meta, lie = pod["metadata"], Digest.parse(f"sha256:{'9' * 64}")
+    eventually(lambda: installed.kubectl("get", "imagebaseline", v1.config.replace(":", "-"), "--ignore-not-found"), 60)
+    container = Container(
+        id="e" * 64,
+        name="web",
+        image=v1.digest,
+        image_key=Digest.parse(v1.config),
+        node="node2",
+        pod=Pod(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]),
+    )
+    said = Coverage(
+        container=container, verdict="Intact", baseline_root=lie, grade="Verified", verified_at=time.time(), layers_verified_at=time.time()
+    )  # fmt: skip
+    stolen = speak_with(token)
+
+    def about_node2(*states: str) -> list[Object]:
+        found = installed.read("incidents", "-n", SYSTEM)["items"]
+        return [one for one in found if one["spec"]["subject"] == "Node/node2" and one.get("status", {}).get("state") in states]
+
+    def accuse() -> list[Object]:
+        # The real agent of the node goes on telling the truth: the lie is told until it was heard.
+        stolen.submit(Report(id=uuid.uuid4().hex, node="node2", at=time.time(), coverage=(said,)))
+        return about_node2("Open", "Resolved")
+
+    (incident,) = eventually(accuse, 60)
+    assert (incident["status"]["cause"], incident["status"]["level"], incident["status"]["nodes"]) == ("Node", "Critical", ["node2"])
+    assert str(lie) in incident["status"]["matters"][0]["text"] and v1.config in incident["status"]["matters"][0]["text"]
+    assert eventually(lambda: installed.receivers.lines("IncidentOpened", "Node node2"), 30)
+    (healed,) = eventually(lambda: about_node2("Resolved"), 60)  # by the real agent's next word
+    assert healed["status"].get("actions", []) == []
+    assert len(installed.recorded("IncidentOpened")) and shop.remediations("web") == []
 
 
 def test_only_an_agents_own_token_opens_the_door(installed: Installed, speak_with: Speak) -> None:

@@ -286,10 +286,13 @@ class ClusterFlow:
         if key is None or root is None:
             return min(claimed, Grade.NODE_REPORTED)
         known = self._library.known(key)
-        if known is not None and known.root == root:
-            return known.grade
+        held = known.grade if known is not None and known.root == root else None
+        if held is not None and held >= Grade.VERIFIED:
+            return held
         if claimed >= Grade.NODE_REPORTED and self._truth.is_corroborated(container.node, key, root):
             return Grade.CORROBORATED
+        if held is not None and claimed is not Grade.VERIFIED:
+            return held  # it was sent to the node, which computed nothing
         return min(claimed, Grade.NODE_REPORTED)
 
     def _is_odd(self, container: Container) -> bool:

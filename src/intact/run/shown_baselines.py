@@ -101,10 +101,11 @@ class ShownBaselines:
             accepted = judged.grade is not None
             conditions.append(("Supplied", accepted, judged.reason, judged.message, self._turned(key, "Supplied", accepted, now)))
         if baseline is not None:
+            said = max((_rank(one.grade) for one in use.said if one.baseline_root == baseline.root), default=0)
             return ShownBaseline(
                 key=key,
                 root=baseline.root,
-                grade=baseline.grade.title,
+                grade=max(baseline.grade, Grade(said) if said else baseline.grade).title,
                 algorithms=baseline.algorithms.names,
                 source=baseline.source,
                 signers=self._library.signers(key),

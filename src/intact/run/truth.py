@@ -67,8 +67,7 @@ class Truth:
 
     def hear(self, node: str, coverage: Iterable[Coverage], declared: Declared) -> bool:
         """Takes in all that `node` says it runs now. Returns whether anything that is held changed."""
-        own_words = (one for one in coverage if one.baseline_root is None or not self._is_supplied(one.baseline_root))
-        images = _read_claims(node, own_words, declared)
+        images = _read_claims(node, (one for one in coverage if not self._is_peoples(one)), declared)
         with self._lock:
             before = self._by_node.get(node, {})
             changed = {key for key in before.keys() | images.keys() if before.get(key) != images.get(key)}
@@ -149,6 +148,9 @@ class Truth:
                     text = f"nodes disagree about image {name} ({key}), and it cannot be told which is wrong: {found.why}"
                     made.append(_matter(CLUSTER, key, Level.HIGH, text, found.undecided, now))
             return made
+
+    def _is_peoples(self, covered: Coverage) -> bool:
+        return covered.grade != Grade.VERIFIED.title and covered.baseline_root is not None and self._is_supplied(covered.baseline_root)
 
     def _weigh(self, keys: Iterable[Digest]) -> bool:
         is_changed = False
