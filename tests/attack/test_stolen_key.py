@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from intact.adapters.keys.tls import DirectoryStore
 from intact.adapters.store.baselines import BaselineDirectory
+from intact.audit.export import export_log
+from intact.audit.note import NoteKey
+from intact.audit.verify import verify_export
 from intact.baseline.document import encode_document, load_document, replace_envelope, split_document
 from intact.baseline.receipt import seal_receipt
 from intact.baseline.ring import ROTATE_AFTER_S
@@ -22,6 +26,7 @@ from intact.baseline.trust import TrustedKey, TrustRoot
 from intact.baseline.trust_document import encode_trust
 from intact.model.errors import IntactError, TrustError
 from intact.model.layer import Baseline, Grade
+from intact.run.memory import open_state
 from intact.run.own_keys import OwnKeys
 from intact.run.trust import PinnedTrust
 from tests.unit.baseline.test_store import make_baseline
@@ -267,3 +272,29 @@ def test_a_controller_that_lost_everything_is_believed_again_without_touching_th
     cluster.publish(fresh.keys.published())
     assert cluster.pinned.read().version > before.version
     assert fresh.keys.public in cluster.pinned.read().for_new(NOW + 3600).keys
+
+
+# -- the audit key ---------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_or_stolen_audit_key_is_followed_by_another_in_the_same_log(tmp_path: Path) -> None:
+    open_state(tmp_path / "before").audit.append([])
+    first = read_public(tmp_path / "before/audit.pub")
+    lost, retired = (Path(shutil.copytree(tmp_path / "before", tmp_path / name)) for name in ("lost", "retired"))
+    for state in (lost, retired):  # of a process that has ended
+        (state / "audit.pem").unlink()
+    (lost / "audit.pub").unlink()
+    with pytest.raises(TrustError):
+        open_state(lost)  # a key that nobody said anything about does not go on with the log of another
+    (retired / "audit.retired").mkdir()
+    (retired / "audit.pub").rename(retired / "audit.retired" / "2026.pub")
+    lines = list(export_log(open_state(retired).leaves)[1])
+    second = read_public(retired / "audit.pub")
+    assert second != first
+    assert verify_export(lines, [first, second]).checkpoint.size == 2
+    with pytest.raises(TrustError):
+        verify_export(lines, [first])
+
+
+def read_public(file: Path) -> NoteKey:
+    return NoteKey.parse(file.read_text())

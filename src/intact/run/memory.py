@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from intact.adapters.keys.signing import generate_key, load_ed25519_key
+from intact.adapters.keys.signing import generate_key, load_ed25519_key, load_public_key
 from intact.adapters.store.database import Database
 from intact.adapters.store.incidents import SqlIncidentStore, SqlRemediationStore, SqlRevisionStore
 from intact.adapters.store.leaves import SqlLeafStore
@@ -19,13 +20,14 @@ from intact.adapters.store.outbox import SqlOutbox
 from intact.adapters.store.reports import SqlReportStore
 from intact.audit.log import AuditLog
 from intact.audit.note import NoteKey
-from intact.model.errors import TemporaryError
+from intact.model.errors import InputError, TemporaryError
 from intact.notify.ports import Sink
 from intact.notify.router import Router
 
 from .casebook import Memory
 
 AUDIT_KEY = "audit"
+RETIRED_AUDIT_KEYS = "audit.retired"
 AUDIT_ORIGIN = "intact.dev/audit"
 
 
@@ -75,10 +77,19 @@ def make_router(state: ClusterState, sinks: Sequence[Sink]) -> Router:
 
 
 def _open_audit(directory: Path, leaves: SqlLeafStore) -> AuditLog:
-    """The log with its own key: `audit.pem`, and `audit.pub` for whoever verifies an export."""
+    """The log with its own key: `audit.pem`, and `audit.pub` for whoever verifies an export. The public keys in `audit.retired` signed it
+    before."""
     stem = directory / AUDIT_KEY
     if not stem.with_suffix(".pem").exists():
         generate_key(stem)
     private = load_ed25519_key(stem.with_suffix(".pem"))
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return AuditLog(leaves, key=NoteKey(name=AUDIT_ORIGIN, public=public), signer=private, now=time.time())
+    retired = [_read_retired(path) for path in sorted((directory / RETIRED_AUDIT_KEYS).glob("*.pub"))]
+    return AuditLog(leaves, key=NoteKey(name=AUDIT_ORIGIN, public=public), signer=private, now=time.time(), retired=retired)
+
+
+def _read_retired(path: Path) -> NoteKey:
+    key = load_public_key(path)
+    if not isinstance(key, Ed25519PublicKey):
+        raise InputError(f"{path} is not an Ed25519 key", code="Key")
+    return NoteKey(name=AUDIT_ORIGIN, public=key.public_bytes(Encoding.Raw, PublicFormat.Raw))
