@@ -80,15 +80,18 @@ def run(*command: str | Path) -> None:
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def measure(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Medians of seconds, the contenders taking turns."""
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+def measure(contenders: dict[str, Callable[[], None]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Medians of wall and CPU seconds, the contenders taking turns."""
+    walls: dict[str, list[float]] = {name: [] for name in contenders}
+    cpus: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
-            started = time.perf_counter()
+            before, started = os.times(), time.perf_counter()
             contender()
-            times[name].append(time.perf_counter() - started)
-    return {name: statistics.median(found) for name, found in times.items()}
+            walls[name].append(time.perf_counter() - started)
+            after = os.times()
+            cpus[name].append(after.children_user + after.children_system - before.children_user - before.children_system)
+    return {name: (statistics.median(walls[name]), statistics.median(cpus[name])) for name in contenders}
 
 
 def measure_one(registry: Registry, images: Images, work: Path, rounds: int) -> None:
@@ -109,10 +112,11 @@ def measure_one(registry: Registry, images: Images, work: Path, rounds: int) -> 
 
     results = measure({"intact, 3 layers at once": build(3), "intact, 1 layer at a time": build(1), "skopeo copy to oci:": copy}, rounds)
     print(f"one image: {len(stack)} layers, {size / 1e6:.0f} MB compressed, {400 * len(stack)} files; median of {rounds}")
-    print(f"{'':<28}{'wall':>9}{'layers/s':>10}{'MB/s':>8}   over skopeo")
-    for contender, seconds in results.items():
-        ratio = seconds / results["skopeo copy to oci:"]
-        print(f"{contender:<28}{seconds:>8.2f}s{len(stack) / seconds:>10.1f}{size / 1e6 / seconds:>8.1f}   {ratio:>6.2f}")
+    print(f"{'':<28}{'wall':>9}{'CPU':>9}{'layers/s':>10}{'MB/s':>8}   wall and CPU over skopeo's")
+    peer = results["skopeo copy to oci:"]
+    for contender, (wall, cpu) in results.items():
+        rates = f"{len(stack) / wall:>10.1f}{size / 1e6 / wall:>8.1f}"
+        print(f"{contender:<28}{wall:>8.2f}s{cpu:>8.2f}s{rates}   {wall / peer[0]:>6.2f}  {cpu / peer[1]:>6.2f}")
 
 
 def measure_many(registry: Registry, images: Images, work: Path, count: int) -> None:
@@ -136,15 +140,15 @@ def measure_many(registry: Registry, images: Images, work: Path, count: int) -> 
     try:
         signer = open_own_key(work / "own")
         library = ClusterBaselines(open_store(work / "store", signer), signer, access=images.access)
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         for reference in references:
             library.compute(reference)
-        seconds = time.perf_counter() - started
+        seconds, cpu = time.perf_counter() - started, time.process_time() - before
     finally:
         registry_client.iterate_paced = original
     stored = sum(path.stat().st_size for path in (work / "store").rglob("*") if path.is_file())
     print(f"\n{count} images of 6 layers, 10 bases of 4 layers, 50 middle layers, one of each image's own")
-    print(f"{'time':<28}{seconds:>10.1f} s   {count / seconds:.1f} images/s")
+    print(f"{'time':<28}{seconds:>10.1f} s   {count / seconds:.1f} images/s, {cpu / count * 1e3:.0f} ms of CPU an image")
     print(f"{'all layers of all images':<28}{whole / 1e6:>10.1f} MB")
     print(f"{'fetched, manifests included':<28}{fetched[0] / 1e6:>10.1f} MB  {fetched[0] / whole:.1%} of it")
     print(f"{'stored':<28}{stored / 1e6:>10.1f} MB  {stored / count / 1e3:.1f} kB an image")

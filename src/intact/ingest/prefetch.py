@@ -18,6 +18,8 @@ from .ports import BlobSource, Descriptor
 
 HELD_BYTES = 8 << 20
 """Of one blob, before its fetching waits for the reader."""
+HANDED_BYTES = 1 << 20
+"""Handed over at once: what comes from a network comes in small pieces, and waking the reader for each costs more than reading it."""
 _END_S = 2.0
 """How long the end waits for threads that are deep in a read of the network; they hold nothing, and end by themselves."""
 
@@ -86,9 +88,15 @@ class _Fetch(threading.Thread):
     def run(self) -> None:
         try:
             with self._source.open(self.descriptor) as chunks:
+                parts, held = [], 0
                 for chunk in chunks:
-                    if not self._put(chunk):
-                        return
+                    parts.append(chunk)
+                    held += len(chunk)
+                    if held >= HANDED_BYTES:
+                        if not self._put(b"".join(parts)):
+                            return
+                        parts, held = [], 0
+                self._put(b"".join(parts))
         except BaseException as error:  # for the reader
             self._error = error
         finally:
