@@ -219,7 +219,7 @@ class NodeFlow:
         for container_id, watched in self._watched.items():
             if watched.baseline is not None:
                 self._schedule.remove(container_id)
-                watched.baseline, watched.reason, watched.retry_at = None, "a key was revoked: its baseline is obtained again", 0.0
+                watched.doubt("a key was revoked: its baseline is obtained again")
                 self._is_coverage_stale = True
 
     def _fetch_baseline(self, watched: Watched, now: float) -> None:
@@ -334,16 +334,20 @@ class NodeFlow:
         else:
             watched.is_reading_layers = True
             layers = zip(mounted.lowers, reversed(baseline.layers), strict=True)
-            self._layers.submit(watched.running, layers, lambda found: self._inbox.put(lambda _: self._take_reading(container_id, found)))
+            self._layers.submit(
+                watched.running, layers, lambda found: self._inbox.put(lambda _: self._take_reading(container_id, baseline, found))
+            )
 
-    def _take_reading(self, container_id: str, found: Reading | BaseException) -> None:
+    def _take_reading(self, container_id: str, baseline: Baseline, found: Reading | BaseException) -> None:
+        """What was read, unless it was held against a baseline that counts no more."""
         if isinstance(found, BaseException):
             raise found
         watched = self._watched.get(container_id)
-        if watched is None or watched.baseline is None:
+        if watched is None:
             return
         watched.is_reading_layers = False
-        self._judge_layers(watched, watched.baseline, found)
+        if watched.baseline is baseline:
+            self._judge_layers(watched, baseline, found)
         if watched.read_layers_again:
             watched.read_layers_again = False
             self._verify_layers(watched)
@@ -360,7 +364,7 @@ class NodeFlow:
         for container_id, watched in self._watched.items():
             if watched.baseline is not None and watched.baseline.root in plan.withdrawn:
                 self._schedule.remove(container_id)
-                watched.baseline, watched.reason, watched.retry_at = None, "its baseline was withdrawn: it is obtained again", 0.0
+                watched.doubt("its baseline was withdrawn: it is obtained again")
                 self._is_coverage_stale, self._next_relist = True, 0.0
         by_pod = {p.pod_uid: p for p in plan.pods}
         for watched in self._watched.values():

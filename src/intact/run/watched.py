@@ -40,6 +40,11 @@ class Watched:
         weak = self.baseline is None or self.baseline.grade is Grade.FIRST_SEEN
         return weak and self.running.mounted is not None and now >= self.retry_at
 
+    def doubt(self, reason: str) -> None:
+        """Its baseline counts no more, nor does what was seen by it: nothing is known until it was obtained again."""
+        self.baseline, self.reason, self.retry_at = None, reason, 0.0
+        self.drift = self.layers = None
+
     def note_writers(self, writers: Mapping[bytes, Process | None]) -> None:
         """A process that had exited leaves a name that was known before."""
         for path, process in writers.items():
