@@ -1,5 +1,6 @@
 """`intact baseline build --algorithm`: what is chosen is what stands in the baseline, and what the check of a tree goes by."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,10 @@ def test_an_algorithm_that_nobody_knows_is_a_usage_error(tree: Path) -> None:
 def test_a_further_digest_changes_the_root_and_the_same_choice_does_not(tree: Path) -> None:
     roots = [load(build(tree, *names)[0]).layers[0].root for names in (("sha256",), ("sha256", "md5"), ("md5", "sha256"))]
     assert roots[0] != roots[1] == roots[2]
+
+
+def test_what_is_for_comparison_only_is_shown_as_such(tree: Path) -> None:
+    file, _ = build(tree, "md5", "belt-hash")
+    assert "belt-hash (for comparison only: md5)" in intact("baseline", "show", file).stdout
+    shown = json.loads(intact("baseline", "show", file, "--output", "json").stdout)
+    assert (shown["algorithms"], shown["forComparisonOnly"]) == (["belt-hash", "md5"], ["md5"])

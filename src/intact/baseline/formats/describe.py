@@ -32,6 +32,7 @@ def describe(baseline: Baseline) -> dict[str, Any]:
         "platform": baseline.platform,
         "aliases": list(baseline.aliases),
         "algorithms": list(baseline.algorithms.names),
+        "forComparisonOnly": list(baseline.algorithms.further),
         "layers": [describe_layer(layer) for layer in baseline.layers],
     }
     if not baseline.stated.is_everything:

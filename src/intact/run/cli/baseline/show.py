@@ -72,9 +72,8 @@ def _print(described: dict[str, Any], named: Named) -> None:
         rows.append(("signed by", f"{one['keyId'][:100]}: {'counts' if one['counts'] else one['why'] or 'not a trusted key'}"))
     if not described["signatures"]:
         rows.append(("signed by", "nobody"))
-    weak = " (decides nothing)" if named.baseline.stated.is_weak else ""
-    names = named.baseline.algorithms.further if weak else named.baseline.algorithms.names
-    rows.append(("hashes", f"{', '.join(names)}{weak}"))
+    algorithms = named.baseline.algorithms
+    rows.append(("hashes", f"{', '.join(algorithms.further)} (decides nothing)" if named.baseline.stated.is_weak else algorithms.described))
     rows.append(("entries", ", ".join(name_kinds({Kind(kind): count for kind, count in described["entries"].items()}))))
     rows.append(
         ("bytes", f"{described['bytes']:,} ({show_size(described['bytes'])})" if "size" not in _missing(described) else "not known")
