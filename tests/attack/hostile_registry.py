@@ -34,7 +34,7 @@ class HostileRegistry:
 
         Bound.registry = outer
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
+        self._server = QuietServer(("127.0.0.1", 0), Bound)
         self._server.daemon_threads = True
         self._server.block_on_close = False
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -66,6 +66,13 @@ class HostileRegistry:
     def asked(self, part: str) -> list[dict[str, str]]:
         """The headers of the requests whose path has `part`."""
         return [headers for _, path, headers in self.requests if part in path]
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Whose clients may leave whenever they like."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -29,7 +29,7 @@ from intact.run.attached import find_attached
 from lab import layers
 from tests.attack.hostile_registry import Handler, HostileRegistry
 
-QUICK = Patience(connect_s=5, read_s=5, head_s=1.0, attempts=3, first_pause_s=0.01, longest_pause_s=0.05, grace_s=0.3)
+QUICK = Patience(attempts=3, first_pause_s=0.01, longest_pause_s=0.05)
 OCI = "application/vnd.oci.image."
 
 
@@ -271,7 +271,7 @@ def test_a_slow_trickle_is_given_up(stage: Stage) -> None:
             handler.wfile.write(handler.registry.blobs[digest][at : at + 1])
 
     patience = replace(QUICK, grace_s=0.2, attempts=1)
-    with pytest.raises(TemporaryError, match=r"too slow|again and again"):
+    with pytest.raises(TemporaryError, match="too slow"):
         stage.read(patience=patience)
 
 

@@ -128,6 +128,8 @@ class RepositoryClient:
             except TemporaryError as error:
                 if size_bytes is not None and at == size_bytes:
                     return
+                if error.code == "TooSlow":
+                    raise
                 problem = str(error)
             fruitless = fruitless + 1 if at == before else 0  # 3
             if fruitless >= patience.attempts:

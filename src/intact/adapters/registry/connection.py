@@ -31,6 +31,8 @@ from .challenge import parse_challenges
 
 MAX_REDIRECTS = 5
 MAX_TOKEN_BYTES = 1 << 20
+LEAST_SENT_BYTES_S = 64 << 10
+"""What a body is sent slower than counts as not sent."""
 HUB_HOST = "registry-1.docker.io"
 _NO_TLS = "WRONG_VERSION_NUMBER"
 _BAD_CERTIFICATE = "CERTIFICATE_VERIFY_FAILED"
@@ -52,6 +54,7 @@ class Connection:
         self.base = f"{access.scheme(endpoint.host)}://{host}"
         self._clients: dict[bool, httpx2.Client] = {}
         self._sockets: list[socket.socket] = []
+        self._is_late = threading.Event()
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -160,7 +163,7 @@ class Connection:
             extensions = {"trace": self._remember}
             data = None if form is None else dict(form)
             request = client.build_request(method, url, headers=dict(headers), content=content, data=data, extensions=extensions)
-            seconds = self._patience.head_s if content is None else 10 * self._patience.head_s
+            seconds = self._patience.head_s + int(headers.get("content-length", "0")) / LEAST_SENT_BYTES_S
             with self._limited(seconds):
                 return client.send(request, stream=True)
 
@@ -178,25 +181,26 @@ class Connection:
             found = info["return_value"].get_extra_info("socket")
             if isinstance(found, socket.socket):
                 self._sockets = [*(known for known in self._sockets if known.fileno() >= 0), found]
+                if self._is_late.is_set():
+                    self._cut()
+
+    def _cut(self) -> None:
+        self._is_late.set()
+        for known in self._sockets:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(known, socket.SHUT_RDWR)  # not the SSL object's own: another thread is using it
 
     @contextmanager
     def _limited(self, seconds: float) -> Iterator[None]:
         """Cuts this connection off when an answer's head takes longer in all: each single read may be in time, and still never end."""
-        fired = threading.Event()
-
-        def cut() -> None:
-            fired.set()
-            for known in self._sockets:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(known, socket.SHUT_RDWR)  # not the SSL object's own: another thread is using it
-
-        timer = threading.Timer(seconds, cut)
+        self._is_late.clear()
+        timer = threading.Timer(seconds, self._cut)
         timer.daemon = True
         timer.start()
         try:
             yield
         except (httpx2.HTTPError, OSError):
-            if fired.is_set():
+            if self._is_late.is_set():
                 raise httpx2.ReadTimeout(f"no complete answer within {seconds:g} s") from None
             raise
         finally:
