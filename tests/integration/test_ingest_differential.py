@@ -5,6 +5,7 @@ INTACT_RANDOM_STACKS says how many random stacks are tried: 400 unless it is set
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from lab.layers import Entry
 from lab.oci import ImageLayout
 from lab.runtime import Runtime
 from lab.settings import LabError
-from tests.integration.layer_stacks import BY_HAND, random_stack, rich_stack, runnable
+from tests.integration.layer_stacks import BY_HAND, LATE_SET_GROUP_ID, random_stack, rich_stack, runnable
 from tests.integration.unpacking import BATCH, RANDOM_STACKS, Stacks, claimed, compare_batch, differences, graft_legal, write_image
 
 pytestmark = pytest.mark.root
@@ -46,6 +47,18 @@ def test_a_nasty_stack_is_what_containerd_unpacks(runtime: Runtime, tmp_path: Pa
         assert tree is not None, "containerd refuses what should be a legal stack"
         assert said is not None, "we refuse what containerd unpacks"
         assert differences(said, tree) == []
+
+
+def test_what_a_layer_makes_below_a_set_group_id_directory_before_it_names_that_has_another_group(runtime: Runtime, tmp_path: Path) -> None:
+    image = write_image(tmp_path, "docker.io/local/late:1", LATE_SET_GROUP_ID, "gzip")
+    said = claimed(image)
+    assert said is not None
+    with unpacked(runtime, image, tmp_path / "tree") as tree:
+        assert tree is not None
+        ((ours, theirs),) = differences(said, tree)
+    assert ours is not None and theirs is not None
+    assert replace(ours, gid=50) == theirs
+    assert (ours.path, ours.gid) == (b"/srv/new", 0)
 
 
 @pytest.mark.timeout(600)

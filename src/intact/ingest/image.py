@@ -283,7 +283,7 @@ class _Verified:
     ) -> None:
         self._source, self._layer, self._diff_id = source, layer, diff_id
         self._chunks, self._limits, self._report = chunks, limits, report
-        self.is_verified = False
+        self.is_verified = self._has_failed = False
         self._read = 0
         self._blob = hashlib.new(layer.digest.algorithm)
         self._hashed = self._hash_chunks()
@@ -303,20 +303,29 @@ class _Verified:
         self.is_verified = True
 
     def check_rest(self) -> None:
-        """After an error in what the blob holds: damaged on the way, or by whoever made it? Its digest tells; raises TrustError."""
+        """After an error in what the blob holds: damaged on the way, or by whoever made it? Its digest tells; raises TrustError. Where the
+        source itself failed, that is the error."""
         for _ in self._hashed:
             pass
-        self._check_blob()
+        if not self._has_failed:
+            self._check_blob()
 
     def _hash_chunks(self) -> Iterator[bytes]:
         layer = self._layer
-        for chunk in self._chunks:
+        for chunk in self._take_chunks():
             self._read += len(chunk)
             if layer.size_bytes is not None and self._read > layer.size_bytes:
                 raise TrustError(f"{self._source.name}: blob {layer.digest} is longer than {layer.size_bytes} bytes", code="BlobSize")
             self._blob.update(chunk)
             self._report(self._read)
             yield chunk
+
+    def _take_chunks(self) -> Iterator[bytes]:
+        try:
+            yield from self._chunks
+        except InputError:
+            self._has_failed = True
+            raise
 
     def _check_blob(self) -> None:
         layer = self._layer
