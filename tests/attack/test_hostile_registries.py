@@ -4,6 +4,10 @@ import base64
 import gzip
 import hashlib
 import json
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from intact.adapters.keys.signing import generate_key, load_private_key
 from intact.adapters.registry.access import Endpoint, Patience, RegistryAccess
 from intact.adapters.registry.artifact import BASELINE_TYPE
 from intact.adapters.registry.client import RepositoryClient
@@ -589,3 +594,53 @@ def test_an_upload_to_another_place_gets_no_credentials_and_needs_tls(stage: Sta
         with pytest.raises(PermanentError, match="no place to upload to"):
             push_blob(client, Digest.of(b"new"), memoryview(b"new"), lambda done, total: None)
         assert not thief.requests
+
+
+@pytest.mark.parametrize("command", ["pull", "push", "build"])
+def test_what_is_interrupted_leaves_nothing_half_written(stage: Stage, tmp_path: Path, command: str) -> None:
+    """The registry stands still in the middle; Ctrl-C ends the command, and neither a file nor a name in the registry is left."""
+    signer_stem = tmp_path / "K"
+    generate_key(signer_stem)
+    document = encode_document(stage.read(), [KeySigner(load_private_key(tmp_path / "K.pem"))])
+    (tmp_path / "in").write_bytes(document)
+    list_as_api(stage, [attach(stage, document)] if command == "pull" else [])
+    reached = threading.Event()
+
+    def stand_still(handler: Handler) -> None:
+        handler.start(200, len(document))
+        handler.wfile.write(document[: len(document) // 2])
+        handler.wfile.flush()
+        reached.set()
+        handler.registry.stopping.wait()
+
+    def take_no_more(handler: Handler) -> None:
+        if handler.command == "POST":
+            handler.answer(202, b"", location=f"http://{stage.registry.host}/v2/team/app/blobs/uploads/1")
+        else:
+            reached.set()
+            handler.registry.stopping.wait()
+
+    match command:
+        case "pull":
+            stage.trick("sha256:" + hashlib.sha256(document).hexdigest())(stand_still)
+        case "push":
+            stage.trick("/blobs/uploads/")(take_no_more)
+        case _:
+            stage.trick(stage.layers[0][0])(stand_still)
+    name = f"docker://{stage.registry.host}/team/app:1"
+    options = {"pull": (name, "-o", "out", "--trust", "K.pub"), "push": ("in", name), "build": (name, "-o", "out", "--concurrency", "1")}[
+        command
+    ]
+    before = sorted(path.name for path in tmp_path.iterdir())
+    arguments = [sys.executable, "-m", "intact", "baseline", command, *options, "--plain-http", stage.registry.host]
+    if command != "push":
+        arguments += ["--platform", "linux/amd64"]
+    with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert reached.wait(120), process.communicate(timeout=5)
+        process.send_signal(signal.SIGINT)
+        if command == "build":  # its reading thread is in the middle of a read: that ends when the registry does
+            stage.registry.stopping.set()
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert not [1 for method, path, _ in stage.registry.requests if method == "PUT" and "/manifests/" in path]

@@ -80,7 +80,8 @@ def client(registry: AnyRegistry) -> Iterator[RepositoryClient]:
 def test_what_was_pushed_is_pulled_and_verified_without_a_layer(registry: AnyRegistry, image: ImageLayout, work: Path, how: str) -> None:
     name = f"docker://{registry.host}/{REPOSITORY}@{image.manifest_digest}"
     plain = ("--plain-http", registry.host)
-    assert intact("build", image.source, "-o", "app.baseline", "--key", "K.pem", cwd=work).returncode == 0
+    built = intact("build", image.source, "-o", "app.baseline", "--key", "K.pem", "--output", "json", cwd=work)
+    assert json.loads(built.stdout)["key"] == image.config_digest
     pushed = intact("push", "app.baseline", name, *plain, "--output", "json", cwd=work)
     assert pushed.returncode == 0, pushed.stderr
     told = json.loads(pushed.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,8 +44,16 @@ from .files import PATH
 @click.option(
     "--containerd", default=DEFAULT_CONTAINERD, show_default=True, metavar="SOCKET", help="containerd's socket, for containerd:NAME."
 )
+@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print the result.")
 def command(
-    image: str, out: Path, key: Path | None, platform: str | None, names: tuple[str, ...], access: RegistryAccess, containerd: str
+    image: str,
+    out: Path,
+    key: Path | None,
+    platform: str | None,
+    names: tuple[str, ...],
+    access: RegistryAccess,
+    containerd: str,
+    output: str,
 ) -> None:
     """Reads IMAGE, verifies it, and writes its baseline.
 
@@ -60,6 +69,20 @@ def command(
     write_atomically(out, [encode_document(baseline, signers)])
     entries = sum(len(layer) for layer in baseline.layers)
     signed = f"signed by {signers[0].public.id}" if signers else "not signed"
+    if output == "json":
+        told = {
+            "key": str(baseline.key),
+            "root": str(baseline.root),
+            "grade": baseline.grade.title,
+            "platform": baseline.platform,
+            "source": baseline.source,
+            "layers": len(baseline.layers),
+            "entries": entries,
+            "signers": [signer.public.id for signer in signers],
+            "file": str(out),
+        }
+        click.echo(json.dumps(told, indent=2))
+        return
     counts = f"{len(baseline.layers)} layers, {entries} entries by {algorithms.described}"
     click.echo(f"{out}: {baseline.key}, {counts}, {baseline.grade.title}, {signed}", err=True)
     click.echo(str(baseline.root))
