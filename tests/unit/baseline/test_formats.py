@@ -51,7 +51,7 @@ def write(baseline: Baseline, form: str, *, losses: Losses | None = None, prefix
 
 
 def observe(root: bytes, algorithms: Algorithms = ALL) -> Observation:
-    seen = tuple(walk_directory(root.decode(), algorithms=algorithms))
+    seen = tuple(read_tree(root, algorithms).scan())
     place = Container(id="x", name="x", image="", image_key=None, node="n")
     return Observation(container=place, scope=Scope.TREE, present=seen)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,9 +17,10 @@ PARTIAL = ".partial"
 def write_atomically(path: Path, parts: Iterable[bytes | memoryview], *, mode: int = 0o644) -> None:
     """Replaces `path` by a file of `parts`, on disk when this returns. Raises TemporaryError (disk full) or PermanentError; then, and when
     interrupted, what stood there is untouched and nothing is left beside it."""
+    name = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")  # known before it exists: an interrupt may come at any moment
     try:
-        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
         try:
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as file:
                 os.fchmod(fd, mode)
                 for part in parts:
@@ -27,7 +29,8 @@ def write_atomically(path: Path, parts: Iterable[bytes | memoryview], *, mode: i
                 os.fsync(fd)
             os.rename(name, path)
         except BaseException:
-            os.unlink(name)
+            with contextlib.suppress(OSError):
+                os.unlink(name)
             raise
         sync_directory(path.parent)
     except OSError as error:

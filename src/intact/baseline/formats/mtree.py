@@ -141,6 +141,8 @@ class _Reading:
             if b"type" in keywords:
                 raise refuse(b"type")
             raise InputError(f"line {number}: {path[:200]!r} has no type", code="ListFormat", hint="write the specification with the type")
+        if path == b"/" and kind is not Kind.DIRECTORY:
+            raise InputError(f"line {number} names the root directory as something else", code="ListPath")
         mode = uid = gid = size = 0
         target, device = b"", None
         stated = set()

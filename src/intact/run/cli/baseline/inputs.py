@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from intact.run.cli.progress import show_progress
 from intact.run.trust import open_trust
 
 from .build import read_image
+
+PIECE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +93,20 @@ def believe(read: Read, trust: tuple[Path, ...], name: str) -> tuple[Baseline, b
 
 
 def read_bytes(text: str) -> bytes:
-    """The content of a file, or of stdin for `-`; bounded."""
+    """The content of a file, or of stdin for `-`; bounded. In pieces, between which an interrupt is heard."""
+    pieces = []
+    left = MAX_DOCUMENT_BYTES
     try:
-        if text == "-":
-            data = sys.stdin.buffer.read(MAX_DOCUMENT_BYTES + 1)
-        else:
-            with Path(text).open("rb") as file:
-                data = file.read(MAX_DOCUMENT_BYTES + 1)
+        with nullcontext(sys.stdin.fileno()) if text == "-" else Path(text).open("rb") as file:
+            descriptor = file if isinstance(file, int) else file.fileno()
+            while piece := os.read(descriptor, PIECE_BYTES):
+                pieces.append(piece)
+                left -= len(piece)
+                if left < 0:
+                    raise InputError(f"{text} has more than {MAX_DOCUMENT_BYTES} bytes", code="TooLarge")
     except OSError as error:
         raise InputError(f"{text}: {error.strerror}", code="NoSuchFile", hint="images are named docker://…, oci:…, dir:…") from None
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise InputError(f"{text} has more than {MAX_DOCUMENT_BYTES} bytes", code="TooLarge")
-    return data
+    return b"".join(pieces)
 
 
 def read_with_progress(lists: list[bytes], how: Reading) -> Read:
