@@ -9,18 +9,18 @@ import msgspec
 import pytest
 
 from intact.adapters.cluster.api import Api, Rejected
+from intact.adapters.cluster.bodies import ShownBaseline
 from intact.adapters.cluster.cache import ClusterCache
+from intact.adapters.cluster.declared import DeclaredObjects
 from intact.adapters.cluster.follow import Follower
 from intact.adapters.cluster.kinds import BASELINE, INCIDENT, NODE, POLICY, REMEDIATION
 from intact.adapters.cluster.objects import NODE_REFRESH_S, QUIET_S, Objects
-from intact.adapters.cluster.declared import DeclaredObjects
 from intact.decide.grammar import parse_policy
 from intact.model.container import Container, Pod
 from intact.model.digest import Digest
 from intact.model.errors import TemporaryError
 from intact.model.finding import Level
 from intact.model.incident import Decision, Incident, IncidentState, Outcome, PathSummary, Phase, Workload
-from intact.model.layer import Baseline, Grade
 from intact.model.policy import ActionKind, Cause
 from intact.model.seam import Coverage, NodeStatus
 from lab.cluster import Cluster
@@ -253,8 +253,25 @@ def test_a_node_is_written_on_change_and_now_and_then(namespace: str, controller
 
 def test_a_baseline_is_named_by_its_key_and_by_nothing_else(cluster: Cluster, controller: Api) -> None:
     key = Digest.of(b"config")
-    baseline = Baseline(key=key, layers=(), grade=Grade.VERIFIED, source="docker://shop/web:1")
-    Objects(controller).put_baseline(baseline, 12, 0.0)
+    aliases = tuple(f"registry.example/{'x' * 400}{n}:1" for n in range(100))
+    full = ShownBaseline(
+        key=key,
+        root=Digest.of(b"root"),
+        grade="Signed",
+        algorithms=("sha256", "md5"),
+        source="docker://" + "x" * 5000,
+        signers=("sha256:" + "0" * 64,) * 20,
+        platform="linux/amd64",
+        aliases=aliases,
+        layers=3,
+        entries=12,
+        size_bytes=5,
+        pods=7,
+        nodes=2,
+        workloads=tuple(f"Deployment shop/{n}" for n in range(30)),
+        conditions=(("Ready", True, "Signed", "", 1.0), ("Agreed", False, "NodesDisagree", "m" * 5000, 2.0)),
+    )
+    Objects(controller).put_baseline(full, 0.0)
     found = controller.get(BASELINE, str(key).replace(":", "-"))
     assert found is not None and found["status"]["entries"] == 12
     body = {"apiVersion": BASELINE.api_version, "kind": BASELINE.kind, "metadata": {"name": "other"}, "spec": {"key": str(key)}}

@@ -104,6 +104,11 @@ def record_incident(incident: Incident, *, opened: bool, now: float) -> Leaf:
         "explanation": write_text(incident.explanation),
         "workload_uid": write_text(incident.workload.uid),
     }
+    if incident.against:
+        body["baselines"] = [
+            {"key": write_text(one.key, SHORT), "root": write_text(one.root, SHORT), "grade": one.grade.title}
+            for one in incident.against[:MAX_LISTED]
+        ]
     if incident.matters:
         body |= {"matters": [_matter(matter) for matter in incident.matters[:MAX_LISTED]], "matters_count": incident.matter_count}
     return _leaf(kind, now, body, workload=incident.workload, incident=incident.id)
@@ -195,6 +200,11 @@ def record_collection(*, baselines: Sequence[str], tables: int, size_bytes: int,
         "kept_bytes": kept_bytes,
     }
     return _leaf(LeafKind.BASELINES_COLLECTED, now, body)
+
+
+def record_restore(*, backup: str, created_at: str, leaves: int, now: float) -> Leaf:
+    """The log was restored from a backup (the digest of its sums) of `leaves` leaves: what was recorded after it is not in this log."""
+    return _leaf(LeafKind.RESTORED, now, {"backup": backup, "created_at": write_text(created_at, SHORT), "leaves": leaves})
 
 
 def record_gap(node: str, gap: Gap, *, now: float) -> Leaf:

@@ -220,6 +220,8 @@ def _remember(news: _News) -> Seen:
         grade=finding.grade,
         signature=sign(finding),
         started_at=finding.container.started_at,
+        image_key=str(finding.container.image_key or ""),
+        baseline_root=str(finding.baseline_root),
     )
 
 

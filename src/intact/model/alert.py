@@ -66,3 +66,7 @@ class Alert:
     phase: str = ""
     reason: str = ""
     suppressed: int = 0
+    grade: str = ""
+    """How far the least trusted baseline behind it is to be trusted; empty where no finding is."""
+    baselines: tuple[str, ...] = ()
+    """The config digests of the images whose baselines it was told against."""

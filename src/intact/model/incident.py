@@ -81,6 +81,9 @@ class Seen:
     """The same for the same drift in another container; empty where that cannot be said (a file nobody read)."""
     started_at: float = 0.0
     """When the container started, Unix seconds; 0 where nobody knows."""
+    image_key: str = ""
+    baseline_root: str = ""
+    """Which baseline it differs from: the image's config digest, and the root; empty where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,16 @@ class Affected:
     node: str
     revision: str
     last_seen: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """A baseline that findings were told against: the image's config digest (empty where nobody knows it), the root, and how far it was to
+    be trusted."""
+
+    key: str
+    root: str
+    grade: Grade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +174,16 @@ class Incident:
     @property
     def pods(self) -> tuple[str, ...]:
         return tuple(sorted({a.pod for a in self.affected}.union(*(m.pods for m in self.matters))))
+
+    @property
+    def against(self) -> tuple[Against, ...]:
+        """The baselines of the findings that are remembered, the least trusted first."""
+        grades: dict[tuple[str, str], Grade] = {}
+        for one in self.seen:
+            place = one.image_key, one.baseline_root
+            grades[place] = min(one.grade, grades.get(place, one.grade))
+        made = (Against(key=key, root=root, grade=grade) for (key, root), grade in grades.items())
+        return tuple(sorted(made, key=lambda a: (a.grade, a.key, a.root)))
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from intact.model.policy import ActionKind
 
 MAX_PATHS = 20
 MAX_NAMES = 50
+MAX_BASELINES = 5
 MAX_TEXT = 1000
 FORGED_EVERY_S = 3600.0
 
@@ -143,6 +144,8 @@ def _make(
         action=decision.action.title if decision else "",
         phase=phase.value if phase else "",
         reason=_plain(reason),
+        grade=incident.against[0].grade.title if incident.against else "",
+        baselines=tuple(dict.fromkeys(_plain(one.key) for one in incident.against if one.key))[:MAX_BASELINES],
     )
 
 

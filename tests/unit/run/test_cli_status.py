@@ -97,7 +97,7 @@ def test_a_host_on_which_all_is_intact_ends_with_0_and_says_so_in_one_line(state
     keep(state, covered("a"), covered("b"))
     done = run("status", "--state", state)
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == "INTACT: 2 containers on 1 node, all as their images say."
+    assert done.stdout.splitlines()[-1] == "INTACT: 2 containers on 1 node, all as their images say. Baselines: 2 Verified."
     assert done.stdout.splitlines()[1].split()[:6] == ["n1", "A", "2", "0", "0", "0"]
     assert str(state) in done.stderr
 
@@ -121,7 +121,7 @@ def test_what_nobody_could_look_at_is_never_called_intact(state: Path, verdict: 
     keep(state, covered("a"), covered("b", verdict, reason=f"snapshotter {HOSTILE}"))
     done = run("status", "--state", state)
     assert done.returncode == 3
-    assert done.stdout.splitlines()[-1] == f"NOT SURE: nothing differs where Intact could look, but {said}."
+    assert done.stdout.splitlines()[-1] == f"NOT SURE: nothing differs where Intact could look, but {said}. Baselines: 2 Verified."
     assert "snapshotter" in done.stdout
 
 

@@ -34,6 +34,8 @@ def describe_alert(alert: Alert) -> dict[str, object]:
         "phase": alert.phase,
         "reason": alert.reason,
         "suppressed": alert.suppressed,
+        "grade": alert.grade,
+        "baselines": list(alert.baselines),
     }
 
 

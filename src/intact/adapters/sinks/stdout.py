@@ -42,7 +42,8 @@ class StdoutSink:
 def format_line(alert: Alert) -> str:
     """`12:00:00 High      Deployment shop/web differs from its image: …`, with one line below for each of the gravest paths."""
     when = datetime.fromtimestamp(alert.at).astimezone().strftime("%H:%M:%S")
-    lines = [f"{when} {alert.level.title:<8} {alert.summary}"]
+    graded = f" (baseline: {alert.grade})" if alert.grade else ""
+    lines = [f"{when} {alert.level.title:<8} {alert.summary}{graded}"]
     if alert.paths and alert.kind.value.startswith("Incident"):
         lines += [f"{'':18}{_format_path(path)}" for path in alert.paths[:SHOWN_PATHS]]
         hidden = alert.paths_total - min(len(alert.paths), SHOWN_PATHS)

@@ -133,6 +133,8 @@ def _parameters(alert: Alert) -> list[tuple[str, str]]:
         ("count", str(alert.count) if alert.count else ""),
         ("firstSeen", format_utc(alert.first_seen) if alert.first_seen else ""),
         ("policy", alert.policy),
+        ("grade", alert.grade),
+        ("baselines", ",".join(alert.baselines)),
         ("action", alert.action),
         ("phase", alert.phase),
         ("reason", alert.reason),

@@ -153,6 +153,8 @@ def _tell(verdicts: list[Verdict], output: str, stated: Stated) -> int:
     print_rows(rows, FINDING_COLUMNS, output, "intact: nothing differs from the image")
     if not stated.is_everything:
         click.echo(f"not compared, as the list does not state it: {', '.join(stated.name_missing())}", err=True)
+    for grade, root in dict.fromkeys((v.grade, v.baseline_root) for v in verdicts if v.grade is not None):
+        click.echo(f"compared with a baseline of grade {grade.title}, root {root}", err=True)
     for verdict in verdicts:
         for aggregate in verdict.aggregates:
             click.echo(f"not counted as drift: {aggregate.count} like {aggregate.pattern} ({aggregate.rule})", err=True)

@@ -60,6 +60,7 @@ def show(name: str, namespace: str, state: Path | None, output: str) -> None:
             where = f" in namespace {clean(wanted)}" if wanted else ""
             raise InputError(f"there is no incident {clean(name)}{where}", hint="`intact incident list -A` names them all")
         actions = source.actions(name, str(incident["namespace"]))
+        incident["baselines"] = [{**(source.baseline(one["key"]) or {}), **one} for one in incident["baselines"]]
     if output == "table":
         print_incident(incident, actions, time.time())
     else:
@@ -98,6 +99,8 @@ def print_incident(incident: Row, actions: Sequence[Row], now: float) -> None:
     }
     for title, text in lines.items():
         click.echo(f"{title + ':':<12}{clean(text, 2048)}")
+    for one in incident["baselines"]:
+        click.echo(f"{'baseline:':<12}{clean(_describe_baseline(one), 2048)}")
     if incident["matters"]:
         click.echo(f"\n{count_of(incident['matter_count'], 'matter')} held against it, the gravest first")
         for matter in incident["matters"]:
@@ -118,6 +121,14 @@ def print_incident(incident: Row, actions: Sequence[Row], now: float) -> None:
         click.echo(f"  {clean(action['decided_at'], 40)}  {clean(action['action'], 20)}  {clean(action['phase'], 20)}{clean(revision, 80)}")
         for text in dict.fromkeys(text for text in (action["reason"], action["message"]) if text):
             click.echo(f"    {clean(text, 2048)}")
+
+
+def _describe_baseline(one: Row) -> str:
+    """`Verified, of image sha256:…, root sha256:…, from docker://…, signed by sha256:…`."""
+    parts = [str(one["grade"]), f"of image {one['key']}" if one["key"] else "of an image without a key", f"root {one['root']}"]
+    parts += [f"from {one['source']}"] if one.get("source") else []
+    parts += [f"signed by {', '.join(one['signers'])}"] if one.get("signers") else []
+    return ", ".join(parts)
 
 
 def _instant(text: str, now: float) -> str:

@@ -7,7 +7,7 @@ Out: rows, the same from both, with text as it was stored; whoever prints them f
     container  container namespace pod node verdict grade verified_at reason
     policy     policy namespace mode accepted problem pods
     incident   incident namespace workload state cause level explanation policy action first_seen last_seen count pods pod_count nodes
-               node_count paths omitted_paths
+               node_count paths omitted_paths grade baselines (key root grade) matters (about level text since nodes) matter_count
     action     remediation action phase message revision reason decided_at updated_at
 """
 
@@ -50,6 +50,9 @@ class Source(Protocol):
         """The last seen first; without actions."""
 
     def incident(self, name: str, namespace: str) -> Row | None: ...
+
+    def baseline(self, key: str) -> Row | None:
+        """What is known of an image's baseline: grade, source, signers, aliases. None where nothing is known or may be seen."""
 
     def actions(self, name: str, namespace: str) -> list[Row]:
         """What was decided about the incident, in order."""

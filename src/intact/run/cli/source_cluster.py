@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from intact.adapters.cluster.api import Rejected
-from intact.adapters.cluster.kinds import CLUSTER_POLICY, INCIDENT, NODE, POLICY, REMEDIATION, Kind
+from intact.adapters.cluster.kinds import BASELINE, CLUSTER_POLICY, INCIDENT, NODE, POLICY, REMEDIATION, Kind
 from intact.adapters.cluster.objects import NODE_REFRESH_S
 from intact.model.errors import InputError
 
@@ -58,6 +58,21 @@ class ClusterSource:
     def actions(self, name: str, namespace: str) -> list[Row]:
         rows = [_action(one) for one in self._list(REMEDIATION, namespace) if _part(one, "spec").get("incident") == name]
         return sorted(rows, key=lambda row: parse_instant(row["decided_at"]))
+
+    def baseline(self, key: str) -> Row | None:
+        try:
+            found = self._api.get(BASELINE, key.replace(":", "-")) if key else None
+        except Rejected:  # no right to see it: what the incident itself says is all there is
+            return None
+        status = _part(found or {}, "status")
+        if not status:
+            return None
+        return {
+            "grade": status.get("grade") or "",
+            "source": status.get("source") or "",
+            "signers": list(status.get("signers") or []),
+            "aliases": list(status.get("aliases") or []),
+        }
 
     def _list(self, kind: Kind, namespace: str) -> list[dict[str, Any]]:
         try:
@@ -154,6 +169,8 @@ def _incident(one: dict[str, Any]) -> Row:
         "node_count": int(status.get("nodeCount") or 0),
         "paths": paths,
         "omitted_paths": int(status.get("omittedPaths") or 0),
+        "grade": status.get("grade") or "",
+        "baselines": [{key: one.get(key) or "" for key in ("key", "root", "grade")} for one in status.get("baselines") or []],
         "matters": [
             {key: matter.get(key) or "" for key in ("about", "level", "text", "since")} | {"nodes": list(matter.get("nodes") or [])}
             for matter in status.get("matters") or []

@@ -66,6 +66,10 @@ class LocalSource:
     def actions(self, name: str, namespace: str) -> list[Row]:
         return [_action(outcome) for outcome in SqlRemediationStore(self._database).of(name)]
 
+    def baseline(self, key: str) -> Row | None:
+        """Not kept beside the incidents: what an incident says of its baseline is all there is."""
+        return None
+
     def _lost_events(self) -> Counter[str]:
         query = Query(since=time.time() - LOST_WITHIN_S, kinds=frozenset({LeafKind.GAP.value}))
         lost: Counter[str] = Counter()
@@ -139,6 +143,8 @@ def _incident(incident: Incident) -> Row:
             for path in paths
         ],
         "omitted_paths": max(0, incident.count - len(paths)),
+        "grade": incident.against[0].grade.title if incident.against else "",
+        "baselines": [{"key": one.key, "root": one.root, "grade": one.grade.title} for one in incident.against],
         "matters": [
             {"about": m.key, "level": m.level.title, "text": m.text, "since": describe_time(m.at), "nodes": list(m.nodes)}
             for m in incident.matters

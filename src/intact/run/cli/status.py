@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import click
 
 from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED, PermanentError
+from intact.model.layer import Grade
 
 from .output import output_option, print_rows
 from .source import Row, Source, clean, count_of, describe_age, level_rank, open_source, parse_instant, state_option
@@ -73,9 +75,11 @@ def take_view(source: Source, namespace: str, now: float) -> View:
     incidents.sort(key=lambda row: -level_rank(row["level"]))
     refused: list[str] = []
     nodes, containers = [], []
+    grades: Counter[str] = Counter()
     for node in _read(source.nodes, refused):
         listed = [one for one in node.pop("containers") if namespace in ("", one["namespace"])]
         containers += [one for one in listed if one["verdict"] != "Intact"]
+        grades.update(str(one["grade"]) for one in listed if one["grade"])
         if namespace:
             counted = [str(one["verdict"]) for one in listed]
             node |= {verdict.lower(): counted.count(verdict) for verdict in VERDICTS}
@@ -91,7 +95,7 @@ def take_view(source: Source, namespace: str, now: float) -> View:
         ),
         policies=policies,
         incidents=incidents,
-        summary=_sum_up(nodes, incidents, policies, refused, namespace, now),
+        summary=_sum_up(nodes, incidents, policies, refused, namespace, now, grades),
         now=now,
     )
 
@@ -117,7 +121,13 @@ def _explain(container: Row, incidents: Sequence[Row]) -> str:
 
 
 def _sum_up(
-    nodes: Sequence[Row], incidents: Sequence[Row], policies: Sequence[Row], refused: Sequence[str], namespace: str, now: float
+    nodes: Sequence[Row],
+    incidents: Sequence[Row],
+    policies: Sequence[Row],
+    refused: Sequence[str],
+    namespace: str,
+    now: float,
+    grades: Mapping[str, int],
 ) -> Row:
     counts = {verdict.lower(): sum(int(node[verdict.lower()]) for node in nodes) for verdict in VERDICTS}
     silent = [node for node in nodes if node["silent"]]
@@ -145,6 +155,8 @@ def _sum_up(
     else:
         code, verdict = EXIT_CLEAN, "Intact"
         line = f"INTACT: {count_of(total, 'container')}{where}, all as their images say." if total else f"INTACT: no containers{where}."
+    if grades:
+        line += f" Baselines: {', '.join(f'{grades[grade]} {clean(grade, 20)}' for grade in sorted(grades, key=_grade_rank))}."
     problems = sum(not policy["accepted"] for policy in policies)
     if problems:
         line += f" {count_of(problems, 'policy').replace('policys', 'policies')} not in force."
@@ -154,9 +166,15 @@ def _sum_up(
         "incidents": len(incidents),
         "silent_nodes": len(silent),
         "policies_not_in_force": problems,
+        "grades": dict(grades),
         "line": line,
         "exit_code": code,
     }
+
+
+def _grade_rank(title: str) -> int:
+    """The best first; what this program does not know last."""
+    return next((-int(grade) for grade in Grade if grade.title == title), 0)
 
 
 def _name_incidents(incidents: Sequence[Row]) -> str:
@@ -207,6 +225,7 @@ CONTAINER_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "VERDICT": lambda row: clean(row["verdict"], 20),
     "CONTAINER": lambda row: clean(row["container"], 120),
     "NODE": lambda row: clean(row["node"], 63),
+    "BASELINE": lambda row: clean(row["grade"], 20) or "-",
     "WHY": lambda row: clean(row["reason"]),
 }
 
@@ -215,6 +234,7 @@ INCIDENT_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "WORKLOAD": lambda row: clean(row["workload"], 120),
     "CAUSE": lambda row: clean(row["cause"], 20),
     "LEVEL": lambda row: clean(row["level"], 20),
+    "BASELINE": lambda row: clean(row["grade"], 20) or "-",
     "PODS": lambda row: str(row["pod_count"]),
     "ACTION": lambda row: clean(row["action"], 80) or "-",
     "STATE": lambda row: clean(row["state"], 20),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
-from intact.adapters.cluster.bodies import MAX_BYTES, incident_body, node_body, remediation_body
+from intact.adapters.cluster.bodies import MAX_BYTES, ShownBaseline, baseline_body, incident_body, node_body, remediation_body
 from intact.model.container import Container, Pod
+from intact.model.digest import Digest
 from intact.model.finding import Level
-from intact.model.incident import Decision, Incident, IncidentState, PathSummary, Workload
+from intact.model.incident import Decision, Incident, IncidentState, Matter, PathSummary, Seen, Workload
+from intact.model.layer import Grade
 from intact.model.policy import ActionKind, Cause
 from intact.model.seam import Coverage, NodeStatus
 
@@ -46,6 +50,37 @@ def test_an_incident_with_hostile_names_fits_and_counts_what_it_leaves_out() -> 
     assert body["status"]["omittedPaths"] == 5000 - listed
     assert all(p["path"].isprintable() for p in body["status"]["paths"])
     assert body["status"]["paths"][0]["path"].startswith("/0/")
+
+
+def test_an_incident_says_against_which_baseline_and_what_the_controller_holds() -> None:
+    seen = [
+        Seen(
+            finding_id=str(n), path=b"/x", change="Added", level=Level.HIGH, pod_uid="u", pod="p", node="n", revision="", at=1.0,
+            actual="-", grade=grade, image_key=f"sha256:{n}", baseline_root=f"sha256:r{n}",
+        )
+        for n, grade in enumerate([Grade.VERIFIED, Grade.NODE_REPORTED, Grade.SIGNED] * 4)
+    ]  # fmt: skip
+    node = Workload(kind="Node", namespace="", name="n2")
+    held = tuple(Matter(subject=node, key="k" * 500, cause=Cause.NODE, level=Level.HIGH, text="t" * 4000, nodes=("n2",)) for _ in range(20))
+    body = incident_body(
+        replace(incident(3), seen=tuple(seen), matters=held, matter_count=300), [path(1, b"x" * 400)] * 20, "intact-system"
+    )
+    assert size(body) <= MAX_BYTES and body["metadata"]["namespace"] == "intact-system"
+    status = body["status"]
+    assert status["grade"] == "NodeReported" and len(status["baselines"]) == 5
+    assert status["baselines"][0] == {"key": "sha256:1", "root": "sha256:r1", "grade": "NodeReported"}
+    assert (status["matterCount"], len(status["matters"])) == (300, 10)
+
+
+def test_a_baseline_with_hundreds_of_names_fits_and_counts_what_it_leaves_out() -> None:
+    aliases = tuple(f"{'x' * 600}{n}" for n in range(300))
+    workloads = tuple(f"Deployment shop/{n}" for n in range(300))
+    shown = ShownBaseline(key=Digest.of(b"k"), root=Digest.of(b"r"), grade="Verified", aliases=aliases, workloads=workloads)
+    body = baseline_body(shown)
+    status = body["status"]
+    assert size(body) <= MAX_BYTES and body["metadata"]["name"] == str(Digest.of(b"k")).replace(":", "-")
+    assert len(status["aliases"]) + status["omittedAliases"] == 300 and len(status["workloads"]) + status["omittedWorkloads"] == 300
+    assert "root" not in baseline_body(ShownBaseline(key=Digest.of(b"k")))["status"]
 
 
 def test_a_crowded_node_fits_and_names_first_what_is_not_intact() -> None:
