@@ -55,6 +55,8 @@ class LeafKind(StrEnum):
     """A time without watching, or events that were lost."""
     FORGED_REPORT = "ForgedReport"
     KEY_EVENT = "KeyEvent"
+    RESTORED = "Restored"
+    """The log was restored from a backup: what was recorded after that was taken is not in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from intact.adapters.store.outbox import SqlOutbox
 from intact.adapters.store.reports import SqlReportStore
 from intact.audit.log import AuditLog
 from intact.audit.note import NoteKey
-from intact.model.errors import InputError, TemporaryError
+from intact.model.errors import InputError, PermanentError, TemporaryError
 from intact.notify.ports import Sink
 from intact.notify.router import Router
 
@@ -29,6 +29,8 @@ from .casebook import Memory
 AUDIT_KEY = "audit"
 RETIRED_AUDIT_KEYS = "audit.retired"
 AUDIT_ORIGIN = "intact.dev/audit"
+RESTORING, REPLACED = ".restore", "old"
+"""Where a restore prepares what it then puts in place, and what was there while it does so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,9 @@ def open_state(directory: Path, database_url: str = "") -> ClusterState:
     except BlockingIOError:
         os.close(lock)
         raise TemporaryError(f"another process uses {directory}", code="StateInUse", hint="stop it, or name another directory") from None
+    if (directory / RESTORING / REPLACED).exists():
+        os.close(lock)
+        raise PermanentError(f"a restore into {directory} was not finished", code="StateInUse", hint="run intact restore --replace again")
     database = Database.open(database_url) if database_url else Database.in_directory(directory)
     leaves = SqlLeafStore(database)
     return ClusterState(
@@ -84,11 +89,17 @@ def _open_audit(directory: Path, leaves: SqlLeafStore) -> AuditLog:
         generate_key(stem)
     private = load_ed25519_key(stem.with_suffix(".pem"))
     public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    retired = [_read_retired(path) for path in sorted((directory / RETIRED_AUDIT_KEYS).glob("*.pub"))]
-    return AuditLog(leaves, key=NoteKey(name=AUDIT_ORIGIN, public=public), signer=private, now=time.time(), retired=retired)
+    return AuditLog(
+        leaves, key=NoteKey(name=AUDIT_ORIGIN, public=public), signer=private, now=time.time(), retired=read_retired_keys(directory)
+    )
 
 
-def _read_retired(path: Path) -> NoteKey:
+def read_retired_keys(directory: Path) -> tuple[NoteKey, ...]:
+    """Those that signed the log in `directory` before. Raises InputError for a file that is none."""
+    return tuple(read_audit_key(path) for path in sorted((directory / RETIRED_AUDIT_KEYS).glob("*.pub")))
+
+
+def read_audit_key(path: Path) -> NoteKey:
     key = load_public_key(path)
     if not isinstance(key, Ed25519PublicKey):
         raise InputError(f"{path} is not an Ed25519 key", code="Key")

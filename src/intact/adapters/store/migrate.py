@@ -41,8 +41,8 @@ def read_revision(connection: Connection, name: str) -> str | None:
     return revision
 
 
-def upgrade(connection: Connection, revision: str | None) -> None:
-    """Brings the database from `revision` to `HEAD`, in the transaction that is open on `connection`."""
+def upgrade(connection: Connection, revision: str | None, to: str = "head") -> None:
+    """Brings the database from `revision` to `HEAD`, or to another one behind it, in the transaction that is open on `connection`."""
     from alembic import command
     from alembic.config import Config
 
@@ -51,4 +51,4 @@ def upgrade(connection: Connection, revision: str | None) -> None:
     config.attributes["connection"] = connection
     if revision is not None and ALEMBIC_TABLE not in inspect(connection).get_table_names():
         command.stamp(config, revision)
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

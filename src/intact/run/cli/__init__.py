@@ -17,10 +17,12 @@ EXIT_NOBODY_READS = 141
 COMMANDS: dict[str, str] = {
     "agent": "agent",
     "audit": "audit",
+    "backup": "backup",
     "baseline": "baseline",
     "check": "check",
     "controller": "controller",
     "incident": "incident",
+    "restore": "restore",
     "status": "status",
     "watch": "watch",
 }
