@@ -214,6 +214,21 @@ def test_settings_reach_the_processes(cluster: Cluster) -> None:
     assert {e["name"]: e.get("value") for e in agent["env"]}["INTACT_CONTROLLER_URL"] == "https://c:8443"
 
 
+def test_registries_are_configured_without_a_right_more(cluster: Cluster) -> None:
+    settings = ("registries.pullSecrets={one,two}", "registries.caConfigMap=corporate", "registries.mirrors.docker\\.io={m.example/hub}")
+    objects = render(cluster, *settings)
+    configuration = json.loads(one(objects, "ConfigMap", "intact-registries")["data"]["registries.json"])
+    assert configuration["mirrors"] == {"docker.io": ["m.example/hub"]}
+    pod = one(objects, "Deployment", "intact-controller")["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert configuration["authDirectory"] == mounts["pull-secrets"]
+    assert configuration["caFiles"] == [f"{mounts['registry-ca']}/ca.crt"]
+    assert [source["secret"]["name"] for source in volumes["pull-secrets"]["projected"]["sources"]] == ["one", "two"]
+    kinds = ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+    assert [o for o in objects if o["kind"] in kinds] == [o for o in render(cluster) if o["kind"] in kinds]
+
+
 def test_definitions_are_updated_by_upgrade_and_kept_by_uninstall(cluster: Cluster) -> None:
     definitions = [o for o in render(cluster) if o["kind"] == "CustomResourceDefinition"]
     assert len(definitions) == 6
