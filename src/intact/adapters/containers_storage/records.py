@@ -69,7 +69,7 @@ def document_file(name: str) -> str:
 def _decode(data: bytes, type_: type[list[_Record]], what: str) -> list[_Record]:
     try:
         return [] if data.strip() in (b"", b"null") else msgspec.json.decode(data, type=type_)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{what} is malformed: {error}", code="StoreDamaged") from None
 
 

@@ -63,7 +63,7 @@ def read_pieces(chunks: Iterable[bytes], *, max_bytes: int, layer: str) -> Itera
     for line in _lines(_inflate(chunks, layer), max_bytes, layer):
         try:
             piece = _DECODER.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"layer {layer}: its tar-split is malformed: {error}", code="TarSplit") from None
         if piece.type not in (_FILE, _SEGMENT):
             raise InputError(f"layer {layer}: its tar-split has a line of type {piece.type}", code="TarSplit")
