@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from intact.adapters.store.baselines import BaselineDirectory
 from intact.adapters.store.cached import TableCache
 from intact.adapters.store.database import Database
-from intact.adapters.store.objects import Bucket, ObjectSettings, StoredObject
+from intact.adapters.store.object_settings import ObjectSettings
+from intact.adapters.store.objects import Bucket, StoredObject
 from intact.adapters.store.shared_baselines import SharedBaselines
 from intact.baseline.collect import GRACE_S, collect, plan_collection
 from intact.baseline.ports import BaselineFiles, KeptBaseline, KeptTable, StoredBaseline

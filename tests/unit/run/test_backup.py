@@ -21,7 +21,8 @@ from intact.adapters.store.baselines import BaselineDirectory
 from intact.adapters.store.cached import TableCache
 from intact.adapters.store.database import FILE_NAME, Database
 from intact.adapters.store.leaves import SqlLeafStore
-from intact.adapters.store.objects import Bucket, ObjectSettings
+from intact.adapters.store.object_settings import ObjectSettings
+from intact.adapters.store.objects import Bucket
 from intact.adapters.store.reports import SqlReportStore
 from intact.adapters.store.schema import INBOX
 from intact.adapters.store.shared_baselines import SharedBaselines

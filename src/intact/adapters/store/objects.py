@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +24,8 @@ from obstore.store import LocalStore, S3Store
 
 from intact.model.entry import display_path
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError
+
+from .object_settings import ObjectSettings
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -45,19 +46,6 @@ RETRY_TIMEOUT = timedelta(seconds=60)
 DEFAULT_REGION = "us-east-1"
 _REFUSED = re.compile(r"status code: (?!408|429)4\d\d\b")
 _ANSWER = re.compile(r"<Code>([^<]{1,100})</Code>\s*<Message>([^<]{0,400})</Message>")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectSettings:
-    """`url`: `s3://BUCKET[/PREFIX]` or `file:///DIRECTORY`. `endpoint`: of a server that is not AWS. `plain_http` allows an endpoint
-    without TLS. `ca_file`: PEM, trusted beside the system's authorities. `virtual_hosted`: the bucket's name stands in the host's."""
-
-    url: str
-    endpoint: str = ""
-    region: str = ""
-    ca_file: Path | None = None
-    plain_http: bool = False
-    virtual_hosted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

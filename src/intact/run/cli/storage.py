@@ -13,11 +13,11 @@ from typing import Any
 import click
 
 from intact.adapters.store.database import FILE_NAME, Database
-from intact.adapters.store.objects import ObjectSettings
+from intact.adapters.store.object_settings import ObjectSettings
 from intact.baseline.ports import BaselineFiles
 from intact.model.errors import InputError
-from intact.run.settings import read_database_url
-from intact.run.storage import open_baseline_files, read_object_settings
+from intact.run.settings import read_database_url, read_object_settings
+from intact.run.storage import open_baseline_files
 
 _OPTIONS = (
     click.option(

@@ -13,7 +13,8 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 from intact.adapters.store.baselines import TABLES, BaselineDirectory
 from intact.adapters.store.cached import TableCache
 from intact.adapters.store.database import FILE_NAME, Database
-from intact.adapters.store.objects import Bucket, ObjectSettings
+from intact.adapters.store.object_settings import ObjectSettings
+from intact.adapters.store.objects import Bucket
 from intact.adapters.store.shared_baselines import SharedBaselines
 from intact.baseline.ports import BaselineFiles
 from intact.model.digest import Digest
