@@ -202,22 +202,24 @@ def test_a_stolen_agent_that_lies_about_an_image_is_named_and_nothing_is_done(
     )  # fmt: skip
     stolen = speak_with(token)
 
-    def about_node2(*states: str) -> list[Object]:
+    def about_node2(*states: str) -> Object | None:
         found = installed.read("incidents", "-n", SYSTEM)["items"]
-        return [one for one in found if one["spec"]["subject"] == "Node/node2" and one.get("status", {}).get("state") in states]
+        held = [one for one in found if one["spec"]["subject"] == "Node/node2" and one.get("status", {}).get("state") in states]
+        return held[0] if held else None
 
-    def accuse() -> list[Object]:
+    def accuse() -> Object | None:
         # The real agent of the node goes on telling the truth: the lie is told until it was heard.
-        stolen.submit(Report(id=uuid.uuid4().hex, node="node2", at=time.time(), coverage=(said,)))
-        return about_node2("Open", "Resolved")
+        if (found := about_node2("Open", "Resolved")) is None:
+            stolen.submit(Report(id=uuid.uuid4().hex, node="node2", at=time.time(), coverage=(said,)))
+        return found
 
-    (incident,) = eventually(accuse, 60)
+    incident = eventually(accuse, 60)
     assert (incident["status"]["cause"], incident["status"]["level"], incident["status"]["nodes"]) == ("Node", "Critical", ["node2"])
     assert str(lie) in incident["status"]["matters"][0]["text"] and v1.config in incident["status"]["matters"][0]["text"]
     assert eventually(lambda: installed.receivers.lines("IncidentOpened", "Node node2"), 30)
-    (healed,) = eventually(lambda: about_node2("Resolved"), 60)  # by the real agent's next word
-    assert healed["status"].get("actions", []) == []
-    assert len(installed.recorded("IncidentOpened")) and shop.remediations("web") == []
+    healed = eventually(lambda: about_node2("Resolved"), 60)  # by the real agent's next word
+    assert healed["status"].get("actions", []) == [] and shop.remediations("web") == []
+    assert [leaf["incident"] for leaf in installed.recorded("IncidentResolved")].count(healed["metadata"]["name"])
 
 
 def test_only_an_agents_own_token_opens_the_door(installed: Installed, speak_with: Speak) -> None:
