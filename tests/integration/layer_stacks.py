@@ -154,12 +154,13 @@ def _random_path(chance: random.Random, made: list[Entry]) -> bytes:
     return path
 
 
-LATE_SET_GROUP_ID: Sequence[Sequence[Entry]] = (
-    (layers.directory(b"/srv", 0o2775, gid=50),),
+NAMED_LATE: Sequence[Sequence[Entry]] = (
+    (layers.directory(b"/srv", 0o2775, gid=50, xattrs={"user.dir": b"1"}),),
     (layers.file(b"/srv/new/x", b"1"), layers.directory(b"/srv", 0o755)),
 )
-"""The one thing that a table does not say as containerd does it: /srv/new, which nobody names, was made while /srv still had the
-set-group-ID bit of the layer beneath, and has its group; a table knows only that the layer names /srv."""
+"""The one thing that a table does not say as containerd does it. What is made below a directory before its layer names that directory is
+made in a copy of the one beneath: /srv/new, which nobody names, has the group that the set-group-ID bit gives, and /srv keeps the
+attributes of the copy. A table knows only that the layer names /srv."""
 
 MAX_LAYERS = 4
 _ODD_NAMES = (b"\xff\xfe", b"new\nline", b"back\\slash", b" ", b"n" * 255, "\u202e\u00e4".encode(), b"...", b".whx", b"-rf", b"\x01")
@@ -200,13 +201,13 @@ def merge(stacks: Sequence[Sequence[Sequence[Entry]]]) -> list[list[Entry]]:
 def runnable(stack: Sequence[Sequence[Entry]]) -> list[list[Entry]]:
     """The stack without what containerd fails on although every step of it is sound: a directory that its own layer removes (its time of
     change is set at the end), a whiteout of what its own layer wrote, a directory that nobody names two steps below what a layer beneath
-    has as something else. And without `LATE_SET_GROUP_ID`."""
+    has as something else. And without what `NAMED_LATE` shows."""
     blocked: set[bytes] = set()
-    set_group_id: set[bytes] = set()
+    inherited: set[bytes] = set()
     kept = []
     for rank, layer in enumerate(stack):
-        kept.append(_runnable(layer, blocked, set_group_id, base=rank == 0))
-        set_group_id |= {entry.path for entry in layer if entry.type == tarfile.DIRTYPE and entry.mode & 0o2000}
+        kept.append(_runnable(layer, blocked, inherited, base=rank == 0))
+        inherited |= {entry.path for entry in layer if entry.type == tarfile.DIRTYPE and (entry.mode & 0o2000 or entry.xattrs)}
         blocked |= {_hidden_by(entry) or entry.path for entry in kept[-1] if entry.type != tarfile.DIRTYPE and not _is_opaque(entry)}
     return kept
 
@@ -261,7 +262,7 @@ def _parents(path: bytes) -> list[bytes]:
     return [path[:at] for at in range(1, len(path)) if path[at : at + 1] == b"/"]
 
 
-def _runnable(layer: Sequence[Entry], blocked: Set[bytes], set_group_id: Set[bytes], *, base: bool) -> list[Entry]:
+def _runnable(layer: Sequence[Entry], blocked: Set[bytes], inherited: Set[bytes], *, base: bool) -> list[Entry]:
     kept: list[Entry] = []
     directories: set[bytes] = set()
     written: set[bytes] = set()
@@ -274,7 +275,7 @@ def _runnable(layer: Sequence[Entry], blocked: Set[bytes], set_group_id: Set[byt
         if hidden is None and entry.type != tarfile.DIRTYPE and any(_is_below(path, entry.path) for path in directories):
             continue
         if hidden is None and entry.type == tarfile.DIRTYPE:
-            if entry.path in set_group_id and any(_is_below(path, entry.path) and path != entry.path for path in written):
+            if entry.path in inherited and any(_is_below(path, entry.path) and path != entry.path for path in written):
                 continue
             directories.add(entry.path)
         written.add(entry.path if hidden is None else hidden)

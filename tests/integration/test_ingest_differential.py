@@ -15,7 +15,7 @@ from lab.layers import Entry
 from lab.oci import ImageLayout
 from lab.runtime import Runtime
 from lab.settings import LabError
-from tests.integration.layer_stacks import BY_HAND, LATE_SET_GROUP_ID, random_stack, rich_stack, runnable
+from tests.integration.layer_stacks import BY_HAND, NAMED_LATE, random_stack, rich_stack, runnable
 from tests.integration.unpacking import BATCH, RANDOM_STACKS, Stacks, claimed, compare_batch, differences, graft_legal, write_image
 
 pytestmark = pytest.mark.root
@@ -49,16 +49,16 @@ def test_a_nasty_stack_is_what_containerd_unpacks(runtime: Runtime, tmp_path: Pa
         assert differences(said, tree) == []
 
 
-def test_what_a_layer_makes_below_a_set_group_id_directory_before_it_names_that_has_another_group(runtime: Runtime, tmp_path: Path) -> None:
-    image = write_image(tmp_path, "docker.io/local/late:1", LATE_SET_GROUP_ID, "gzip")
+def test_what_a_directory_has_of_the_one_beneath_before_its_layer_names_it_is_not_in_the_table(runtime: Runtime, tmp_path: Path) -> None:
+    image = write_image(tmp_path, "docker.io/local/late:1", NAMED_LATE, "gzip")
     said = claimed(image)
     assert said is not None
     with unpacked(runtime, image, tmp_path / "tree") as tree:
         assert tree is not None
-        ((ours, theirs),) = differences(said, tree)
-    assert ours is not None and theirs is not None
-    assert replace(ours, gid=50) == theirs
-    assert (ours.path, ours.gid) == (b"/srv/new", 0)
+        (directory, made) = differences(said, tree)
+    assert directory[0] is not None and made[0] is not None
+    assert directory == (directory[0], replace(directory[0], path=b"/srv", xattrs=((b"user.dir", b"1"),)))
+    assert made == (made[0], replace(made[0], path=b"/srv/new", gid=50))
 
 
 @pytest.mark.timeout(600)
