@@ -28,6 +28,7 @@ from intact.adapters.cluster.keystore import SecretStore
 from intact.adapters.cluster.lease import LeaderElection
 from intact.adapters.cluster.objects import Objects
 from intact.adapters.store.inbox import SqlCommands, SqlInbox, SqlTerms, TermTransactions
+from intact.baseline.store import BaselineStore
 from intact.baseline.trust import TrustRoot
 from intact.decide.summary import summarise_paths
 from intact.model.digest import Digest
@@ -35,13 +36,14 @@ from intact.model.errors import TemporaryError
 from intact.notify.router import Router
 
 from .acting import CommandWriter, InboxReader, watch_term
-from .baselines import ClusterBaselines, open_store
+from .baselines import ClusterBaselines
 from .casebook import Memory
 from .certificates import Certificates
 from .cluster_flow import ClusterFlow
 from .delivery import start_delivery
+from .housekeeping import BaselineKeeper
 from .image_trust import ImageTrust, list_running
-from .images import ImageReader
+from .images import ImageReader, running_images
 from .kubernetes import KubernetesWorld
 from .memory import make_router, open_state
 from .own_keys import OwnKeys
@@ -54,6 +56,7 @@ from .settings import ControllerSettings
 from .shared_keys import share_audit_key
 from .shown_baselines import ShownBaselines, existing_keys
 from .sinks import open_sinks
+from .storage import open_baseline_files
 from .supplied import SuppliedBaselines, read_declarations
 from .trust import TrustDirectory
 from .web.app import make_app
@@ -117,7 +120,8 @@ class _Controller:
         self._keys = _retry(
             lambda: OwnKeys(secrets, people=self._trust.read, now=time.time(), rotate_after_s=settings.rotate_keys_after_s), stop
         )
-        store = open_store(settings.state_dir / "baselines", self._keys, self._read_trust, retired=self._keys.retired)
+        self._files = _retry(lambda: open_baseline_files(settings.state_dir, self._state.database, settings.objects), stop)
+        store = BaselineStore(self._files, signer=self._keys, retired=self._keys.retired, trust=self._read_trust)
         access = read_registries(settings.registries_file)
         self._supplied = SuppliedBaselines(
             settings.state_dir / "supplied", self._keys, access=access, trust=self._read_trust, retired=self._keys.retired
@@ -210,6 +214,8 @@ class _Controller:
         )
         self._threads.start("baselines", lambda: shown.run(stop))
         self._threads.start("image-trust", lambda: self._image_trust.run(flow.hold, stop))
+        keeper = BaselineKeeper(self._files, needed=self._find_needed, audit=self._state.audit, retain_s=self._settings.retain_baselines_s)
+        self._threads.start("housekeeping", lambda: keeper.run(stop))
         self._threads.start("policies", lambda: show_policies(self._policies, self._cache, self._objects, stop))
         self._threads.start("policy-record", lambda: self._policy_record.run(stop))
         senders = start_delivery(router, stop)
@@ -219,6 +225,14 @@ class _Controller:
             stop.set()
             for sender in senders:
                 sender.join(timeout=5)
+
+    def _find_needed(self) -> set[str]:
+        """The images that run, as the cluster and as the nodes name them, and those that a rollback may go to."""
+        assert self._flow is not None, "only the acting replica keeps house"
+        running = {reference for reference, _ in running_images(self._cache)}
+        seen = {str(covered.container.image_key) for status in self._flow.status() for covered in status.coverage}
+        revisions = (one for one in self._state.memory.revisions.list_all() if self._cache.deployment(one.workload.uid) is not None)
+        return running | seen | {image for revision in revisions for _, image in revision.images}
 
     def _follow_supplied(self, stop: threading.Event) -> None:
         """What people declare of baselines: followed by every replica, each hands out baselines."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from intact.adapters.store.object_settings import ObjectSettings
 from intact.model.errors import InputError
 
 
@@ -42,11 +43,13 @@ class ControllerSettings:
     webhook_secret: str
     database_url: str
     corroborating_nodes: int
-    corroborating_nodes: int
     """Where several replicas share what they remember; empty: in a file of `state_dir`."""
     registries_file: Path | None
     trust_dir: Path | None
     rotate_keys_after_s: float
+    objects: ObjectSettings | None
+    """Where layer tables are, if not in `state_dir`."""
+    retain_baselines_s: float
 
 
 def read_agent_settings(env: Mapping[str, str]) -> AgentSettings:
@@ -86,10 +89,11 @@ def read_controller_settings(env: Mapping[str, str]) -> ControllerSettings:
         webhook_secret=env.get("INTACT_WEBHOOK_SECRET", ""),
         database_url=read_database_url(env),
         corroborating_nodes=max(2, _number(env, "INTACT_CORROBORATING_NODES", 2)),
-        corroborating_nodes=max(2, _number(env, "INTACT_CORROBORATING_NODES", 2)),
         registries_file=Path(env["INTACT_REGISTRIES_FILE"]) if env.get("INTACT_REGISTRIES_FILE") else None,
         trust_dir=Path(env["INTACT_TRUST_DIR"]) if env.get("INTACT_TRUST_DIR") else None,
         rotate_keys_after_s=86400.0 * _number(env, "INTACT_ROTATE_KEYS_AFTER_DAYS", 365),
+        objects=read_object_settings(env),
+        retain_baselines_s=86400.0 * _number(env, "INTACT_RETAIN_BASELINES_DAYS", 30),
     )
 
 
@@ -99,6 +103,32 @@ def read_database_url(env: Mapping[str, str]) -> str:
     if not url or not authority or "sslrootcert=" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}sslrootcert={quote(authority)}"
+
+
+def read_object_settings(env: Mapping[str, str]) -> ObjectSettings | None:
+    """`INTACT_OBJECTS_*`; None without `INTACT_OBJECTS_URL`. Raises InputError naming the variable that is wrong."""
+    url = env.get("INTACT_OBJECTS_URL", "").strip()
+    if not url:
+        return None
+    authority = env.get("INTACT_OBJECTS_CA_FILE", "")
+    return ObjectSettings(
+        url=url,
+        endpoint=env.get("INTACT_OBJECTS_ENDPOINT", "").strip(),
+        region=env.get("INTACT_OBJECTS_REGION", "").strip(),
+        ca_file=Path(authority) if authority else None,
+        plain_http=_flag(env, "INTACT_OBJECTS_PLAIN_HTTP"),
+        virtual_hosted=_flag(env, "INTACT_OBJECTS_VIRTUAL_HOSTED"),
+    )
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    match env.get(name, ""):
+        case "" | "false":
+            return False
+        case "true":
+            return True
+        case other:
+            raise InputError(f"{name} is neither true nor false: {other!r}")
 
 
 def _required(env: Mapping[str, str], name: str) -> str:
