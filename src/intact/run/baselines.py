@@ -22,7 +22,7 @@ from intact.ingest.documents import INDEX_TYPES
 from intact.ingest.image import Resolved, ingest, resolve
 from intact.ingest.limits import Limits
 from intact.model.digest import Digest
-from intact.model.errors import InputError, IntactError, TrustError
+from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
 from intact.model.layer import Baseline, Grade
 
 from .attached import find_attached_to
@@ -95,7 +95,11 @@ class ClusterBaselines:
     def known(self, key: Digest) -> Known | None:
         until, known = self._known.get(key, (0.0, None))
         if time.monotonic() >= until:
-            known = self._look_up(key)
+            try:
+                known = self._look_up(key)
+            except (TemporaryError, PermanentError) as error:  # reports are taken in all the same: the node's word is then its own
+                log.warning("baseline_not_looked_up", key=str(key), reason=str(error))
+                known = None
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known[key] = time.monotonic() + (KNOWN_S if known else UNKNOWN_S), known
