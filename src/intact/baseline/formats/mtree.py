@@ -183,6 +183,8 @@ class _Reading:
                     self.losses.notes[f"`{keyword.decode()}` was not heeded: {_PROMISES[keyword]}"] += 1
                 case _:
                     self.losses.parts[keyword.decode("ascii", "backslashreplace")[:40]] += 1
+        if kind is Kind.SYMLINK:
+            mode = 0o777  # symlink(7): they have no other
         self._count(kind, stated, set(digests))
         strong = sorted(digests.keys() - WEAK)
         deciding = Algorithms.choose(strong).deciding if strong else None
