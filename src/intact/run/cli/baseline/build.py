@@ -57,7 +57,8 @@ def command(
 ) -> None:
     """Reads IMAGE, verifies it, and writes its baseline.
 
-    IMAGE is docker://HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG], docker-archive:FILE[:NAME], containerd:NAME or dir:PATH.
+    IMAGE is docker://HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], containerd:NAME,
+    containers-storage:[[DRIVER@]GRAPHROOT]NAME or dir:PATH.
     """
     if str(out) == "-":
         raise InputError("a baseline is written to a file, not to stdout", hint="name the file; ./- if it is to be called so")
