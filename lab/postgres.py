@@ -4,7 +4,7 @@ In: the programs of Debian's `postgresql`. Out: a server that listens on a socke
 and, if wanted, TLS. Never touches the machine's own clusters, and leaves nothing behind: no process, socket or file; what a killed owner
 left is removed by the next server that starts.
 
-It keeps nothing through a power failure (fsync is off): for tests only. As root it runs as the user `postgres`, or `nobody` without one.
+It keeps nothing through a power failure (fsync is off) unless asked to. As root it runs as the user `postgres`, or `nobody` without one.
 """
 
 import contextlib
@@ -34,10 +34,12 @@ _numbers = itertools.count()
 
 
 class Postgres:
-    """`host` is the address that it listens on besides its socket; `certificate` and `key` (PEM) make it speak TLS there."""
+    """`host` is the address that it listens on besides its socket; `certificate` and `key` (PEM) make it speak TLS there. `is_durable`: it
+    writes to the disk as one in use does, for measurements."""
 
-    def __init__(self, *, host: str = "127.0.0.1", certificate: bytes = b"", key: bytes = b"") -> None:
+    def __init__(self, *, host: str = "127.0.0.1", certificate: bytes = b"", key: bytes = b"", is_durable: bool = False) -> None:
         self.host, self._certificate, self._key = host, certificate, key
+        self._fsync = "on" if is_durable else "off"
         self.port = _free_port(host)
         self.password = secrets.token_urlsafe(18)
         self.directory = Path(tempfile.gettempdir(), f"{PREFIX}{os.getpid()}-{next(_numbers)}")
@@ -87,8 +89,8 @@ class Postgres:
             "listen_addresses": self.host,
             "port": self.port,
             "unix_socket_directories": self.directory,
-            "fsync": "off",
-            "full_page_writes": "off",
+            "fsync": self._fsync,
+            "full_page_writes": self._fsync,
             "shared_buffers": "32MB",
             "max_connections": 100,
             "ssl": "on" if self._certificate else "off",

@@ -29,7 +29,9 @@ def image(installed: Installed) -> Image:
 def drop(shop: Shop, app: str, name: str, *, count: int = FILES, pause_s: float = 0) -> set[str]:
     """Drops `count` files where nobody may add any, one after the other, and returns their paths."""
     paths = [f"/etc/cron.d/{name}-{number}" for number in range(count)]
-    script = "mkdir -p /etc/cron.d; " + "; ".join(f"echo '* * * * * root id' >{path}; sleep {pause_s}" for path in paths)
+    # Each is put in place whole: one that is seen empty first would rightly be two findings.
+    written = (f"echo '* * * * * root id' >/tmp/whole; mv /tmp/whole {path}; sleep {pause_s}" for path in paths)
+    script = "mkdir -p /tmp /etc/cron.d; " + "; ".join(written)
     shop.run_in(shop.pods(app)[0], script)
     return set(paths)
 

@@ -141,7 +141,9 @@ def test_killing_the_replica_that_acts_loses_nothing_and_doubles_nothing(
     dropping.join()
     after = drop(shop, "web", "after", count=3)
     everything = before | amid | after
-    assert wait_recorded(shop, "web", everything, PATIENCE_S) == Counter(everything)
+    assert wait_recorded(shop, "web", everything, PATIENCE_S) == Counter(everything), replicated.recorded(
+        "Finding", f"{shop.namespace}/web"
+    )
     assert acting(replicated) != killed
     incident = shop.wait_incident("web", lambda status: status["count"] >= len(everything), PATIENCE_S)
     assert incident["status"]["count"] == len(everything) and len(shop.incidents()) == 1

@@ -50,8 +50,9 @@ def workload_name(workload: str) -> str:
 class LeafStore(Protocol):
     """Leaves and checkpoints, only ever appended to. All methods raise TemporaryError when the store cannot be used now."""
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """Holds off every other writer until the block ends, and makes what is appended inside durable then. May be nested."""
+    def transaction(self) -> AbstractContextManager[object]:
+        """Holds off every other writer until the block ends, and makes what is appended inside durable then, or when the caller's own
+        transaction ends."""
 
     def head(self) -> Head: ...
 

@@ -71,7 +71,7 @@ class CommandWriter:
 class InboxReader:
     """Takes in what all replicas have stored, on the one that acts.
 
-    1. The reports are read in order. 2. One that is taken in is removed: should the process die in between, it is read again, and its id
+    1. The reports are read in order. 2. What was taken in is removed: should the process die in between, it is read again, and its id
     is known. 3. A node whose report cannot be taken in now is left alone for a moment, so that its next report does not overtake it. 4. One
     that can never be taken in is told as a gap and kept: a later version may be able to.
     """
@@ -104,32 +104,36 @@ class InboxReader:
         now = self._clock()
         paused = {node for node, until in self._paused_until.items() if now < until}
         self._paused_until = {node: self._paused_until[node] for node in paused}
-        after, taken = 0, 0
-        while not stop.is_set() and (waiting := self._inbox.first(after, paused)) is not None:  # 1
-            after = waiting.seq
-            if waiting.seq in self._hopeless:
-                continue
+        after, count = 0, 0
+        while not stop.is_set() and (page := self._inbox.next(after, paused)):  # 1
+            after = page[-1].seq
+            taken: list[int] = []
             try:
-                self._take(waiting)
-                taken += 1
-            except IntactError as error:  # 3
-                log.warning("report_waits", node=waiting.node, reason=str(error))
-                self._paused_until[waiting.node] = self._clock() + RETRY_S
-                paused.add(waiting.node)
-        return taken
+                for waiting in page:
+                    if waiting.seq not in self._hopeless and waiting.node not in paused and self._take(waiting, paused):
+                        taken.append(waiting.seq)
+            finally:
+                if taken:
+                    self._inbox.remove(taken)  # 2
+            count += len(taken)
+        return count
 
-    def _take(self, waiting: Waiting) -> None:
+    def _take(self, waiting: Waiting, paused: set[str]) -> bool:
         try:
             self._flow.receive(waiting.node, waiting.read())
         except InputError as error:
             self._give_up(waiting, str(error))
-        except IntactError:
-            raise
+            return False
+        except IntactError as error:  # 3
+            log.warning("report_waits", node=waiting.node, reason=str(error))
+            self._paused_until[waiting.node] = self._clock() + RETRY_S
+            paused.add(waiting.node)
+            return False
         except Exception as error:
             log.exception("report_not_understood", node=waiting.node)
             self._give_up(waiting, type(error).__name__)
-        else:
-            self._inbox.remove(waiting.seq)  # 2
+            return False
+        return True
 
     def _give_up(self, waiting: Waiting, reason: str) -> None:
         log.error("report_not_taken", node=waiting.node, seq=waiting.seq, reason=reason)

@@ -7,7 +7,7 @@ nothing behind.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +98,7 @@ class Database:
                 yield
             return
         with self._errors(), outer.connection.begin_nested():
-            if not outer.is_exclusive:
-                self._backend.hold_off_writers(outer.connection)
+            self._hold_off_writers(outer)
             failed_before = outer.failure
             try:
                 yield
@@ -107,6 +106,24 @@ class Database:
                     raise _doomed(outer.failure)
             finally:
                 outer.failure = failed_before  # what failed inside is undone with the block
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A connection inside a transaction as `transaction` begins it, or inside the open one, without a step of its own there: what fails
+        inside ends that one too."""
+        outer = self._open
+        if outer is None:
+            with self._begin(exclusive=True) as connection:
+                yield connection
+            return
+        with self.write() as connection:
+            self._hold_off_writers(outer)
+            yield connection
+
+    def _hold_off_writers(self, opened: _Open) -> None:
+        if not opened.is_exclusive:
+            self._backend.hold_off_writers(opened.connection)
+            opened.is_exclusive = True
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -213,8 +230,15 @@ def upsert(connection: Connection, table: Table, keys: dict[str, Any], values: d
 
 def insert_new(connection: Connection, table: Table, keys: tuple[str, ...], row: dict[str, Any]) -> bool:
     """Inserts `row`, unless there is one with the same `keys`; returns whether it did."""
-    new = _insert(connection, table).values(row).on_conflict_do_nothing(index_elements=list(keys))
-    return connection.execute(new.returning(table.c[keys[0]])).first() is not None
+    return bool(insert_all_new(connection, table, keys, [row]))
+
+
+def insert_all_new(connection: Connection, table: Table, keys: tuple[str, ...], rows: Sequence[dict[str, Any]]) -> set[Any]:
+    """Inserts `rows`, except those of which there is one with the same `keys`; returns the values of the last key of the new ones."""
+    if not rows:
+        return set()
+    new = _insert(connection, table).on_conflict_do_nothing(index_elements=list(keys))
+    return set(connection.scalars(new.returning(table.c[keys[-1]]), list(rows)))
 
 
 def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -16,6 +16,9 @@ from . import bell
 from .database import Database, insert_new, upsert
 from .schema import ACTING, COMMANDS, INBOX
 
+PAGE = 50
+PAGE_BYTES = 4 << 20
+"""Reports are read in pages of at most this, or one by one where they are larger."""
 MAX_PER_NODE = 500
 """Reports of one node that nobody has taken in yet: beyond that the node keeps them itself."""
 
@@ -50,16 +53,19 @@ class SqlInbox:
             if insert_new(connection, INBOX, ("node", "id"), {"node": node, "id": report.id, "at": at, "document": document}):
                 bell.ring(connection, bell.INBOX)
 
-    def first(self, after: int, without: Collection[str] = ()) -> Waiting | None:
-        """The first one behind `after` of a node that is not among `without`."""
-        query = select(INBOX).where(INBOX.c.seq > after, INBOX.c.node.not_in(sorted(without))).order_by(INBOX.c.seq).limit(1)
+    def next(self, after: int, without: Collection[str] = ()) -> tuple[Waiting, ...]:
+        """The first ones behind `after` of nodes that are not among `without`: as many as are read at once, one at least."""
+        some = select(INBOX).where(INBOX.c.seq > after, INBOX.c.node.not_in(sorted(without))).order_by(INBOX.c.seq).limit(PAGE).subquery()
+        size = func.length(some.c.document)
+        sized = select(some, size.label("size"), func.sum(size).over(order_by=some.c.seq).label("total")).subquery()
+        query = select(sized).where((sized.c.total <= PAGE_BYTES) | (sized.c.total == sized.c.size)).order_by(sized.c.seq)
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else Waiting(seq=row.seq, node=row.node, at=row.at, document=row.document)
+            rows = connection.execute(query).all()
+        return tuple(Waiting(seq=row.seq, node=row.node, at=row.at, document=row.document) for row in rows)
 
-    def remove(self, seq: int) -> None:
+    def remove(self, seqs: Collection[int]) -> None:
         with self._database.write() as connection:
-            connection.execute(delete(INBOX).where(INBOX.c.seq == seq))
+            connection.execute(delete(INBOX).where(INBOX.c.seq.in_(sorted(seqs))))
 
     def __len__(self) -> int:
         with self._database.read() as connection:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, select, update
 
 from intact.adapters.codec import decode, encode
 from intact.model.errors import InputError
 from intact.model.incident import Incident, IncidentState, Outcome, Phase, Reported, Workload
 from intact.model.revision import RevisionRecord
 
-from .database import Database, insert_new, upsert
+from .database import Database, insert_all_new, insert_new, upsert
 from .schema import FINDINGS, INCIDENTS, REMEDIATIONS, REVISIONS
 
 
@@ -75,17 +75,19 @@ class SqlIncidentStore:
         unique = {one.finding.id: one for one in reported}
         with self._database.write() as connection:
             known = set(connection.scalars(select(FINDINGS.c.id).where(FINDINGS.c.incident_id == incident_id)))
-            return tuple(one for id, one in unique.items() if id not in known and self._add(connection, incident_id, one))
-
-    def _add(self, connection: Connection, incident_id: str, one: Reported) -> bool:
-        row = {
-            "incident_id": incident_id,
-            "id": one.finding.id,
-            "level": int(one.finding.level),
-            "path": one.finding.difference.path,
-            "document": encode(one),
-        }
-        return insert_new(connection, FINDINGS, ("incident_id", "id"), row)
+            rows = [
+                {
+                    "incident_id": incident_id,
+                    "id": id,
+                    "level": int(one.finding.level),
+                    "path": one.finding.difference.path,
+                    "document": encode(one),
+                }
+                for id, one in unique.items()
+                if id not in known
+            ]
+            new = insert_all_new(connection, FINDINGS, ("incident_id", "id"), rows)
+        return tuple(one for id, one in unique.items() if id in new)
 
     def findings(self, incident_id: str, limit: int) -> tuple[Reported, ...]:
         query = select(FINDINGS.c.document).where(FINDINGS.c.incident_id == incident_id)

@@ -22,8 +22,8 @@ class SqlLeafStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def transaction(self) -> AbstractContextManager[None]:
-        return self._database.transaction()
+    def transaction(self) -> AbstractContextManager[object]:
+        return self._database.alone()
 
     def head(self) -> Head:
         with self._database.read() as connection:
@@ -35,7 +35,7 @@ class SqlLeafStore:
 
     def append(self, *, rows: Sequence[Row], head: Head) -> None:
         after = head.frontier.size - len(rows)
-        with self._database.transaction(), self._database.write() as connection:
+        with self._database.alone() as connection:
             size = connection.scalar(select(func.coalesce(func.max(CHECKPOINTS.c.size), 0)))
             if size != after:
                 raise ValueError(f"the log has {size} leaves, and was to be continued behind {after}")

@@ -11,7 +11,7 @@ from intact.model.alert import Alert
 from intact.model.finding import Level
 from intact.notify.ports import Counts, Queued, Suppressed
 
-from .database import Database, insert_new
+from .database import Database, insert_all_new
 from .schema import OUTBOX
 
 PENDING, SENT, DEAD, SUPPRESSED, TOLD = "pending", "sent", "dead", "suppressed", "told"
@@ -27,26 +27,22 @@ class SqlOutbox:
     def add(self, alert: Alert, sinks: Sequence[str], now: float) -> int:
         document = encode(alert)
         with self._database.write() as connection:
-            return sum(
-                insert_new(
-                    connection,
-                    OUTBOX,
-                    ("sink", "alert_id"),
-                    {
-                        "alert_id": alert.id,
-                        "sink": sink,
-                        "incident_id": alert.incident_id,
-                        "level": int(alert.level),
-                        "state": PENDING,
-                        "attempts": 0,
-                        "queued_at": now,
-                        "next_at": now,
-                        "error": "",
-                        "document": document,
-                    },
-                )
+            rows = [
+                {
+                    "alert_id": alert.id,
+                    "sink": sink,
+                    "incident_id": alert.incident_id,
+                    "level": int(alert.level),
+                    "state": PENDING,
+                    "attempts": 0,
+                    "queued_at": now,
+                    "next_at": now,
+                    "error": "",
+                    "document": document,
+                }
                 for sink in sinks
-            )
+            ]
+            return len(insert_all_new(connection, OUTBOX, ("alert_id", "sink"), rows))
 
     def next_due(self, sink: str, now: float) -> Queued | None:
         older = OUTBOX.alias("older")

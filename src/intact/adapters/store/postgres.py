@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError
 
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_S = 20
 STATEMENT_TIMEOUT_S = 60
+IDLE_S = 2.0
 WRITERS = 0x696E74616374
 """The advisory lock of those who write in turn: `intact` in ASCII."""
 SYSTEM_CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -56,16 +58,18 @@ class PostgresServer:
         return (psycopg.Error,)
 
     def make_engine(self, *, read_only: bool) -> Engine:
-        return create_engine(
+        engine = create_engine(
             self._url,
             connect_args=connect_arguments(self._url, read_only=read_only),
-            pool_pre_ping=True,
             pool_size=8,
             max_overflow=8,
             pool_timeout=CONNECT_TIMEOUT_S,
             pool_recycle=1800,
             hide_parameters=True,
         )
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", _check_idle)
+        return engine
 
     def open_ear(self) -> psycopg.Connection[Any]:
         arguments: dict[str, Any] = PGDialect_psycopg().create_connect_args(self._url)[1]  # type: ignore[no-untyped-call]
@@ -182,6 +186,21 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(host.rpartition(":")[0] if host.count(":") == 1 else host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _note_use(connection: Any, record: Any) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _check_idle(connection: Any, record: Any, proxy: Any) -> None:
+    """A connection that was idle for a while is tried before it is used: its server may have been restarted."""
+    if time.monotonic() - record.info.get("used_at", time.monotonic()) < IDLE_S:
+        return
+    try:
+        connection.execute("")
+        connection.rollback()
+    except psycopg.Error as error:
+        raise DisconnectionError from error
 
 
 def _first_line(error: BaseException) -> str:

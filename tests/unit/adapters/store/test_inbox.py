@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from intact.adapters.store.bell import INBOX, Bell, ring
 from intact.adapters.store.database import Database
-from intact.adapters.store.inbox import MAX_PER_NODE, SqlCommands, SqlInbox, SqlTerms, TermTransactions
+from intact.adapters.store.inbox import MAX_PER_NODE, PAGE_BYTES, SqlCommands, SqlInbox, SqlTerms, TermTransactions
 from intact.adapters.store.reports import SqlReportStore
 from intact.model.errors import TemporaryError
 from intact.model.seam import Command, Gap, Report
@@ -27,9 +29,9 @@ def command(id: str, *, node: str = "n1", expires_at: float = 100.0) -> Command:
 
 def drain(inbox: SqlInbox, without: tuple[str, ...] = ()) -> list[str]:
     found, after = [], 0
-    while (waiting := inbox.first(after, without)) is not None:
-        found.append(waiting.read().id)
-        after = waiting.seq
+    while page := inbox.next(after, without):
+        found += [waiting.read().id for waiting in page]
+        after = page[-1].seq
     return found
 
 
@@ -38,9 +40,9 @@ def test_reports_are_read_in_the_order_in_which_they_came_and_once(database: Dat
     for id in ("r2", "r1", "r3", "r1"):
         mine.put("n1", report(id), 5.0)
     assert drain(theirs) == ["r2", "r1", "r3"] and len(theirs) == 3
-    first = theirs.first(0)
-    assert first is not None and (first.node, first.at) == ("n1", 5.0)
-    theirs.remove(first.seq)
+    first = theirs.next(0)[0]
+    assert (first.node, first.at) == ("n1", 5.0)
+    theirs.remove([first.seq])
     assert drain(mine) == ["r1", "r3"]
 
 
@@ -49,6 +51,16 @@ def test_the_same_id_from_another_node_is_another_report(database: Database) -> 
     inbox.put("n1", report("r1"), 1.0)
     inbox.put("n2", report("r1", "n2"), 1.0)
     assert len(inbox) == 2 and drain(inbox, ("n1",)) == ["r1"]
+
+
+def test_large_reports_are_read_a_few_at_a_time_and_the_largest_alone(database: Database) -> None:
+    inbox = SqlInbox(database)
+    gaps = tuple(Gap(since=1.0, until=2.0, reason="x" * 1000) for _ in range(PAGE_BYTES // 1000))
+    for number in range(3):
+        inbox.put("n1", replace(report(f"large{number}"), gaps=gaps), 1.0)
+        inbox.put("n1", report(f"small{number}"), 1.0)
+    assert [len(inbox.next(after)) for after in (0, inbox.next(0)[-1].seq)] == [1, 1]
+    assert drain(inbox) == ["large0", "small0", "large1", "small1", "large2", "small2"]
 
 
 def test_a_node_that_nobody_reads_keeps_its_reports_itself_and_others_are_not_affected(database: Database) -> None:
@@ -139,6 +151,8 @@ def test_a_bell_whose_server_is_gone_waits_and_hears_again() -> None:
         assert not bell.wait(0.1)
         server.start()
         assert bell.wait(0.0)
+        with suppress(TemporaryError):
+            len(SqlInbox(database))  # a connection from before the restart is noticed to be dead
         with database.write() as connection:
             ring(connection, INBOX)
         assert bell.wait(60.0)
