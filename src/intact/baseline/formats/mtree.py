@@ -35,6 +35,9 @@ _DIGESTS = {
 WRITTEN = ("md5", "sha1", "sha256", "sha384", "sha512")
 """Algorithms that have a keyword."""
 
+MAX_KEPT_BYTES = 1 << 30
+"""Relative names are short where the paths they make are long."""
+
 _PROMISES = {b"ignore": "what lies below counts all the same", b"optional": "the entry is required all the same",
              b"nochange": "it is compared all the same"}  # fmt: skip
 _DEVICE_FORMATS = frozenset({b"native", b"linux"})
@@ -85,6 +88,7 @@ class _Reading:
     is_closed: bool = False
     """The last `..` leaves the root itself, as `mtree -c` writes it; nothing relative can follow."""
     kept: dict[bytes, bytes] = field(default_factory=dict)
+    size_bytes: int = 0
     lacking: dict[Aspect, int] = field(default_factory=dict)
     having: set[Aspect] = field(default_factory=set)
     algorithms: set[str] | None = None
@@ -129,8 +133,9 @@ class _Reading:
         if path != b"/" and self.kept.setdefault(path, encoded) != encoded:
             raise InputError(f"line {number}: {path[:200]!r} comes twice, and not the same", code="ListDuplicate")
         self.kept[path] = encoded
-        if len(self.kept) > MAX_ENTRIES:
-            raise InputError(f"the specification has more than {MAX_ENTRIES} entries", code="TooManyEntries")
+        self.size_bytes += len(encoded)
+        if len(self.kept) > MAX_ENTRIES or self.size_bytes > MAX_KEPT_BYTES:
+            raise InputError(f"the specification has more than {MAX_ENTRIES} entries, or of too long paths", code="TooManyEntries")
 
     def _make_entry(self, path: bytes, keywords: _Keywords, number: int) -> Entry:
         def refuse(keyword: bytes) -> InputError:
