@@ -82,7 +82,7 @@ def _read_all(root: int, algorithms: Algorithms, processes: int) -> Iterator[Bat
             waiting = batch.rest
             entries += len(batch.records)
             yield batch
-    if waiting:
-        from .sharing import share_out  # not loaded where nothing is shared
+        if waiting:
+            from .sharing import share_out  # not loaded where nothing is shared
 
-        yield from share_out(waiting, root, algorithms, processes)
+            yield from share_out(waiting, reader, root, algorithms, processes - 1)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from intact.adapters.layout import directory, sharing
 from intact.adapters.layout.directory import walk_directory
 from intact.adapters.layout.helper import Helper
-from intact.adapters.layout.reading import Batch
+from intact.adapters.layout.reading import Batch, DirectoryReader
 from intact.ingest.tree import ingest_tree
 from intact.model.digest import Algorithms, Digest
 from intact.model.encoding import decode_record
@@ -126,6 +127,20 @@ def children() -> set[int]:
     return set(map(int, mine.split()))
 
 
+class Lazy(DirectoryReader):
+    """Leaves all the reading to the helpers."""
+
+    def read(self, directories: list[bytes]) -> Batch:
+        time.sleep(0.01)
+        return Batch(rest=directories)
+
+
+@pytest.fixture
+def by_helpers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
+    monkeypatch.setattr(directory, "DirectoryReader", Lazy)
+
+
 @pytest.mark.parametrize("names", [("sha256",), ("blake3", "md5"), ("belt-hash",)], ids=" ".join)
 def test_however_many_processes_read_the_records_are_the_same(
     tmp_path: Path, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -133,18 +148,20 @@ def test_however_many_processes_read_the_records_are_the_same(
     plant(tmp_path)
     algorithms = Algorithms.choose(names)
     alone = sorted(walk_directory(str(tmp_path), algorithms=algorithms, processes=1))
-    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
     before = children()
+    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
+    assert sorted(walk_directory(str(tmp_path), algorithms=algorithms, processes=2)) == alone
+    monkeypatch.setattr(directory, "DirectoryReader", Lazy)
     assert sorted(walk_directory(str(tmp_path), algorithms=algorithms, processes=3)) == alone
     assert children() == before
     assert len(alone) == 1 + 4 + 40 + 40 * 5
 
 
-def test_a_walk_that_is_given_up_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("by_helpers")
+def test_a_walk_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
     plant(tmp_path)
-    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
     before = children()
-    walk = walk_directory(str(tmp_path), processes=2)
+    walk = walk_directory(str(tmp_path), processes=3)
     for _ in range(3):
         next(walk)
     assert len(children() - before) == 2
@@ -158,9 +175,9 @@ class Dying(Helper):
         return super().read(directories)
 
 
+@pytest.mark.usefixtures("by_helpers")
 def test_a_process_that_dies_is_an_error_and_never_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(tmp_path)
-    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
     monkeypatch.setattr(sharing, "Helper", Dying)
     before = children()
     with pytest.raises(PermanentError, match="ended"):
@@ -168,7 +185,8 @@ def test_a_process_that_dies_is_an_error_and_never_a_gap(tmp_path: Path, monkeyp
     assert children() == before
 
 
-def test_what_a_helper_cannot_read_is_said_as_what_one_reads_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("by_helpers")
+def test_what_a_helper_cannot_read_is_said_as_what_one_reads_alone(tmp_path: Path) -> None:
     plant(tmp_path, directories=3)
     fd = os.open(tmp_path / "0", os.O_RDONLY)
     for _ in range(25):
@@ -177,7 +195,6 @@ def test_what_a_helper_cannot_read_is_said_as_what_one_reads_alone(tmp_path: Pat
         os.close(fd)
         fd = below
     os.close(fd)
-    monkeypatch.setattr(directory, "ALONE_ENTRIES", 0)
     with pytest.raises(InputError, match="more than 4096"):
         list(walk_directory(str(tmp_path), processes=2))
 
