@@ -164,6 +164,18 @@ def test_one_node_s_two_pods_corroborate_nothing(cluster: Staged) -> None:
     assert grades(cluster, "n1") == ["Corroborated", "Corroborated"]
 
 
+def test_a_node_that_still_has_a_supplied_baseline_is_accused_of_nothing(cluster: Staged) -> None:
+    cluster.library.roots[KEY] = TRUE
+    cluster.library.taken_back.append(LIE)
+    pod = cluster.world.add("web-n3", "n3")
+    cluster.report("n3", covered(pod, "n3", LIE, grade=Grade.SIGNED))
+    (said,) = [one for status in cluster.flow.status() for one in status.coverage]
+    assert (said.verdict, said.reason) == ("Unobserved", "its baseline was withdrawn")
+    assert cluster.flow.plan_for("n3").withdrawn == (LIE,)
+    cluster.report("n3", covered(pod, "n3", LIE))  # that it computed this itself is its own word
+    cluster.wait_incident(lambda one: one.workload.name == "n3")
+
+
 def test_a_node_that_is_not_believed_about_an_image_rolls_no_workload_back(cluster: Staged) -> None:
     rule = Response(when=Condition(level=Level.MEDIUM), do=(ActionKind.ROLL_BACK,))
     plain_wish = Policy(name="p", mode=Mode.ENFORCE, respond=(rule,), guard=Guard(corroboration=Corroboration.REPORTER, cooldown_s=0.0))

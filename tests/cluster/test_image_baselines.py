@@ -70,7 +70,8 @@ def test_an_image_of_several_platforms_is_shown_with_all_that_is_known_of_it(ins
     wide = installed.kubectl("get", "imagebaseline", name_of(key), "-o", "wide")
     assert "GRADE" in wide and "Verified" in wide and f"linux/{here}" in wide and index.partition("@")[2][:30] in wide
     assert not shown(installed, foreign.config_digest), "nobody runs the other platform's image"
-    assert not [one for one in installed.read("incidents", "-A")["items"] if one.get("status", {}).get("cause") == "Node"]
+    matters = [matter for one in installed.read("incidents", "-A")["items"] for matter in one.get("status", {}).get("matters", [])]
+    assert not [matter for matter in matters if matter["about"] in (key, foreign.config_digest)], "nobody is accused"
 
 
 def test_what_only_nodes_know_is_corroborated_and_what_people_supply_is_verified_first(

@@ -109,6 +109,8 @@ class Library:
     """Implements `cluster_flow.BaselineLibrary`: the roots that the cluster computed itself."""
 
     roots: dict[Digest, Digest] = field(default_factory=dict)
+    taken_back: list[Digest] = field(default_factory=list)
+    """Roots of baselines that people had supplied."""
 
     def known(self, key: Digest) -> Known | None:
         root = self.roots.get(key)
@@ -118,10 +120,10 @@ class Library:
         return None
 
     def withdrawn(self) -> tuple[Digest, ...]:
-        return ()
+        return tuple(self.taken_back)
 
     def has_supplied(self, root: Digest) -> bool:
-        return False
+        return root in self.taken_back
 
 
 @dataclass

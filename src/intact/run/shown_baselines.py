@@ -10,7 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -24,11 +24,12 @@ from intact.model.layer import Grade
 from intact.model.seam import Coverage, NodeStatus
 
 from .baselines import ClusterBaselines
+from .library import Known
 from .supplied import Judgement, read_key
 
 log = structlog.get_logger()
 
-SHOW_EVERY_S = 2.0
+SHOW_EVERY_S = 3.0
 MAX_SHOWN = 5_000
 """Images that are shown; what else runs is in the record and in `NodeIntegrity`."""
 Condition = tuple[str, bool, str, str, float]
@@ -61,11 +62,15 @@ class ShownBaselines:
         self._cache, self._library, self._objects, self._statuses = cache, library, objects, statuses
         self._dispute_of, self._judged, self._existing = dispute_of, judged, existing
         self._since: dict[tuple[Digest, str, bool], float] = {}
+        self._fixed: dict[Digest, tuple[Known, ShownBaseline]] = {}
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set."""
-        while not stop.wait(SHOW_EVERY_S):
+        """Until `stop` is set; at most a twentieth of the time is spent on it."""
+        took_s = 0.0
+        while not stop.wait(max(SHOW_EVERY_S, 20 * took_s)):
+            began = time.monotonic()
             self.show(time.time())
+            took_s = time.monotonic() - began
 
     def show(self, now: float) -> None:
         """Writes what changed. What could not be written is tried again the next time."""
@@ -83,51 +88,54 @@ class ShownBaselines:
             except IntactError as error:
                 log.info("baseline_not_shown", key=str(key), reason=str(error))
         alive = {*uses, *existing}
+        self._fixed = {key: fixed for key, fixed in self._fixed.items() if key in alive}
         self._since = {place: at for place, at in self._since.items() if place[0] in alive}
 
     def describe(self, key: Digest, use: _Use, now: float) -> ShownBaseline | None:
         """What is shown of the image; None where nobody runs it, nothing keeps its baseline and nobody declared one."""
-        baseline, judged = self._library.get(key), self._judged(key)
-        if baseline is None and judged is None and not use.said:
+        fixed, judged = self._describe_fixed(key), self._judged(key)
+        if fixed is None and judged is None and not use.said:
             return None
         owners = {self._cache.facts(uid) for uid in use.pods}
-        running = {
-            "pods": len(use.pods),
-            "nodes": len(use.nodes),
-            "workloads": tuple(sorted({f"{o.workload.kind} {o.namespace}/{o.workload.name}" for o in owners if o is not None})),
-        }
         conditions = [self._is_agreed(key, now)]
         if judged is not None:
             accepted = judged.grade is not None
             conditions.append(("Supplied", accepted, judged.reason, judged.message, self._turned(key, "Supplied", accepted, now)))
-        if baseline is not None:
-            said = max((_rank(one.grade) for one in use.said if one.baseline_root == baseline.root), default=0)
-            return ShownBaseline(
-                key=key,
-                root=baseline.root,
-                grade=max(baseline.grade, Grade(said) if said else baseline.grade).title,
-                algorithms=baseline.algorithms.names,
-                source=baseline.source,
-                signers=self._library.signers(key),
-                platform=baseline.platform,
-                aliases=baseline.aliases,
-                layers=len(baseline.layers),
-                entries=sum(len(layer) for layer in baseline.layers),
-                size_bytes=self._library.size_bytes(baseline),
-                conditions=(self._is_ready(key, baseline.grade.title, now), *conditions),
-                **running,  # type: ignore[arg-type]
-            )
-        best = max(use.said, key=lambda one: _rank(one.grade), default=None)
-        grade = best.grade if best is not None else ""
-        return ShownBaseline(
-            key=key,
-            root=best.baseline_root if best is not None else None,
-            grade=grade,
-            algorithms=tuple(best.algorithms.split()) if best is not None and best.baseline_root else (),
-            source=f"{len({one.container.node for one in use.said if one.baseline_root == best.baseline_root})} nodes" if best else "",
-            conditions=(self._is_ready(key, grade, now), *conditions),
-            **running,  # type: ignore[arg-type]
+        shown = _describe_said(key, use.said) if fixed is None else _raise_grade(fixed, use.said)
+        return replace(
+            shown,
+            pods=len(use.pods),
+            nodes=len(use.nodes),
+            workloads=tuple(sorted({f"{o.workload.kind} {o.namespace}/{o.workload.name}" for o in owners if o is not None})),
+            conditions=(self._is_ready(key, shown.grade, now), *conditions),
         )
+
+    def _describe_fixed(self, key: Digest) -> ShownBaseline | None:
+        """What the cluster's own baseline says, read again only when what is known of it was looked up again."""
+        known = self._library.known(key)
+        if known is None:
+            return None
+        before = self._fixed.get(key)
+        if before is not None and before[0] is known:
+            return before[1]
+        baseline = self._library.get(key)
+        if baseline is None:
+            return None
+        made = ShownBaseline(
+            key=key,
+            root=baseline.root,
+            grade=baseline.grade.title,
+            algorithms=baseline.algorithms.names,
+            source=baseline.source,
+            signers=self._library.signers(key),
+            platform=baseline.platform,
+            aliases=baseline.aliases,
+            layers=len(baseline.layers),
+            entries=sum(len(layer) for layer in baseline.layers),
+            size_bytes=self._library.size_bytes(baseline),
+        )
+        self._fixed[key] = known, made
+        return made
 
     def _find_uses(self) -> dict[Digest, _Use]:
         uses: dict[Digest, _Use] = defaultdict(_Use)
@@ -165,6 +173,22 @@ def existing_keys(declared: DeclaredObjects) -> set[Digest]:
 
 
 _ANSWERED_FOR = frozenset(grade.title for grade in (Grade.SIGNED, Grade.VERIFIED, Grade.CORROBORATED, Grade.SUPPLIED))
+
+
+def _raise_grade(fixed: ShownBaseline, said: Iterable[Coverage]) -> ShownBaseline:
+    """Where nodes computed the very same, that may be worth more than what it rests on itself."""
+    best = max((one.grade for one in said if one.baseline_root == fixed.root), key=_rank, default="")
+    return replace(fixed, grade=best) if _rank(best) > _rank(fixed.grade) else fixed
+
+
+def _describe_said(key: Digest, said: Collection[Coverage]) -> ShownBaseline:
+    """What nodes say of an image of which the cluster has no baseline: the best that any of them says."""
+    best = max(said, key=lambda one: (_rank(one.grade), str(one.baseline_root)), default=None)
+    if best is None:
+        return ShownBaseline(key=key)
+    count = len({one.container.node for one in said if one.baseline_root == best.baseline_root})
+    source = f"{count} nodes" if count > 1 else f"node {best.container.node}"
+    return ShownBaseline(key=key, root=best.baseline_root, grade=best.grade, algorithms=tuple(best.algorithms.split()), source=source)
 
 
 def _rank(title: str) -> int:

@@ -7,6 +7,7 @@ from itertools import permutations
 import pytest
 
 from intact.decide.govern import DEFAULT, compile_plan, govern
+from intact.model.digest import Digest
 from intact.model.incident import PodFacts, Workload
 from intact.model.policy import Mode, Policy, Watch
 
@@ -60,3 +61,6 @@ def test_a_plan_says_how_each_pod_is_watched_and_its_name_changes_with_it() -> N
     assert compile_plan(reversed(pods), [off, slow]) == plan
     assert compile_plan(pods, [slow]).etag != plan.etag
     assert compile_plan(pods, [], "v7").etag == "v7"
+    withdrawn = (Digest.of(b"withdrawn"),)
+    told = compile_plan(pods, [slow, off], withdrawn=withdrawn)
+    assert told.withdrawn == withdrawn and told.etag != plan.etag, "nodes hear of it at once"
