@@ -21,7 +21,7 @@ from intact.baseline.trust import NOBODY, Trust, TrustRoot
 from intact.ingest.documents import INDEX_TYPES
 from intact.ingest.image import Resolved, ingest, resolve
 from intact.ingest.limits import Limits
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
 from intact.model.layer import Baseline, Grade
 
@@ -69,8 +69,11 @@ class ClusterBaselines:
         access: RegistryAccess,
         trust: Callable[[], TrustRoot] = lambda: NOBODY,
         supplied: SuppliedBaselines | None = None,
+        algorithms: Algorithms = SHA256,
     ) -> None:
-        """`trust`: whose signatures count on baselines that are attached to images. `supplied`: what people declared."""
+        """`trust`: whose signatures count on baselines that are attached to images. `supplied`: what people declared. `algorithms`: by what
+        files are known in what is computed here."""
+        self._algorithms = algorithms
         self._trust = trust
         self._store = store
         self._signer = signer
@@ -139,6 +142,8 @@ class ClusterBaselines:
             log.error("stored_baseline_refused", image=reference, reason=str(error))
             known = None
         trust = self._trust().for_new(time.time())
+        if known is not None and known.grade is not Grade.SIGNED and known.algorithms != self._algorithms:
+            known = None
         if known is not None and (known.grade is Grade.SIGNED or not trust.keys):
             return known
         name = parse_reference(reference)
@@ -150,10 +155,15 @@ class ClusterBaselines:
             if signed is not None:
                 return signed
             known = known or self._get(image.manifest.config.digest)
-            if known is not None and known.grade >= Grade.VERIFIED:
+            if known is not None and known.grade >= Grade.VERIFIED and known.algorithms == self._algorithms:
                 return known
             baseline = ingest(
-                source, platform=wanted, known_layers=self._store.find_layer, seal=seal_table, parallel=self._access.concurrency
+                source,
+                platform=wanted,
+                algorithms=self._algorithms,
+                known_layers=lambda diff_id: self._store.find_layer(diff_id, self._algorithms),
+                seal=seal_table,
+                parallel=self._access.concurrency,
             )
         finally:
             source.close()

@@ -126,7 +126,9 @@ class _Controller:
         self._supplied = SuppliedBaselines(
             settings.state_dir / "supplied", self._keys, access=access, trust=self._read_trust, retired=self._keys.retired
         )
-        self._library = ClusterBaselines(store, self._keys, access=access, trust=self._read_trust, supplied=self._supplied)
+        self._library = ClusterBaselines(
+            store, self._keys, access=access, trust=self._read_trust, supplied=self._supplied, algorithms=settings.algorithms
+        )
         self._cache = ClusterCache()
         self._objects = Objects(api)
         self._declared = DeclaredObjects(on_change=lambda: self._policies.refresh())

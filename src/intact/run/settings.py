@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from intact.adapters.store.object_settings import ObjectSettings
+from intact.model.digest import Algorithms
 from intact.model.errors import InputError
 
 
@@ -47,6 +48,7 @@ class ControllerSettings:
     registries_file: Path | None
     trust_dir: Path | None
     rotate_keys_after_s: float
+    algorithms: Algorithms
     objects: ObjectSettings | None
     """Where layer tables are, if not in `state_dir`."""
     retain_baselines_s: float
@@ -91,6 +93,7 @@ def read_controller_settings(env: Mapping[str, str]) -> ControllerSettings:
         corroborating_nodes=max(2, _number(env, "INTACT_CORROBORATING_NODES", 2)),
         registries_file=Path(env["INTACT_REGISTRIES_FILE"]) if env.get("INTACT_REGISTRIES_FILE") else None,
         trust_dir=Path(env["INTACT_TRUST_DIR"]) if env.get("INTACT_TRUST_DIR") else None,
+        algorithms=Algorithms.choose(env.get("INTACT_ALGORITHMS", "").split()),
         rotate_keys_after_s=86400.0 * _number(env, "INTACT_ROTATE_KEYS_AFTER_DAYS", 365),
         objects=read_object_settings(env),
         retain_baselines_s=86400.0 * _number(env, "INTACT_RETAIN_BASELINES_DAYS", 30),
