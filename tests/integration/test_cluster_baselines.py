@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from intact.adapters.cluster.declared import DeclaredObjects
+from intact.adapters.cluster.kinds import BASELINE
 from intact.adapters.layout.oci import LayoutSource
 from intact.adapters.registry.access import RegistryAccess
 from intact.baseline.document import encode_document
 from intact.baseline.signing import KeySigner, PublicKey
 from intact.baseline.trust import NOBODY, TrustRoot
 from intact.ingest.image import ingest
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.layer import Baseline, Grade
 from intact.run.baselines import ClusterBaselines, open_own_key, open_store
-from intact.run.supplied import Declaration, SuppliedBaselines
+from intact.run.supplied import Declaration, SuppliedBaselines, read_declarations
 from lab import layers
 from lab.images import pack_entries
 from lab.oci import ImageLayout, write_layout
@@ -39,10 +41,26 @@ def image(directory: Path, machine: str) -> ImageLayout:
     return write_layout(directory, "docker.io/local/app:1", [packed], machine=machine)
 
 
-def library(directory: Path, registry: Registry, supplied: SuppliedBaselines | None = None) -> ClusterBaselines:
+def library(
+    directory: Path, registry: Registry, supplied: SuppliedBaselines | None = None, algorithms: Algorithms = SHA256
+) -> ClusterBaselines:
     signer = open_own_key(directory / "own" / "key")
     access = RegistryAccess(plain_http=frozenset({registry.host}))
-    return ClusterBaselines(open_store(directory / "baselines", signer), signer, access=access, supplied=supplied)
+    return ClusterBaselines(open_store(directory / "baselines", signer), signer, access=access, supplied=supplied, algorithms=algorithms)
+
+
+def test_another_choice_of_algorithms_is_computed_anew_and_kept(registry: Registry, tmp_path: Path) -> None:
+    layout = image(tmp_path / "image", "amd64")
+    name = push_index(registry.host, "team/algorithms", [(layout, "amd64")])
+    first = library(tmp_path, registry).compute(name, "linux/amd64")
+    wanted = Algorithms("belt-hash", ("md5",))
+    again = library(tmp_path, registry, algorithms=wanted).compute(name, "linux/amd64")
+    assert (first.algorithms, again.algorithms, again.key) == (SHA256, wanted, first.key)
+    assert first.root != again.root
+    kept = library(tmp_path, registry, algorithms=wanted)
+    assert kept.compute(name, "linux/amd64").root == again.root
+    known = kept.known(first.key)
+    assert known is not None and known.algorithms == "belt-hash md5"
 
 
 def test_one_name_is_another_image_on_nodes_of_another_platform(registry: Registry, tmp_path: Path) -> None:
@@ -193,6 +211,21 @@ def test_it_survives_a_restart_without_the_registry_and_goes_with_its_object(sup
     assert supplying.changed[-1] == baseline.key
     supplying.follow(one)
     assert supplying.supplied.withdrawn() == (), "declared again"
+
+
+def test_an_object_that_the_api_server_should_not_have_taken_is_passed_over() -> None:
+    store = DeclaredObjects()
+    good, root = str(Digest.of(b"good")), str(Digest.of(b"root"))
+    specs = [
+        {"key": good, "supplied": {"artifact": "registry.example/x@sha256:" + "0" * 64, "root": root}},
+        {"key": str(Digest.of(b"1")), "supplied": {"artifact": "x", "root": "nonsense"}},
+        {"key": str(Digest.of(b"2")), "supplied": "text"},
+        {"key": "nonsense", "supplied": {"artifact": "x"}},
+        {"key": str(Digest.of(b"3"))},
+        {},
+    ]
+    store.of(BASELINE).replace_all([{"metadata": {"name": f"n{number}"}, "spec": spec} for number, spec in enumerate(specs)])
+    assert [(str(one.key), str(one.root)) for one in read_declarations(store)] == [(good, root)]
 
 
 def test_a_supplied_baseline_serves_where_nothing_better_is_known(supplying: Supplying, baseline: Baseline, tmp_path: Path) -> None:

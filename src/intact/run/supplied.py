@@ -146,7 +146,10 @@ class SuppliedBaselines:
     ) -> None:
         """Follows the declarations until `stop` is set."""
         while True:
-            self.follow({one.key: one for one in declared()}, own_of, changed, time.time())
+            try:
+                self.follow({one.key: one for one in declared()}, own_of, changed, time.time())
+            except IntactError as error:  # the disk is full, for example: what was accepted before stays as it is
+                log.error("supplied_baselines_not_followed", reason=str(error))
             if stop.wait(LOOK_EVERY_S):
                 return
 
@@ -259,9 +262,14 @@ def read_declarations(declared: DeclaredObjects) -> list[Declaration]:
     found = []
     for _, one in declared.declared():
         key, supplied = read_key(one["spec"]), one["spec"].get("supplied")
-        if key is not None and supplied:
-            root = supplied.get("root")
-            found.append(Declaration(key=key, artifact=str(supplied.get("artifact", "")), root=Digest.parse(root) if root else None))
+        if key is None or not isinstance(supplied, dict):
+            continue
+        try:
+            root = Digest.parse(str(supplied["root"])) if supplied.get("root") else None
+        except InputError as error:
+            log.error("declaration_refused", key=str(key), reason=str(error))
+            continue
+        found.append(Declaration(key=key, artifact=str(supplied.get("artifact", "")), root=root))
     return found
 
 
