@@ -107,9 +107,12 @@ _STRICTNESS = {Mode.OFF: 0, Mode.OBSERVE: 1, Mode.ENFORCE: 2}
 
 
 def is_weaker(change: Change) -> bool:
-    """Whether the mode does less than before: of a policy that was deleted, broken or turned down; without one, pods are observed."""
-    was, now = (known.policy.mode if known and known.policy else Mode.OBSERVE for known in change)
-    return _STRICTNESS[now] < _STRICTNESS[was]
+    """Whether a policy that was deleted, broken or turned down asks for less than before: its mode does less (without one, pods are
+    observed), or an image may be signed by somebody else than before, or by nobody."""
+    before, after = (known.policy if known else None for known in change)
+    was, now = (_STRICTNESS[policy.mode if policy else Mode.OBSERVE] for policy in (before, after))
+    wanted, wants = ({one.key for one in policy.signed_by} if policy else set() for policy in (before, after))
+    return now < was or (bool(wanted) and (not wants or not wants <= wanted))
 
 
 def _read(kind: Kind, one: Mapping[str, Any]) -> KnownPolicy:
