@@ -16,8 +16,8 @@ from intact.act.verify import verify
 from intact.adapters.cluster.actuator import KubernetesActuator
 from intact.adapters.cluster.api import Api
 from intact.adapters.cluster.cache import ClusterCache, facts_of
-from intact.adapters.cluster.follow import Follower
 from intact.adapters.cluster.declared import DeclaredObjects
+from intact.adapters.cluster.follow import Follower
 from intact.adapters.cluster.revisions import record_pod
 from intact.model.container import Container
 from intact.model.finding import State, Verdict
