@@ -93,6 +93,9 @@ class Handler(BaseHTTPRequestHandler):
     def serve(self) -> None:
         """As an honest registry does."""
         name = self.path.partition("?")[0].rpartition("/")[2]
+        if self.command in ("POST", "PUT"):
+            self.take(name)
+            return
         if "/manifests/" in self.path and name in self.registry.manifests:
             media_type, data = self.registry.manifests[name]
             self.answer(200, data, media_type)
@@ -100,6 +103,18 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, self.registry.blobs[name])
         else:
             self.answer(404, b"")
+
+    def take(self, name: str) -> None:
+        """An upload begins, a blob comes, a manifest comes."""
+        data = self.rfile.read(int(self.headers.get("content-length", "0")))
+        if self.command == "POST":
+            self.answer(202, b"", location=f"{self.path.rstrip('/')}/1")
+        elif "/manifests/" in self.path:
+            self.registry.manifests[name] = (self.headers.get("content-type", ""), data)
+            self.answer(201, b"")
+        else:
+            self.registry.add_blob(data)
+            self.answer(201, b"")
 
     def answer(self, status: int, data: bytes, media_type: str = "application/octet-stream", **headers: str) -> None:
         self.start(status, len(data), media_type, **headers)

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from intact.adapters.keys.signing import generate_key, load_private_key, load_public_key
+from intact.adapters.layout.oci import LayoutSource
 from intact.adapters.registry.access import Patience, RegistryAccess
 from intact.adapters.registry.source import RegistrySource
+from intact.baseline.document import encode_document
+from intact.baseline.signing import KeySigner, PublicKey
+from intact.baseline.trust import Trust
 from intact.ingest.image import ingest
 from intact.model.errors import IntactError, PermanentError, TrustError
 from intact.model.layer import Baseline
+from intact.run.attached import find_attached, push_attached
 from lab import layers
 from lab.images import pack_entries
 from lab.oci import ImageLayout, copy_image, write_layout
@@ -125,6 +131,19 @@ class TestTokens:
         entry = {"auth": "", "identitytoken": "identity"}
         read(registry, plain(registry.host, server.host, auth_files=(auth_file(tmp_path, **{registry.host: entry}),)))
         assert [asked.how for asked in server.asked] == ["refresh_token"]
+
+    def test_one_token_serves_a_whole_push(self, registry: Registry, server: TokenServer, image: ImageLayout, tmp_path: Path) -> None:
+        access = plain(registry.host, server.host, auth_files=(auth_file(tmp_path, **{registry.host: login("ada", "word")}),))
+        generate_key(tmp_path / "K")
+        baseline = ingest(LayoutSource(image.directory))
+        document = encode_document(baseline, [KeySigner(load_private_key(tmp_path / "K.pem"))])
+        pushed = push_attached(access, registry.host, REPOSITORY, "1", memoryview(document), baseline, now=0.0)
+        assert (str(pushed.subject), pushed.how) == (image.manifest_digest, "tag")
+        assert [asked.scope for asked in server.asked] == [f"repository:{REPOSITORY}:pull,push"]
+        trust = Trust(keys=(PublicKey(load_public_key(tmp_path / "K.pub")),))
+        found = find_attached(RegistrySource(registry.host, REPOSITORY, "1", access=access), trust)
+        assert found is not None
+        assert found.baseline.root == baseline.root
 
     def test_a_token_that_expires_half_way_is_renewed(self, registry: Registry, server: TokenServer, tmp_path: Path) -> None:
         access = plain(registry.host, server.host, auth_files=(auth_file(tmp_path, **{registry.host: login("ada", "word")}),))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from intact.adapters.registry.access import RegistryAccess
+from intact.adapters.registry.access import RegistryAccess, check_host, is_repository, is_tag
 from intact.ingest.ports import BlobSource
+from intact.model.digest import Digest
 from intact.model.errors import InputError
 
 TRANSPORTS = ("docker://", "oci:", "oci-archive:", "docker-archive:", "containerd:", "containers-storage:", "dir:")
@@ -143,11 +144,15 @@ def parse_reference(text: str) -> RegistryName:
     if not slash or not ("." in first or ":" in first or first == "localhost"):
         first, repository = "docker.io", rest if slash else f"library/{rest}"
     repository, colon, tag = repository.partition(":")
-    if not repository or (colon and not tag) or "@" in digest:
+    if not is_repository(repository) or (colon and not is_tag(tag)) or "@" in digest:
         raise InputError(
-            f"docker://{text[:200]} is not an image reference", code="ImageName", hint="write HOST/REPO:TAG or HOST/REPO@sha256:…"
+            f"docker://{text[:200]!r} is not an image reference",
+            code="ImageName",
+            hint="write HOST/REPO:TAG or HOST/REPO@sha256:…; the repository in lower case",
         )
-    return RegistryName(host=first, repository=repository, reference=digest or tag or "latest")
+    if digest:
+        Digest.parse(digest)
+    return RegistryName(host=check_host(first), repository=repository, reference=digest or tag or "latest")
 
 
 def _split_path(rest: str) -> tuple[Path, str]:

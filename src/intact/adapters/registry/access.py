@@ -17,6 +17,7 @@ DOCKER_HUB = "docker.io"
 _HUB_NAMES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 MAX_CONCURRENCY = 16
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _PATH = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 
 
@@ -94,13 +95,22 @@ def check_host(text: str) -> str:
     return text
 
 
+def is_repository(text: str) -> bool:
+    """Whether it is a repository's name (distribution-spec, spec.md#pulling-manifests): nothing in it changes the path of a request."""
+    return len(text) <= 255 and _PATH.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    return _TAG.fullmatch(text) is not None
+
+
 def collect_mirrors(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     """(`HOST`, `MIRROR[/PREFIX]`) pairs → mirrors by host, in the order given. Raises InputError."""
     found: dict[str, tuple[str, ...]] = {}
     for host, mirror in pairs:
         name, slash, prefix = mirror.partition("/")
         check_host(name)
-        if slash and not _PATH.fullmatch(prefix):
+        if slash and not is_repository(prefix):
             raise InputError(f"{mirror[:200]!r} is not a mirror's HOST[:PORT][/PREFIX]", code="RegistryHost")
         key = canonical_host(check_host(host))
         found[key] = (*found.get(key, ()), mirror)

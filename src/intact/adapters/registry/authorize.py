@@ -121,7 +121,10 @@ class Authorizer:
             raise InputError(
                 f"registry {self._endpoint.host} sends for a token to {parts.netloc} without TLS", code="PlainHttp", hint=PLAIN_HINT
             )
-        parameters = {"scope": challenge.parameters.get("scope") or scope}
+        demanded = challenge.parameters.get("scope") or scope
+        if demanded.rpartition(":")[0] == scope.rpartition(":")[0]:
+            demanded = scope  # for all that is meant to be done there, not for this request alone
+        parameters = {"scope": demanded}
         if service := challenge.parameters.get("service"):
             parameters["service"] = service
         if credential.identity_token:
