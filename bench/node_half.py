@@ -16,8 +16,8 @@ from intact.adapters.seam.sender import Sender
 from intact.adapters.seam.spool import Spool
 from intact.model.digest import Digest
 from intact.model.seam import Command, Plan, Report
-from intact.run.baselines import open_own_key, open_store
 from intact.run.eyes import HostEyes
+from intact.run.keeping import open_own_key, open_store
 from intact.run.logs import configure_logs
 from intact.run.node import NodeProcess
 from intact.run.node_baselines import NodeBaselines

@@ -22,8 +22,8 @@ from intact.model.container import Running
 from intact.model.digest import Digest
 from intact.model.errors import TemporaryError, TrustError
 from intact.model.layer import Baseline, Grade
-from intact.run.baselines import open_store
 from intact.run.eyes import HostEyes, HostMounts
+from intact.run.keeping import open_store
 from intact.run.node_baselines import NodeBaselines
 from lab import images, layers, oci
 from lab.runtime import Runtime

@@ -12,8 +12,8 @@ from intact.adapters.seam.https import Endpoint, HttpsCluster
 from intact.adapters.seam.sender import Sender
 from intact.adapters.seam.spool import Spool
 
-from .baselines import open_own_key, open_store
 from .eyes import HostEyes
+from .keeping import open_own_key, open_store
 from .node import NodeProcess
 from .node_baselines import NodeBaselines
 from .settings import AgentSettings

@@ -1,20 +1,17 @@
-"""The cluster's own baselines, and how a process opens its store and key."""
+"""The cluster's own baselines."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import structlog
 
-from intact.adapters.keys.signing import generate_key, load_private_key
 from intact.adapters.layout.names import parse_reference
 from intact.adapters.registry.access import RegistryAccess
 from intact.adapters.registry.source import RegistrySource
-from intact.adapters.store.baselines import BaselineDirectory
 from intact.baseline.document import encode_document
-from intact.baseline.signing import KeySigner, PublicKey, Signer
+from intact.baseline.signing import Signer
 from intact.baseline.store import BaselineStore
 from intact.baseline.table import MappedTable, seal_table
 from intact.baseline.trust import NOBODY, Trust, TrustRoot
@@ -35,27 +32,6 @@ KNOWN_S = 60.0
 """What is known of a baseline is looked up again after so long: its signer's key may have been revoked."""
 UNKNOWN_S = 5.0
 MAX_KNOWN = 20_000
-
-
-def open_own_key(stem: Path) -> KeySigner:
-    """The process's own signing key at `STEM.pem`, made at the first start."""
-    if not stem.with_suffix(".pem").exists():
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        generate_key(stem)
-    return KeySigner(load_private_key(stem.with_suffix(".pem")))
-
-
-def open_store(
-    directory: Path,
-    signer: Signer,
-    trust: Callable[[], TrustRoot] = lambda: NOBODY,
-    *,
-    retired: Callable[[], Sequence[PublicKey]] = tuple,
-    renews: bool = False,
-) -> BaselineStore:
-    """The baselines kept in `directory`, signed by the process itself, now or with one of its `retired` keys, or by whom `trust` names.
-    `renews`: what was taken in before some key was revoked is fetched again."""
-    return BaselineStore(BaselineDirectory(directory), signer=signer, retired=retired, trust=trust, renews=renews)
 
 
 class ClusterBaselines:

@@ -23,10 +23,11 @@ from intact.model.finding import Verdict
 from intact.model.observation import Scope
 from intact.model.policy import Policy
 from intact.notify.ports import Sink
-from intact.run.baselines import ClusterBaselines, open_own_key, open_store
+from intact.run.baselines import ClusterBaselines
 from intact.run.cluster_flow import ClusterFlow
 from intact.run.delivery import start_delivery
 from intact.run.eyes import HostEyes
+from intact.run.keeping import open_own_key, open_store
 from intact.run.logs import configure_logs
 from intact.run.memory import make_router, open_state
 from intact.run.node import NodeProcess
