@@ -17,6 +17,7 @@ ALL = {
     "idle": "what watching costs while nothing happens",
     "baseline": "building a baseline, beside sha256sum, AIDE and tarfile",
     "registry": "baselines from a registry, beside skopeo copy; a thousand images that share layers",
+    "store": "reports taken in, on SQLite and on PostgreSQL",
     "rollback": "on a Kubernetes node: a tampered file until the Deployment is rolled back, ready and verified",
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from lab.cgroups import hierarchies
 from lab.mounts import read_mounts
 from lab.plan import MAX_ID, bridge_name, cgroup_prefix, cluster_state
+from lab.postgres import PREFIX as POSTGRES
 from lab.processes import is_alive, started_at
 from lab.runtime import PREFIX
 from lab.settings import state_dir
@@ -55,6 +57,7 @@ class Watch:
         places = {str(self._temporary), *(f"/{name}" for name in ours), *(str(cluster_state(id)) for id in clusters)}
         yield from (f"directory of {name}" for name in ours)
         yield from (f"directory {cluster_state(id)}" for id in clusters)
+        yield from (f"directory {path}" for path in Path(tempfile.gettempdir()).glob(f"{POSTGRES}{os.getpid()}-*"))
         for mount in read_mounts():
             if any(place in f"{mount.point}/" for place in places):
                 yield f"mount {mount.point}"

@@ -244,6 +244,20 @@ def test_what_nodes_said_is_known_to_every_replica(replicas: Replicas) -> None:
     assert (status.node, status.tier, status.coverage, status.gaps) == ("node1", "A", (covered,), (gap,))
 
 
+def test_a_node_that_falls_silent_while_nobody_acts_is_missed_by_the_next_one_that_does(replicas: Replicas) -> None:
+    side, state = replicas.serve()
+    covered = Coverage(
+        container=container_on("node1"), verdict="Intact", baseline_root=None, grade="", verified_at=1.0, layers_verified_at=0.0
+    )
+    with replicas.acting_process():
+        side.receive("node1", Report(id="r", node="node1", at=1.0, coverage=(covered,), tier="A"))
+        wait_until(lambda: len(side.status()) == 1, PATIENCE_S)
+    stop = threading.Event()
+    replicas.at_end.callback(stop.set)
+    flow = act(state, "next", stop)
+    wait_until(lambda: [status.node for status in flow.status()] == ["node1"], PATIENCE_S)
+
+
 def test_a_report_that_cannot_be_taken_in_is_told_and_stops_nobody_else(replicas: Replicas, postgres: Postgres) -> None:
     side, state = replicas.serve()
     database = replicas.url.partition("?")[0].rpartition("/")[2]

@@ -44,6 +44,8 @@ log = structlog.get_logger()
 
 REMEMBERED_S = 7 * 86400.0
 """How long the ids of reports taken in are remembered: longer than a spool holds them."""
+REMEMBERED_STATUS_S = 600.0
+"""A node that spoke so shortly before a start is known after it, and missed if it says nothing more; one that is long gone is not."""
 KEPT_GAPS = 20
 
 
@@ -124,8 +126,13 @@ class ClusterFlow:
     def run(self, stop: threading.Event) -> None:
         """Carries on what reports began, until `stop` is set."""
         with self._lock:
-            self._awaited = {node for node, *_ in self._memory.reports.coverage()} - self._nodes.keys()
-            self._await_until = self._clock() + SILENT_S
+            now, before = self._clock(), self._memory.reports.statuses()
+            self._awaited = {status.node for status in before} - self._nodes.keys()
+            self._await_until = now + SILENT_S
+            for status in before:
+                if status.node in self._awaited and now - status.heard_at < REMEMBERED_STATUS_S:
+                    self._nodes[status.node] = status
+                    self._reconciler.wake(Key("node", status.node), SILENT_S)
         self._reconciler.run(stop)
         with self._lock:
             self._audit.append(list(self._tally.flush(self._clock())))

@@ -80,8 +80,8 @@ class Reconciler:
         self._subjects[name] = subject
         self.wake(Key("subject", name))
 
-    def wake(self, key: Key) -> None:
-        self._queue.add(key)
+    def wake(self, key: Key, after_s: float = 0.0) -> None:
+        self._queue.add(key, after_s)
 
     def wake_incident(self, incident: Incident) -> None:
         """The incident and what is decided about it."""
