@@ -28,7 +28,6 @@ from intact.run.baselines import ClusterBaselines
 from intact.run.casebook import Memory
 from intact.run.cluster_flow import ClusterFlow
 from intact.run.keeping import open_own_key, open_store
-from intact.run.keeping import open_own_key, open_store
 from intact.run.memory import ClusterState, make_router, open_state
 from intact.run.standalone import Host
 from lab.postgres import Postgres
