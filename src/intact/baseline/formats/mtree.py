@@ -229,11 +229,14 @@ class _Reading:
         if dropped:
             self.losses.notes[f"only some files have {join_words(dropped)}: it is not compared"] = 1
         stated = Stated(kinds=kinds, aspects=frozenset(aspects), below=below)
+        is_uniform = self.some_algorithms == algorithms and not self.lacking.keys() & self.having
         self.losses.of_all = (*(aspect for aspect in _APPLIES if aspect not in aspects), Aspect.XATTRS)
 
         def make(_: bytes, encoded: bytes) -> Entry:
             entry = decode_record(encoded).entry
             assert entry is not None
+            if is_uniform:
+                return entry
             known = [d for d in (entry.digest, *entry.further) if d is not None and d.algorithm in algorithms]
             strong = [d for d in known if d.algorithm not in WEAK]
             deciding = next((d for d in strong if d == entry.digest), strong[0] if strong else None)
