@@ -15,7 +15,7 @@ ALL = {
     "scan": "a look at an unchanged container, beside hashing all of it again",
     "observe_scan": "the same with files the container has copied up",
     "idle": "what watching costs while nothing happens",
-    "baseline": "building a baseline, beside sha256sum, AIDE and tarfile",
+    "baseline": "building a baseline, beside a compiled Go hasher, sha256sum, AIDE and tarfile; what each algorithm costs",
     "registry": "baselines from a registry, beside skopeo copy; a thousand images that share layers",
     "store": "reports taken in, on SQLite and on PostgreSQL",
     "rollback": "on a Kubernetes node: a tampered file until the Deployment is rolled back, ready and verified",

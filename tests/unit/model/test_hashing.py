@@ -16,6 +16,7 @@ from intact.model.digest import SIZES, WEAK, Algorithms, Digest
 from intact.model.errors import InputError
 from intact.model.hashing import choose_hasher, split_values
 
+
 def hash_alone(name: str, data: bytes) -> bytes:
     match name:
         case "belt-hash":
