@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, column, delete, func, insert, inspect, select, table, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 
 from intact.model.errors import InputError
 
@@ -64,8 +64,8 @@ def import_rows(connection: Connection, unverified_lines: Iterable[bytes], *, co
     head = _parse(next(lines, b""), dict)
     name, names = head.get("table"), head.get("columns")
     known = {one.name for one in PORTABLE}
-    if name not in known or not isinstance(names, list):
-        raise InputError(f"the backup has rows of {name!r}, which is no table of ours", code="BackupRows")
+    if not isinstance(name, str) or name not in known or not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise InputError(f"the backup has rows of {str(name)[:100]!r}, which is no table of ours", code="BackupRows")
     there = {one["name"] for one in inspect(connection).get_columns(name)} if inspect(connection).has_table(name) else set()
     if set(names) != there or len(set(names)) != len(names):
         raise InputError(f"the table {name} of the backup has other columns than its revision", code="BackupRows")
@@ -106,6 +106,8 @@ def make_database_at(file: Path, revision: str, fill: Callable[[Connection], Non
     except DBAPIError as error:
         assert error.orig is not None, "a driver's error"
         raise backend.translate(error.orig) from None
+    except (StatementError, OverflowError, UnicodeError) as error:
+        raise InputError(f"a row of the backup has a value that no column holds ({type(error).__name__})", code="BackupRows") from None
     finally:
         engine.dispose()
 
