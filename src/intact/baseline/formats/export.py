@@ -17,7 +17,7 @@ from intact.model.layer import Baseline
 from .checksums import export_checksums
 from .document import export_document, export_entries
 from .losses import Losses
-from .mtree import export_mtree
+from .mtree_export import export_mtree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

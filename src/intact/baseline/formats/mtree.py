@@ -1,8 +1,7 @@
-"""BSD mtree specifications (mtree(8) of NetBSD; libarchive's mtree(5)) → a `Listing`, and a baseline → a specification.
+"""BSD mtree specifications (mtree(8) of NetBSD; libarchive's mtree(5)) → a `Listing`.
 
 In: what `mtree -c` and `bsdtar --format=mtree` write, with relative and full paths, `/set` and `/unset`, vis(3) names, comments and
-continued lines. Stated is what *every* entry it could apply to states: a keyword that only some have is dropped, and said. Written are full
-paths, one entry a line, with numbers instead of names of owners and no time. Extended attributes have no keyword.
+continued lines. Stated is what *every* entry it could apply to states: a keyword that only some have is dropped, and said.
 """
 
 from __future__ import annotations
@@ -16,25 +15,21 @@ from intact.model.digest import SIZES, WEAK, Algorithms, Digest
 from intact.model.encoding import MAX_TARGET_BYTES, decode_record, encode_record
 from intact.model.entry import Entry, Kind, parent
 from intact.model.errors import InputError
-from intact.model.layer import Baseline, Record
+from intact.model.layer import Record
 from intact.model.stated import EVERY_KIND, Aspect, Stated
 
 from .lines import BOM, MAX_ENTRIES, MAX_LINE_BYTES, Advance, clean_path, ignore_progress, split_lines
 from .listing import Listing, find_implied
 from .losses import Losses, join_words
-from .vis import decode_vis, encode_vis
+from .vis import decode_vis
 
-_TYPES = {
+TYPES = {
     b"file": Kind.FILE, b"dir": Kind.DIRECTORY, b"link": Kind.SYMLINK, b"char": Kind.CHAR, b"block": Kind.BLOCK, b"fifo": Kind.FIFO,
     b"socket": Kind.SOCKET,
 }  # fmt: skip
-_WRITTEN_TYPES = {kind: name for name, kind in _TYPES.items()}
 _DIGESTS = {
     name.encode() + suffix: name for name in ("md5", "sha1", "sha256", "sha384", "sha512") for suffix in (b"", b"digest")
 }  # fmt: skip
-WRITTEN = ("md5", "sha1", "sha256", "sha384", "sha512")
-"""Algorithms that have a keyword."""
-
 MAX_KEPT_BYTES = 1 << 30
 """Relative names are short where the paths they make are long."""
 
@@ -141,7 +136,7 @@ class _Reading:
         def refuse(keyword: bytes) -> InputError:
             return InputError(f"line {number}: {keyword.decode()}={(keywords[keyword] or b'')[:80]!r} cannot be", code="ListFormat")
 
-        kind = _TYPES.get(keywords.get(b"type") or b"")
+        kind = TYPES.get(keywords.get(b"type") or b"")
         if kind is None:
             if b"type" in keywords:
                 raise refuse(b"type")
@@ -293,43 +288,3 @@ def _parse_digest(algorithm: str, value: bytes) -> Digest | None:
         return Digest(algorithm, bytes.fromhex(value.decode("ascii"))) if len(value) == 2 * SIZES[algorithm] else None
     except ValueError:
         return None
-
-
-def export_mtree(baseline: Baseline, losses: Losses) -> Iterator[bytes]:
-    """A specification that `mtree -p ROOT -f FILE` finds clean on the unpacked image, and libarchive reads."""
-    yield b"#mtree v2.0\n"
-    stated = baseline.stated
-    aspects = stated.aspects
-    for entry in baseline.scan():
-        if not stated.speaks_of(entry):
-            continue
-        name = b"." if entry.path == b"/" else b"." + encode_vis(entry.path)
-        words = [name, b"type=" + _WRITTEN_TYPES[entry.kind]]
-        if Aspect.MODE in aspects and entry.kind is not Kind.SYMLINK:
-            words.append(b"mode=%04o" % entry.mode)
-        if Aspect.UID in aspects:
-            words.append(b"uid=%d" % entry.uid)
-        if Aspect.GID in aspects:
-            words.append(b"gid=%d" % entry.gid)
-        if entry.kind is Kind.FILE:
-            if Aspect.SIZE in aspects:
-                words.append(b"size=%d" % entry.size_bytes)
-            words += _write_digests(entry, losses)
-        if entry.kind is Kind.SYMLINK and Aspect.TARGET in aspects:
-            words.append(b"link=" + encode_vis(entry.target))
-        if entry.device is not None and Aspect.DEVICE in aspects:
-            words.append(b"device=native,%d,%d" % entry.device)
-        if entry.xattrs:
-            losses.parts["extended attributes"] += 1
-        yield b" ".join(words) + b"\n"
-
-
-def _write_digests(entry: Entry, losses: Losses) -> Iterator[bytes]:
-    known = [digest for digest in (entry.digest, *entry.further) if digest is not None]
-    if not known:
-        losses.parts["content that was not read"] += 1
-    for digest in known:
-        if digest.algorithm in WRITTEN:
-            yield b"%bdigest=%b" % (digest.algorithm.encode(), digest.hex.encode())
-        else:
-            losses.parts[f"{digest.algorithm} value"] += 1

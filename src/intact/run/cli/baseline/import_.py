@@ -18,7 +18,7 @@ from intact.baseline.document import encode_document, join_document
 from intact.baseline.formats.describe import count_tree, describe
 from intact.baseline.formats.lines import clean_path
 from intact.baseline.formats.losses import join_words, name_kinds
-from intact.baseline.formats.read import AUTO, READABLE, Read, Reading
+from intact.baseline.formats.read import AUTO, READABLE, Read, Reading, detect
 from intact.baseline.formats.snapshots import SCHEME, SnapshotName, group
 from intact.baseline.signing import KeySigner
 from intact.ingest.image import resolve
@@ -82,7 +82,9 @@ def command(
         check_replaceable(out)
         key, aliases, platform = _resolve(image, platform, access, containerd) if image else (_parse_key(key_digest), (), platform)
         lists = [read_bytes(file) for file in files]
-        how = replace(how, source=f"{form}:{files[0]}", key=key, aliases=aliases, platform=platform or "")
+        how = replace(
+            how, source=f"{detect(lists[0]) if form == AUTO else form}:{files[0]}", key=key, aliases=aliases, platform=platform or ""
+        )
         told = [_write(read_with_progress(lists, how), out, signers)]
     if output == "json":
         click.echo(json.dumps(told if len(told) != 1 else told[0], indent=2))
