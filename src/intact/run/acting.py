@@ -19,7 +19,7 @@ from intact.adapters.store.inbox import SqlCommands, SqlInbox, SqlTerms, Waiting
 from intact.audit.log import AuditLog
 from intact.audit.steps import record_gap
 from intact.model.errors import InputError, IntactError
-from intact.model.seam import Gap
+from intact.model.seam import Command, Gap
 
 log = structlog.get_logger()
 
@@ -35,32 +35,35 @@ class CommandWriter:
     def __init__(self, flow: ClusterSide, store: SqlCommands, clock: Callable[[], float] = time.time) -> None:
         self._flow, self._store, self._clock = flow, store, clock
         self._nodes: set[str] = set()
+        self._unwritten: dict[str, Command] = {}
         self._called = threading.Condition()
         flow.when_commanded(self._call)
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set. What could not be stored is tried again: the flow gives it again until it expires."""
+        """Until `stop` is set. What could not be stored is tried again until it expires."""
         while not stop.is_set():
             with self._called:
                 if not self._nodes:
                     self._called.wait(LOOK_AGAIN_S)
                 nodes, self._nodes = self._nodes, set()
-            failed = set()
             for node in sorted(nodes):
-                try:
-                    self._write(node)
-                except IntactError as error:
-                    log.warning("commands_not_written", node=node, reason=str(error))
-                    failed.add(node)
-            if failed:
+                self._unwritten |= {command.id: command for command in self._flow.commands_for(node, 0.0)}
+            try:
+                self.write()
+            except IntactError as error:
+                log.warning("commands_not_written", waiting=len(self._unwritten), reason=str(error))
                 stop.wait(RETRY_S)
-                with self._called:
-                    self._nodes |= failed
 
-    def _write(self, node: str) -> None:
-        for command in self._flow.commands_for(node, 0.0):
-            self._store.put(command)
-        self._store.forget_before(self._clock())
+    def write(self) -> None:
+        """Stores what waits. Raises IntactError where it cannot."""
+        if not self._unwritten:
+            return
+        now = self._clock()
+        for id, command in list(self._unwritten.items()):
+            if command.expires_at > now:
+                self._store.put(command)
+            del self._unwritten[id]
+        self._store.forget_before(now)
 
     def _call(self, node: str) -> None:
         with self._called:

@@ -97,10 +97,14 @@ def _wait_to_act(election: LeaderElection, stop: threading.Event) -> bool:
 
 def _retry(work: Callable[[], T], stop: threading.Event) -> T:
     """What another replica must have done first is tried until it has. Raises TemporaryError when `stop` is set."""
+    told = ""
     while True:
         try:
             return work()
-        except TemporaryError:
+        except TemporaryError as error:
+            if str(error) != told:
+                told = str(error)
+                log.info("waiting", reason=told)
             if stop.wait(RETRY_S):
                 raise
 

@@ -20,7 +20,7 @@ from intact.audit.log import AuditLog
 from intact.audit.steps import record_forged_report
 from intact.decide.govern import compile_plan
 from intact.model.digest import Digest
-from intact.model.errors import IntactError
+from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Command, NodeStatus, Plan, Report
 from intact.notify.alert import alert_for_forged
 from intact.notify.router import Router
@@ -119,9 +119,13 @@ class SharedCommands:
     def refresh(self) -> None:
         """What is new is put into the box; what was settled elsewhere is taken out. Raises IntactError."""
         live = {command.id: command for command in self._store.live(self._clock())}
-        for id, command in live.items():
+        for id, command in list(live.items()):
             if self._known.get(id) != command:
-                self.box.put(command)
+                try:
+                    self.box.put(command)
+                except TemporaryError as error:  # its node has too many: another time, and the others now
+                    log.warning("command_waits", node=command.node, reason=str(error))
+                    del live[id]
         for id, command in self._known.items():
             if id not in live:
                 self.box.settle(command.node, id)
