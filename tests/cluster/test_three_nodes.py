@@ -203,9 +203,9 @@ def test_a_stolen_agent_that_lies_about_an_image_is_named_and_nothing_is_done(
     stolen = speak_with(token)
 
     def about_node2(*states: str) -> Object | None:
-        found = installed.read("incidents", "-n", SYSTEM)["items"]
-        held = [one for one in found if one["spec"]["subject"] == "Node/node2" and one.get("status", {}).get("state") in states]
-        return held[0] if held else None
+        about = [one for one in installed.read("incidents", "-n", SYSTEM)["items"] if one["spec"]["subject"] == "Node/node2"]
+        now = [one for one in about if one.get("status", {}).get("state") in states]
+        return next((one for one in now if v1.config in {matter["about"] for matter in one["status"]["matters"]}), None)
 
     def accuse() -> Object | None:
         # The real agent of the node goes on telling the truth: the lie is told until it was heard.
