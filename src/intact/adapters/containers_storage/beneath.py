@@ -76,12 +76,14 @@ class Beneath:
                 raise InputError(f"{self._say(name)} is not a regular file", code="StoreDamaged")
             try:
                 descriptor = os.open(f"/proc/self/fd/{looked_at}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            except PermissionError:
-                raise PermanentError(f"{self._say(name)}: permission denied", code="Permission", hint=_PERMISSION_HINT) from None
+            except OSError as error:
+                raise self._explain(name, error) from None
         finally:
             os.close(looked_at)
         try:
             yield descriptor
+        except OSError as error:
+            raise self._explain(name, error) from None
         finally:
             os.close(descriptor)
 
@@ -103,9 +105,12 @@ class Beneath:
                 raise Missing(self._say(name)) from None
             if error.errno in _REFUSED:
                 raise InputError(f"{self._say(name)} leads out of the store, or does not end", code="StoreDamaged") from None
-            if error.errno in (errno.EACCES, errno.EPERM):
-                raise PermanentError(f"{self._say(name)}: permission denied", code="Permission", hint=_PERMISSION_HINT) from None
-            raise
+            raise self._explain(name, error) from None
+
+    def _explain(self, name: bytes, error: OSError) -> PermanentError:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            return PermanentError(f"{self._say(name)}: permission denied", code="Permission", hint=_PERMISSION_HINT)
+        return PermanentError(f"{self._say(name)}: {error.strerror}", code="Unreadable", hint="the disk, or a kernel before 5.6")
 
     def _say(self, name: bytes) -> str:
         return f"{self.what}/{display_path(name, 200)}"

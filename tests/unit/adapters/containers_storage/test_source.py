@@ -1,5 +1,6 @@
 """An image out of Podman's store counts only if each layer's tar is what its diff_id says, whatever lies in the store."""
 
+import errno
 import gzip
 import json
 import os
@@ -12,7 +13,7 @@ from intact.adapters.containers_storage import tarsplit
 from intact.adapters.containers_storage.records import ImageRecord
 from intact.adapters.containers_storage.source import StorageSource, find_image
 from intact.ingest.image import ingest
-from intact.model.errors import InputError, TrustError
+from intact.model.errors import InputError, PermanentError, TrustError
 from intact.model.layer import Baseline
 from lab import layers
 from lab.layers import build_tar
@@ -334,3 +335,21 @@ def _at(graphroot: Path) -> StoreWriter:
     writer = object.__new__(StoreWriter)
     writer.graphroot = graphroot
     return writer
+
+
+@pytest.mark.skipif(not os.geteuid(), reason="root may read everything: run it as a user")
+def test_a_store_that_may_not_be_read_says_who_may(store: StoreWriter) -> None:
+    (store.diff() / "etc/passwd").chmod(0)
+    with pytest.raises(PermanentError, match=r"permission denied.*podman unshare"):
+        read(store.source())
+
+
+def test_a_disk_that_fails_is_told_without_a_traceback(store: StoreWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    source = store.source()
+    source.root()
+    monkeypatch.setattr("intact.adapters.containers_storage.tarsplit.os.pread", fail)
+    with pytest.raises(PermanentError, match="Input/output error"):
+        read(source)
