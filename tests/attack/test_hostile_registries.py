@@ -187,6 +187,30 @@ def test_of_two_manifests_for_the_same_platform_the_first_is_taken_as_runtimes_d
     assert other not in baseline.aliases
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_layer_that_is_not_there_is_said_to_be_missing_not_altered(stage: Stage, concurrency: int) -> None:
+    del stage.registry.blobs[stage.layers[1][0]]
+    with pytest.raises(InputError, match="not found"):
+        ingest(stage.source(), parallel=concurrency)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_layer_that_goes_on_where_nobody_should_go_is_not_said_to_be_altered(stage: Stage, concurrency: int) -> None:
+    digest, size, _ = stage.layers[0]
+
+    @stage.trick(digest)
+    def bait(handler: Handler) -> None:
+        if handler.headers.get("range") is None:
+            handler.start(200, size)
+            handler.wfile.write(handler.registry.blobs[digest][: size // 2])
+            handler.cut()
+        else:
+            handler.answer(307, b"", location="http://198.51.100.1/x")
+
+    with pytest.raises(InputError, match="without TLS"):
+        ingest(stage.source(), parallel=concurrency)
+
+
 # -- broken connections
 
 

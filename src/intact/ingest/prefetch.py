@@ -60,6 +60,7 @@ class Prefetched:
         fetch = self._started.pop(0)
         assert fetch.descriptor == descriptor, "blobs are opened in the order that was announced"
         try:
+            fetch.wait_begun()
             yield fetch.chunks()
         finally:
             fetch.stop()
@@ -103,6 +104,13 @@ class _Fetch(threading.Thread):
             with self._changed:
                 self._is_ended = True
                 self._changed.notify_all()
+
+    def wait_begun(self) -> None:
+        """Until there is something to read. Raises what there is instead: whether a source has a blob is known when it is opened."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._chunks or self._is_ended)
+            if self._error is not None and not self._chunks:
+                raise self._error
 
     def chunks(self) -> Iterator[bytes]:
         """The blob's bytes as they come, then the error that ended it, if one did."""

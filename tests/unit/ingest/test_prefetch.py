@@ -99,7 +99,7 @@ def test_what_broke_off_is_never_taken_for_whole() -> None:
     source = Source(-2, 10)
     with (
         Prefetched(source, source.descriptors, 2) as blobs,
-        blobs.open(source.descriptors[0]) as chunks,
         pytest.raises(TemporaryError, match="broke off"),
+        blobs.open(source.descriptors[0]) as chunks,
     ):
         list(chunks)
