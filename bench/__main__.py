@@ -18,6 +18,7 @@ ALL = {
     "baseline": "building a baseline, beside a compiled Go hasher, sha256sum, AIDE and tarfile; what each algorithm costs",
     "registry": "baselines from a registry, beside skopeo copy; a thousand images that share layers",
     "store": "reports taken in, on SQLite and on PostgreSQL",
+    "store_size": "what baselines take where they are stored: bytes a file, and a thousand images that share layers",
     "rollback": "on a Kubernetes node: a tampered file until the Deployment is rolled back, ready and verified",
 }
 

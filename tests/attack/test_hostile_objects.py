@@ -21,6 +21,7 @@ from intact.adapters.store.shared_baselines import SharedBaselines
 from intact.baseline.store import BaselineStore
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
 from intact.run.baselines import ClusterBaselines
+from lab.pki import issue_server_certificate
 from lab.s3 import ObjectServer
 from tests.unit.baseline.test_store import OWN, make_baseline
 
@@ -160,6 +161,17 @@ def test_a_name_or_endpoint_that_would_send_credentials_in_the_clear_is_refused(
     for url in ("http://baselines", "s3://", "s3://user@bucket", "s3://bucket?x=1", "file://host/x", "baselines"):
         with pytest.raises(InputError):
             Bucket(ObjectSettings(url=url))
+
+
+def test_only_an_authority_that_is_named_vouches_for_a_server(tmp_path: Path) -> None:
+    certificate, key, authority = issue_server_certificate(tmp_path, "127.0.0.1")
+    with ObjectServer(certificate=certificate, key=key) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        url = f"s3://{server.make_bucket()}"
+        Bucket(ObjectSettings(url=url, endpoint=server.endpoint, ca_file=authority)).check()
+        with pytest.raises(TemporaryError):
+            Bucket(ObjectSettings(url=url, endpoint=server.endpoint)).check()
 
 
 def test_a_copy_that_was_damaged_on_disk_is_fetched_again(kept: Database, tmp_path: Path, bucket: Bucket) -> None:
