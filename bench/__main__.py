@@ -17,6 +17,7 @@ ALL = {
     "idle": "what watching costs while nothing happens",
     "baseline": "building a baseline, beside a compiled Go hasher, sha256sum, AIDE and tarfile; what each algorithm costs",
     "registry": "baselines from a registry, beside skopeo copy; a thousand images that share layers",
+    "tables": "looking things up in a large table, opening it again, and what an agent holds for sixty images",
     "store": "reports taken in, on SQLite and on PostgreSQL",
     "store_size": "what baselines take where they are stored: bytes a file, and a thousand images that share layers",
     "rollback": "on a Kubernetes node: a tampered file until the Deployment is rolled back, ready and verified",

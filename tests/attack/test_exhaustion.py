@@ -31,7 +31,7 @@ class Counted:
     def __init__(self, *paths: bytes) -> None:
         entries = {path: Record(path=path, entry=Entry(path=path, kind=Kind.FILE, mode=0o644)) for path in paths}
         self._table = MemoryTable(NOTHING, NOTHING, complete_parents(entries))
-        self.diff_id, self.root, self.form, self.asked = NOTHING, NOTHING, Form.PLAIN, 0
+        self.diff_id, self.root, self.form, self.algorithms, self.asked = NOTHING, NOTHING, Form.PLAIN, None, 0
 
     def __len__(self) -> int:
         return len(self._table)
@@ -42,6 +42,8 @@ class Counted:
 
     def scan(self, prefix: bytes = b"/") -> Iterator[Record]:
         return self._table.scan(prefix)
+
+    def release(self) -> None: ...
 
 
 def test_a_deep_directory_costs_no_more_than_the_image_is_deep() -> None:

@@ -61,9 +61,7 @@ def incident_body(incident: Incident, paths: Sequence[PathSummary], namespace: s
         "omittedPaths": max(0, incident.count - min(len(paths), MAX_PATHS)),
         "paths": [_path(p) for p in paths[:MAX_PATHS]],
         "grade": incident.against[0].grade.title if incident.against else "",
-        "baselines": [
-            {"key": one.key[:140], "root": one.root[:140], "grade": one.grade.title} for one in incident.against[:MAX_BASELINES]
-        ],
+        "baselines": [{"key": one.key[:140], "root": one.root[:140], "grade": one.grade.title} for one in incident.against[:MAX_BASELINES]],
         "matters": [_matter(m) for m in incident.matters[:MAX_MATTERS]],
         "matterCount": incident.matter_count,
         "actions": [_action(t) for t in incident.taken[-MAX_ACTIONS:]],
