@@ -12,6 +12,7 @@ export PYTHONPATH := $(CURDIR)/src:$(CURDIR)
 # Containers, mounts and fanotify need root. Through sudo nothing is written into the tree.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env INTACT_CACHE=$(INTACT_CACHE) INTACT_STATE=$(INTACT_STATE) \
   INTACT_KUBE_BIN=$(INTACT_KUBE_BIN) INTACT_TEST_CLUSTER=$(INTACT_TEST_CLUSTER) KUBECONFIG=$(KUBECONFIG) REGISTRY=$(REGISTRY) CI=$(CI) PATH=$(PATH) \
+  $(if $(INTACT_RANDOM_STACKS),INTACT_RANDOM_STACKS=$(INTACT_RANDOM_STACKS)) \
   PYTHONPATH=$(PYTHONPATH) PYTHONDONTWRITEBYTECODE=1)
 PYTEST  := $(PY) -m pytest -o cache_dir=$(INTACT_CACHE)/pytest$(if $(AS_ROOT),-user)
 
