@@ -25,6 +25,7 @@ from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.encoding import seal
 from intact.model.errors import InputError, TrustError
 from intact.model.layer import Baseline, Form, Grade, LayerTable, Record
+from intact.model.platforms import fits
 
 from .ahead import run_ahead
 from .compression import check_layer_type, decompress, is_foreign
@@ -229,12 +230,6 @@ def _choose(choices: tuple[Choice, ...], platform: str | None, name: str) -> Des
         return fitting[0].descriptor
     names = ", ".join(sorted({choice.platform or "unnamed" for choice in offered})[:20]) or "none"
     raise InputError(f"{name} has no image for {wanted}", code="Platform", hint=f"it has: {names}")
-
-
-def fits(offered: str, wanted: str) -> bool:
-    """Whether `offered` is the wanted platform; a variant counts only where both name one."""
-    have, want = offered.split("/"), wanted.split("/")
-    return have[:2] == want[:2] and (len(have) < 3 or len(want) < 3 or have[2] == want[2])
 
 
 def _read_layer(
