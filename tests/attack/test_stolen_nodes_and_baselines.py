@@ -10,6 +10,7 @@ import pytest
 
 from intact.model.container import Container, Pod
 from intact.model.digest import Digest
+from intact.model.encoding import VERSION
 from intact.model.entry import Entry, Kind
 from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
 from intact.model.incident import Incident, IncidentState
@@ -174,6 +175,15 @@ def test_a_node_that_still_has_a_supplied_baseline_is_accused_of_nothing(cluster
     assert cluster.flow.plan_for("n3").withdrawn == (LIE,)
     cluster.report("n3", covered(pod, "n3", LIE))  # that it computed this itself is its own word
     cluster.wait_incident(lambda one: one.workload.name == "n3")
+
+
+def test_a_node_of_another_release_is_accused_of_nothing_and_believed_no_more_than_a_single_node(cluster: Staged) -> None:
+    cluster.library.roots[KEY] = TRUE
+    for node in ("n1", "n2"):
+        of_old = replace(covered(cluster.world.add(f"web-{node}", node), node, LIE), table_version=VERSION + 1)
+        cluster.report(node, of_old)
+        assert grades(cluster, node) == ["NodeReported"]
+    assert accused(cluster) == set()
 
 
 def test_a_node_that_is_not_believed_about_an_image_rolls_no_workload_back(cluster: Staged) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .container import Container
 from .digest import Digest
+from .encoding import VERSION
 from .finding import Verdict
 
 
@@ -33,6 +34,8 @@ class Coverage:
     reason: str = ""
     algorithms: str = "sha256"
     """By what the files of the baseline are known, as `str(Algorithms)`: roots over others are not comparable."""
+    table_version: int = VERSION
+    """Of the encoding that the root is over: while an update goes round, nodes have roots of different versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

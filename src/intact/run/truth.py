@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from intact.decide.agreement import AGREED, Agreement, Claim, Own, weigh
 from intact.model.container import Container
 from intact.model.digest import Digest
+from intact.model.encoding import VERSION
 from intact.model.finding import Level
 from intact.model.incident import Matter, Workload
 from intact.model.layer import Grade
@@ -188,6 +189,8 @@ def _read_claims(node: str, coverage: Iterable[Coverage], declared: Declared) ->
         container, key = covered.container, covered.container.image_key
         images = declared.get(pod_key(container))
         if key is None or covered.baseline_root is None or images is None or covered.grade not in COMPARED:
+            continue
+        if covered.table_version != VERSION:  # an agent of another release says nothing about this one's roots
             continue
         place = (pod_key(container), container.name)
         if place in taken or (key not in claims and len(claims) >= MAX_KEYS_PER_NODE):
