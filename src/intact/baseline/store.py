@@ -85,17 +85,17 @@ class BaselineStore:
         return self._load(stored, name) if stored is not None else None
 
     def find_layer(self, diff_id: Digest, algorithms: Algorithms = SHA256) -> LayerTable | None:
-        """A layer's table out of a baseline that verifies and is at least VERIFIED, its files known by `algorithms`: what ingest need not
-        read again."""
+        """A layer's table out of a baseline that verifies and was computed here, its files known by `algorithms`: what ingest need not read
+        again."""
         for stored in self._files.find_by_layer(diff_id):
             try:
-                if self._believe(stored.envelope)[0].grade < Grade.VERIFIED:
-                    continue  # whoever signed it did not compute it: good for that image at most
+                if self._believe(stored.envelope)[1] is not Grade.VERIFIED:
+                    continue  # another's word: good for that image alone, so that nothing of it stays when its key is revoked
                 baseline = self._load(stored, str(stored.key))
             except (TrustError, InputError):
                 continue  # `get` tells whoever asks for that image; this layer is simply read anew
             found = (layer for layer in baseline.layers if layer.diff_id == diff_id and layer.algorithms in (None, algorithms))
-            if baseline.grade >= Grade.VERIFIED and (table := next(found, None)) is not None:
+            if (table := next(found, None)) is not None:
                 return table
         return None
 
