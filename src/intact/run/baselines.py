@@ -24,7 +24,7 @@ from intact.model.layer import Baseline, Grade
 
 from .attached import find_attached_to
 from .library import Known
-from .supplied import SuppliedBaselines
+from .supplied import SuppliedBaselines, check_own
 
 log = structlog.get_logger()
 
@@ -150,8 +150,8 @@ class ClusterBaselines:
         return baseline
 
     def _find_signed(self, image: Resolved, source: RegistrySource, reference: str, trust: Trust) -> Baseline | None:
-        """A baseline by a trusted key, kept or attached. One that contradicts what was computed here from the image's own bytes is an error
-        of its signer, and not used."""
+        """A baseline by a trusted key, kept or attached. One that contradicts what was computed here from the image's own bytes, or cannot
+        be compared with it, is not used."""
         try:
             kept = self._get(image.manifest.config.digest)
             if kept is not None and kept.grade is Grade.SIGNED:
@@ -160,11 +160,11 @@ class ClusterBaselines:
             if attached is None:
                 return None
             baseline = attached.baseline
-            if kept is not None and kept.grade is Grade.VERIFIED and kept.algorithms == baseline.algorithms and kept.root != baseline.root:
-                log.error(
-                    "attached_contradicts_image", image=reference, signer=attached.signer, stated=str(baseline.root), is_=str(kept.root)
-                )
-                return kept
+            try:
+                check_own(baseline, kept)
+            except TrustError as error:
+                log.error("attached_contradicts_image", image=reference, signer=attached.signer, reason=str(error))
+                return None
             self._store.put(baseline, envelope=attached.envelope)
         except IntactError as error:
             log.warning("attached_not_read", image=reference, reason=str(error))

@@ -41,6 +41,7 @@ from intact.baseline.document import load_document, peek_envelope, split_documen
 from intact.baseline.signing import PublicKey, Signer
 from intact.baseline.store import BaselineStore
 from intact.baseline.trust import Trust, TrustRoot
+from intact.compare.images import compare_images
 from intact.model.digest import Digest
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
 from intact.model.layer import Baseline, Grade
@@ -298,8 +299,15 @@ def verify_file(unverified: memoryview | bytes | mmap, one: Declaration, trust: 
 
 
 def check_own(baseline: Baseline, own: Baseline | None) -> None:
-    """Step 5: raises TrustError if the cluster computed another root over the same algorithms."""
-    if own is not None and own.grade is Grade.VERIFIED and own.algorithms == baseline.algorithms and own.root != baseline.root:
+    """Step 5: raises TrustError if the cluster computed something else from the image's own bytes, or if that cannot be told, since files
+    are known by another algorithm."""
+    if own is None or own.grade is not Grade.VERIFIED or own.root == baseline.root:
+        return
+    stated, computed = baseline.algorithms.deciding, own.algorithms.deciding
+    if stated != computed:
+        why = f"the file has {stated}, the cluster computed {computed} from the image's own bytes: they cannot be compared"
+        raise TrustError(why, code="OtherAlgorithm", hint=f"build it with --algorithm {computed}")
+    if own.algorithms == baseline.algorithms or next(compare_images(own, baseline), None) is not None:
         raise TrustError(
             f"the cluster computed {own.root} from the image's own bytes, the file says {baseline.root}", code="ContradictsImage"
         )
