@@ -10,7 +10,7 @@ from intact.adapters.registry.access import Endpoint, Patience, RegistryAccess
 from intact.adapters.registry.artifact import BASELINE_TYPE
 from intact.adapters.registry.client import RepositoryClient
 from intact.adapters.registry.referrers import list_baselines, referrers_tag
-from intact.adapters.registry.upload import attach_baseline, push_blob
+from intact.adapters.registry.upload import attach_baseline, push_alone, push_blob
 from intact.ingest.ports import Descriptor
 from intact.model.digest import Digest
 from intact.model.errors import InputError, PermanentError, TemporaryError
@@ -134,6 +134,26 @@ def test_a_tag_that_is_an_image_is_not_overwritten(registry: HostileRegistry, cl
     with pytest.raises((InputError, PermanentError), match="list of referrers"):
         attach(client)
     assert registry.manifests[TAG][1] == b'{"schemaVersion":2,"layers":[]}'
+
+
+def test_a_tag_that_is_an_image_is_never_made_a_baseline(registry: HostileRegistry, client: RepositoryClient) -> None:
+    image = ("application/vnd.oci.image.manifest.v1+json", b'{"schemaVersion":2,"layers":[]}')
+    registry.manifests["web"] = image
+    with pytest.raises(InputError, match="no baseline"):
+        push_alone(client, "web", memoryview(DATA), {}, progress=lambda done, total: None)
+    assert (registry.manifests["web"], registry.blobs) == (image, {}), "nothing was sent"
+
+
+def test_a_registry_that_does_not_say_what_a_tag_is_gets_nothing(registry: HostileRegistry, client: RepositoryClient) -> None:
+    def refuse(handler: Handler) -> bool:
+        if handler.command == "GET":
+            handler.answer(500, b"")
+        return handler.command == "GET"
+
+    registry.tricks.append(refuse)
+    with pytest.raises((PermanentError, TemporaryError)):
+        push_alone(client, "web", memoryview(DATA), {}, progress=lambda done, total: None)
+    assert not registry.blobs and not registry.manifests
 
 
 @pytest.mark.parametrize("status", [401, 403, 405, 413, 500])

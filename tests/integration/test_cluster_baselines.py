@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,6 +148,23 @@ def test_what_a_person_vouches_for_is_supplied_and_found_by_its_key_alone(supply
     supplying.follow(one)
     assert supplying.changed == [baseline.key], "the same again is nothing new"
     assert supplying.supplied.has_served(baseline.root) and supplying.supplied.withdrawn() == ()
+
+
+def test_what_was_pushed_alone_is_accepted_by_the_reference_that_was_printed(
+    supplying: Supplying, baseline: Baseline, tmp_path: Path
+) -> None:
+    file = tmp_path / "web.baseline"
+    file.write_bytes(encode_document(baseline))
+    host = supplying.registry.host
+    command = [sys.executable, "-m", "intact", "baseline", "push", str(file), f"docker://{host}/team/alone:web", "--alone"]
+    pushed = subprocess.run([*command, "--plain-http", host], capture_output=True, text=True)
+    assert pushed.returncode == 0, pushed.stderr
+    reference = pushed.stdout.strip()
+    supplying.follow(Declaration(key=baseline.key, artifact=reference, root=baseline.root))
+    assert supplying.reason(baseline.key) == "Accepted"
+    found = supplying.supplied.get(baseline.key)
+    assert found is not None
+    assert (found.grade, found.root, found.source) == (Grade.SUPPLIED, baseline.root, f"supplied:{reference}")
 
 
 def test_what_a_trusted_key_signed_is_signed(supplying: Supplying, baseline: Baseline) -> None:

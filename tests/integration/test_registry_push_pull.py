@@ -11,9 +11,10 @@ import pytest
 
 from intact.adapters.keys.signing import generate_key, load_public_key
 from intact.adapters.registry.access import Endpoint, RegistryAccess
-from intact.adapters.registry.artifact import encode_index
+from intact.adapters.registry.artifact import decode_blob, encode_index
 from intact.adapters.registry.client import RepositoryClient
 from intact.adapters.registry.referrers import list_baselines, referrers_tag
+from intact.adapters.registry.source import fetch_manifest
 from intact.adapters.registry.upload import push_manifest
 from intact.baseline.document import load_document
 from intact.baseline.signing import PublicKey
@@ -219,3 +220,54 @@ def test_the_controller_takes_the_attached_baseline_first(registry: AnyRegistry,
     computed = nobody.compute(reference)
     assert computed.grade is Grade.VERIFIED
     assert computed.root == signed.root
+
+
+# -- standing alone ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_pushed_alone_is_found_by_the_printed_reference_and_the_same_again(registry: AnyRegistry, work: Path) -> None:
+    other, plain = make_image(work, b"in no registry"), ("--plain-http", registry.host)
+    intact("build", other.source, "-o", "unsigned", cwd=work)
+    told = []
+    for name in (f"docker://{registry.host}/team/baselines:web", f"docker://{registry.host}/team/baselines"):
+        pushed = intact("push", "unsigned", name, "--alone", *plain, cwd=work)
+        assert pushed.returncode == 0, pushed.stderr
+        assert other.config_digest in pushed.stderr
+        told.append(pushed.stdout.strip())
+    assert told[0] == told[1], "the same file is the same artifact, whatever its tag"
+    again = intact("push", "unsigned", f"docker://{registry.host}/team/baselines:web", "--alone", *plain, "--output", "json", cwd=work)
+    assert again.returncode == 0, again.stderr
+    document = json.loads(again.stdout)
+    assert (document["key"], document["reference"], document["tag"]) == (other.config_digest, told[0], "web")
+    access = RegistryAccess(plain_http=frozenset({registry.host}))
+    name, _, digest = told[0].partition("@")
+    client = RepositoryClient(access, Endpoint(host=registry.host, repository=name.partition("/")[2]))
+    for reference in (digest, "web", "latest"):
+        _, data = fetch_manifest(client, reference, Digest.parse(digest))
+        blob = decode_blob(data)
+        assert "subject" not in json.loads(data)
+        assert b"".join(client.stream_blob(blob.digest, blob.size_bytes)) == (work / "unsigned").read_bytes()
+    client.close()
+
+
+def test_a_baseline_pushed_alone_replaces_no_image(registry: AnyRegistry, image: ImageLayout, work: Path, client: RepositoryClient) -> None:
+    plain = ("--plain-http", registry.host)
+    intact("build", image.source, "-o", "b", "--key", "K.pem", cwd=work)
+    done = intact("push", "b", f"docker://{registry.host}/{REPOSITORY}:1", "--alone", *plain, cwd=work)
+    assert (done.returncode, done.stdout) == (10, "")
+    assert "is there, and no baseline" in done.stderr
+    _, data = fetch_manifest(client, "1", None)
+    assert str(Digest.of(data)) == image.manifest_digest
+    done = intact("push", "b", f"docker://{registry.host}/{REPOSITORY}@{image.manifest_digest}", "--alone", *plain, cwd=work)
+    assert done.returncode == 10
+    assert "under a tag" in done.stderr
+
+
+def test_only_what_a_trusted_key_signed_is_pushed_alone_where_one_is_named(registry: AnyRegistry, work: Path) -> None:
+    other, plain = make_image(work, b"signed by L"), ("--plain-http", registry.host)
+    intact("build", other.source, "-o", "by-L", "--key", "L.pem", cwd=work)
+    name = f"docker://{registry.host}/team/baselines:signed"
+    assert intact("push", "by-L", name, "--alone", "--trust", "K.pub", *plain, cwd=work).returncode == 11
+    assert intact("push", "by-L", name, "--alone", "--trust", "L.pub", *plain, cwd=work).returncode == 0
+    (work / "by-L").write_bytes((work / "by-L").read_bytes()[:-1] + b"\xff")
+    assert intact("push", "by-L", name, "--alone", *plain, cwd=work).returncode == 10

@@ -1,4 +1,4 @@
-"""Baselines attached to images in their registry: found, verified, and used without pulling a layer; and attached.
+"""Baselines attached to images in their registry: found, verified, and used without pulling a layer; and attached, or put there alone.
 
 A baseline counts only if all of this holds; what fails is told, and the next older one is looked at:
 
@@ -25,7 +25,7 @@ from intact.adapters.registry.artifact import CREATED, KEY
 from intact.adapters.registry.client import RepositoryClient
 from intact.adapters.registry.referrers import Candidate, download_baseline, iterate_candidates
 from intact.adapters.registry.source import RegistrySource
-from intact.adapters.registry.upload import attach_baseline
+from intact.adapters.registry.upload import attach_baseline, push_alone
 from intact.baseline.document import load_document, peek_envelope
 from intact.baseline.signing import open_envelope
 from intact.baseline.statement import decode_statement
@@ -153,6 +153,22 @@ def push_attached(
     finally:
         source.close()
     return Pushed(key=baseline.key, root=baseline.root, subject=subject.digest, platform=platform, artifact=digest, how=how)
+
+
+def push_standing_alone(
+    access: RegistryAccess, host: str, repository: str, tag: str, document: memoryview, key: Digest, *,
+    progress: Progress = lambda done, total: None,
+) -> Digest:  # fmt: skip
+    """Puts a baseline file under a tag of any repository, attached to no image: the artifact's digest, the same for the same file. Mirrors
+    play no part.
+
+    Raises InputError if the tag is something else than a baseline, TemporaryError, PermanentError, TrustError.
+    """
+    source = RegistrySource(host, repository, tag, access=replace(access, mirrors={}), actions="pull,push")
+    try:
+        return push_alone(source.clients[-1], tag, document, {KEY: str(key)}, progress=progress)
+    finally:
+        source.close()
 
 
 def find_subject(source: RegistrySource, key: Digest) -> tuple[Descriptor, str]:

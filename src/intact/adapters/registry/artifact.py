@@ -1,5 +1,5 @@
 """A baseline as an OCI 1.1 artifact: a manifest of its own type whose one blob is the whole baseline file, and whose subject is the image's
-manifest (image-spec 1.1, manifest.md#guidelines-for-artifact-usage; docs/registries.md).
+manifest, or that stands alone (image-spec 1.1, manifest.md#guidelines-for-artifact-usage; docs/registries.md).
 
 In: descriptors. Out: a manifest's bytes; and back, bounded and strict. Says nothing of what the blob is worth.
 """
@@ -52,7 +52,8 @@ class Artifact:
     blob: Descriptor
 
 
-def encode_artifact(subject: Descriptor, blob: Descriptor, annotations: Mapping[str, str]) -> bytes:
+def encode_artifact(subject: Descriptor | None, blob: Descriptor, annotations: Mapping[str, str]) -> bytes:
+    """Without a subject it stands alone."""
     return json.dumps(
         {
             "schemaVersion": 2,
@@ -60,7 +61,7 @@ def encode_artifact(subject: Descriptor, blob: Descriptor, annotations: Mapping[
             "artifactType": BASELINE_TYPE,
             "config": {"mediaType": BASELINE_TYPE, "digest": str(Digest.of(EMPTY)), "size": len(EMPTY)},
             "layers": [describe(blob)],
-            "subject": describe(subject),
+            **({"subject": describe(subject)} if subject is not None else {}),
             "annotations": dict(sorted(annotations.items())),
         },
         separators=(",", ":"),

@@ -2,7 +2,7 @@
 
 In: bytes that lie in memory or in a mapped file. Out: what the registry said it has. A blob is sent in one PUT, read piece by piece; one
 that breaks off is sent again from its start, in an upload of its own, so that nothing half-written is ever named. Only ever adds: an index
-under a tag keeps its other entries.
+under a tag keeps its other entries, and the one tag that is ever moved is a baseline's own.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from urllib.parse import urljoin, urlsplit
 
 from intact.ingest.ports import Descriptor
 from intact.model.digest import Digest
-from intact.model.errors import IntactError, PermanentError, TemporaryError
+from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError
 
-from .artifact import BASELINE_TYPE, EMPTY, OCI_INDEX, OCI_MANIFEST, decode_index, describe, encode_artifact, encode_index
+from .artifact import BASELINE_TYPE, EMPTY, OCI_INDEX, OCI_MANIFEST, decode_blob, decode_index, describe, encode_artifact, encode_index
 from .client import Answer, RepositoryClient
 from .referrers import MAX_ENTRIES, MAX_INDEX_BYTES, list_baselines, referrers_tag
+from .source import fetch_manifest
 
 PIECE_BYTES = 1 << 18
 MAX_TAG_ATTEMPTS = 5
@@ -36,10 +37,7 @@ def attach_baseline(
     3. Without a referrers API (no `OCI-Subject` in the answer, and the API does not list it), its descriptor in the index under the
        referrers tag.
     """
-    blob = Descriptor(media_type=BASELINE_TYPE, digest=Digest.of(data), size_bytes=len(data))
-    push_blob(client, blob.digest, data, progress)  # 1
-    push_blob(client, Digest.of(EMPTY), memoryview(EMPTY), lambda done, total: None)
-    manifest = encode_artifact(subject, blob, annotations)
+    manifest = encode_artifact(subject, _push_file(client, data, progress), annotations)  # 1
     digest = Digest.of(manifest)
     answer = push_manifest(client, str(digest), OCI_MANIFEST, manifest)  # 2
     if answer.headers.get("oci-subject", "").strip() == str(subject.digest):
@@ -54,6 +52,32 @@ def attach_baseline(
     }
     add_to_tag(client, subject.digest, entry)  # 3
     return digest, "tag"
+
+
+def push_alone(client: RepositoryClient, tag: str, data: memoryview, annotations: Mapping[str, str], *, progress: Progress) -> Digest:
+    """Puts a baseline file under `tag`, attached to nothing: the artifact's digest. Raises InputError, and writes nothing, where the tag is
+    something else than a baseline: an image's tag stays the image's."""
+    try:
+        _, present = fetch_manifest(client, tag, None)
+    except InputError as error:
+        if error.code != "NoSuchImage":
+            raise
+    else:
+        try:
+            decode_blob(present)
+        except InputError:
+            raise InputError(f"{client}:{tag} is there, and no baseline", code="TagInUse", hint="name another tag") from None
+    manifest = encode_artifact(None, _push_file(client, data, progress), annotations)
+    push_manifest(client, tag, OCI_MANIFEST, manifest)
+    return Digest.of(manifest)
+
+
+def _push_file(client: RepositoryClient, data: memoryview, progress: Progress) -> Descriptor:
+    """The blob, and the empty configuration, unless they are there."""
+    blob = Descriptor(media_type=BASELINE_TYPE, digest=Digest.of(data), size_bytes=len(data))
+    push_blob(client, blob.digest, data, progress)
+    push_blob(client, Digest.of(EMPTY), memoryview(EMPTY), lambda done, total: None)
+    return blob
 
 
 def push_blob(client: RepositoryClient, digest: Digest, data: memoryview, progress: Progress) -> None:
