@@ -20,8 +20,9 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
+from intact.adapters.layout.members import Sparing
 from intact.adapters.store.atomic import PARTIAL, explain, sync_directory
 from intact.baseline.signing import MAX_ENVELOPE_BYTES, PublicKey, Signer, decode_json, encode_json, open_envelope, seal_envelope
 from intact.model.errors import InputError, TrustError
@@ -99,10 +100,10 @@ def extract_archive(
     special: dict[str, bytes] = {}
     try:
         total = path.stat().st_size
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with path.open("rb") as file, tarfile.open(fileobj=cast(IO[bytes], Sparing(file, str(path))), mode="r:") as tar:
             for member in tar:  # 1
                 name = member.name
-                if not member.isreg() or member.issparse() or name in sums or name in special or ENVELOPE in special:
+                if not member.isreg() or member.issparse() or member.size < 0 or name in sums or name in special or ENVELOPE in special:
                     raise InputError(f"{path} is no backup of ours: it has {name!r}", code="BackupFormat")
                 source = tar.extractfile(member)
                 assert source is not None, "a regular file"
@@ -110,13 +111,13 @@ def extract_archive(
                     limit = MAX_SUMS_BYTES if name == SUMS else MAX_ENVELOPE_BYTES
                     if member.size > limit or (name == ENVELOPE and SUMS not in special):
                         raise InputError(f"{path} is no backup of ours", code="BackupFormat")
-                    special[name] = source.read()
+                    special[name] = b"".join(_read_chunks(source))
                     continue
                 if not _NAME.fullmatch(name) or SUMS in special:
                     raise InputError(f"{path} is no backup of ours: it has {name!r}", code="BackupFormat")
                 sums[name] = _write(directory / name, source)
                 advance(name, file.tell(), total)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise InputError(f"{path} is no backup, or is damaged ({error})", code="BackupFormat", hint="copy it again") from None
     except OSError as error:
         raise explain(error, str(error.filename or directory)) from None
@@ -150,10 +151,15 @@ def _write(path: Path, source: IO[bytes]) -> str:
     digest = hashlib.sha256()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), "wb") as file:
-        while chunk := source.read(_CHUNK):
+        for chunk in _read_chunks(source):
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()
+
+
+def _read_chunks(source: IO[bytes]) -> Iterator[bytes]:
+    while chunk := source.read(_CHUNK):
+        yield chunk
 
 
 def _describe(name: str, size_bytes: int) -> tarfile.TarInfo:

@@ -2,8 +2,8 @@
 
 1. The target is nobody's now, and has nothing, or is to be replaced. 2. The backup is verified whole (`archive`), beside what is there.
 3. Its rows become a database there, brought up to date. 4. The audit log in it is verified, and a leaf says that it was restored. 5. Only
-then the target is touched: the rows in one transaction, or the files by renaming. A restore that was killed while it renamed is undone by
-the next one; no process starts in between (`memory.open_state`).
+then the target is touched: the rows in one transaction, which ends the term of whoever acts there, or the files by renaming. A restore that
+was killed while it renamed is undone by the next one; no process starts in between (`memory.open_state`).
 
 What the log had after the backup was taken is gone from it, and whoever kept a later checkpoint sees that: the leaf is the honest word on
 it, never a way to hide it.
@@ -28,6 +28,7 @@ from intact.adapters.store.atomic import explain, sync_directory
 from intact.adapters.store.baselines import BaselineDirectory
 from intact.adapters.store.cached import map_file
 from intact.adapters.store.database import FILE_NAME, Database
+from intact.adapters.store.inbox import SqlTerms
 from intact.adapters.store.leaves import SqlLeafStore
 from intact.adapters.store.rows import PORTABLE, copy_rows, import_rows, is_empty, make_database_at
 from intact.audit.export import export_log
@@ -115,9 +116,12 @@ def restore_backup(
             continued = _continue_log(restored, staged, verified, digest, str(predicate.get("createdAt")), now)
             baselines = _restore_baselines(extracted, staged, files, advance)
             if database is not None:
+                terms = SqlTerms(database)
                 with database.transaction():  # 5
+                    term = terms.current()
                     copy_rows(restored, database)
                     _verify_log(database, staged)
+                    terms.begin("restore", now, after=term)
         if database is not None:
             file.unlink()
         shutil.rmtree(extracted)

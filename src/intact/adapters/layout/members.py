@@ -72,7 +72,7 @@ class Members:
             with (
                 open_regular(self._file, self._what) as fd,
                 open(fd, "rb", closefd=False) as file,
-                tarfile.open(fileobj=cast(IO[bytes], _Sparing(file, self._what)), mode="r:") as archive,
+                tarfile.open(fileobj=cast(IO[bytes], Sparing(file, self._what)), mode="r:") as archive,
             ):
                 for count, member in enumerate(archive):
                     if count > MAX_MEMBERS:
@@ -93,7 +93,7 @@ class Members:
         return places
 
 
-class _Sparing:
+class Sparing:
     """What `tarfile` reads of the archive: headers. One that wants to be held in memory, whatever size it states, is refused."""
 
     def __init__(self, file: io.BufferedReader, what: str) -> None:

@@ -105,10 +105,11 @@ class SqlTerms:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def begin(self, holder: str, now: float) -> int:
-        """The caller acts from now on; every transaction of the one before has ended, and it begins no other."""
+    def begin(self, holder: str, now: float, *, after: int = 0) -> int:
+        """The caller acts from now on; every transaction of the one before has ended, and it begins no other. `after`: a term that
+        was begun too, whatever stands there now."""
         with self._database.transaction(), self._database.write() as connection:
-            term = (connection.scalar(select(ACTING.c.term)) or 0) + 1
+            term = max(connection.scalar(select(ACTING.c.term)) or 0, after) + 1
             upsert(connection, ACTING, {"id": 1}, {"term": term, "holder": holder, "since": now})
         return term
 
