@@ -57,12 +57,12 @@ def _build(go: Path, directory: Path) -> None:
 
 
 class ObjectServer:
-    """`certificate` and `key`: PEM files; with them it speaks TLS only."""
+    """`host` is the address that it listens on. `certificate` and `key`: PEM files; with them it speaks TLS only."""
 
-    def __init__(self, *, certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(self, *, host: str = "127.0.0.1", certificate: Path | None = None, key: Path | None = None) -> None:
         self.access_key, self.secret_key = "intact", secrets.token_urlsafe(18)
-        self.port = _free_port()
-        self.endpoint = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
+        self.host, self.port = host, _free_port(host)
+        self.endpoint = f"{'https' if certificate else 'http'}://{host}:{self.port}"
         self.directory = Path(tempfile.gettempdir(), f"{PREFIX}{os.getpid()}-{next(_numbers)}")
         self.objects = self.directory / "objects"
         self._certificate, self._key = certificate, key
@@ -72,14 +72,14 @@ class ObjectServer:
 
     def __enter__(self) -> Self:
         remove_abandoned()
-        program = ensure_gateway()
+        self._program = ensure_gateway()
         with self._cleanup as cleanup:
             cleanup.enter_context(terminate_as_interrupt())
             cleanup.callback(self._remove)
             self.objects.mkdir(parents=True)
             (self.directory / "metadata").mkdir()
             (self.directory / "owner").write_text(f"{os.getpid()} {started_at(os.getpid())}")
-            self._start(program)
+            self.start()
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -97,8 +97,8 @@ class ObjectServer:
         (self.objects / name).mkdir()
         return name
 
-    def _start(self, program: Path) -> None:
-        words = [str(program), "--quiet", "--port", f"127.0.0.1:{self.port}"]
+    def start(self) -> None:
+        words = [str(self._program), "--quiet", "--port", f"{self.host}:{self.port}"]
         if self._certificate is not None and self._key is not None:
             words += ["--cert", str(self._certificate), "--key", str(self._key)]
         words += ["posix", "--sidecar", str(self.directory / "metadata"), str(self.objects)]
@@ -113,15 +113,20 @@ class ObjectServer:
                 raise LabError(f"the S3 server does not start:\n{(self.directory / 'log').read_text(errors='replace')[-2000:]}")
             time.sleep(0.02)
 
+    def stop(self) -> None:
+        """It is gone, its objects stay; `start` brings it back."""
+        if self._server is not None:
+            kill_all([self._server.pid])
+            self._server.wait()
+            self._server = None
+
     def _is_listening(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return probe.connect_ex((self.host, self.port)) == 0
 
     def _remove(self) -> None:
         with uninterrupted():
-            if self._server is not None:
-                kill_all([self._server.pid])
-                self._server.wait()
+            self.stop()
             shutil.rmtree(self.directory, ignore_errors=not self.directory.exists())
 
 
@@ -135,8 +140,8 @@ def remove_abandoned() -> None:
         shutil.rmtree(owner.parent, ignore_errors=True)
 
 
-def _free_port() -> int:
+def _free_port(host: str) -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,11 @@ from intact.adapters.cluster.declared import DeclaredObjects
 from intact.adapters.cluster.kinds import BASELINE
 from intact.adapters.layout.oci import LayoutSource
 from intact.adapters.registry.access import RegistryAccess
+from intact.adapters.store.baselines import BaselineDirectory
+from intact.baseline.collect import RETAIN_S, collect
 from intact.baseline.document import encode_document
 from intact.baseline.signing import KeySigner, PublicKey
+from intact.baseline.store import BaselineStore
 from intact.baseline.trust import NOBODY, TrustRoot
 from intact.ingest.image import ingest
 from intact.model.digest import SHA256, Algorithms, Digest
@@ -64,6 +68,19 @@ def test_another_choice_of_algorithms_is_computed_anew_and_kept(registry: Regist
     assert kept.compute(name, "linux/amd64").root == again.root
     known = kept.known(first.key)
     assert known is not None and known.algorithms == "belt-hash md5"
+
+
+def test_an_image_that_comes_back_counts_as_needed_for_whoever_collects(registry: Registry, tmp_path: Path) -> None:
+    """`intact baseline gc` beside a controller does not know what runs: only when it was needed last."""
+    name = push_index(registry.host, "team/back", [(image(tmp_path / "image", "amd64"), "amd64")])
+    first = library(tmp_path, registry).compute(name, "linux/amd64")
+    later = time.time() + 2 * RETAIN_S
+    signer, files = open_own_key(tmp_path / "own" / "key"), BaselineDirectory(tmp_path / "baselines")
+    store = BaselineStore(files, signer=signer, clock=lambda: later)
+    access = RegistryAccess(plain_http=frozenset({registry.host}))
+    assert ClusterBaselines(store, signer, access=access).compute(name, "linux/amd64").key == first.key
+    assert collect(files, needed=(), now=later + 1).baselines == ()
+    assert [one.name for one in collect(files, needed=(), now=later + 2 * RETAIN_S).baselines] == [str(first.key)]
 
 
 def test_one_name_is_another_image_on_nodes_of_another_platform(registry: Registry, tmp_path: Path) -> None:

@@ -112,6 +112,10 @@ class BaselineStore:
         """The keys of all stored baselines, sorted; they may still fail to verify."""
         return self._files.keys()
 
+    def mark_used(self, key: Digest) -> None:
+        """Somebody needs it now: who collects what nobody needs, in this process or another, leaves it. Raises as `collect` does."""
+        self._files.mark_used([str(key)], self._clock())
+
     def collect(self, needed: Collection[str], now: float, *, at_most_bytes: int | None = None) -> Harvest:
         """Removes what nobody needs any more (`collect`). Raises TemporaryError and PermanentError of the place it lies in."""
         return collect(self._files, needed=needed, now=now, at_most_bytes=at_most_bytes)

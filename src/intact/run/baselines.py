@@ -111,7 +111,13 @@ class ClusterBaselines:
 
     def compute(self, reference: str, platform: str = "") -> Baseline:
         """The baseline of `repo@sha256:…`, the best source first: kept and signed, attached and signed by a trusted key, kept, computed
-        from its registry. Of an index, the image for `platform` (`os/architecture`; empty: this machine's). Raises IntactError."""
+        from its registry. Of an index, the image for `platform` (`os/architecture`; empty: this machine's). It counts as needed
+        from now on. Raises IntactError."""
+        baseline = self._compute(reference, platform)
+        self._store.mark_used(baseline.key)
+        return baseline
+
+    def _compute(self, reference: str, platform: str) -> Baseline:
         try:
             known = self._store.get(reference, platform)
         except (TrustError, InputError) as error:

@@ -178,9 +178,9 @@ class _Controller:
                 server.stop()
 
     def _wait_to_act(self, stop: threading.Event) -> bool:
-        """Meanwhile a replica computes the baselines that it hands out."""
+        """Meanwhile a replica computes the baselines that it hands out, unless they lie where the one that acts stores them for all."""
         acting = threading.Event()
-        if not self._election.is_acting:
+        if not self._election.is_acting and self._settings.objects is None:
             warmer = threading.Thread(target=warm_library, args=(self._cache, self._library, acting, stop), name="warmer", daemon=True)
             warmer.start()
         try:

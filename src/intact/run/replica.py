@@ -140,7 +140,7 @@ class SharedCommands:
 
 
 def warm_library(cache: ClusterCache, library: ClusterBaselines, acting: threading.Event, stop: threading.Event) -> None:
-    """Computes what runs, or finds it in the store that replicas share, so that this replica can hand it out too. Ends when it acts: then
+    """Computes what runs, so that this replica can hand it out too, where each has a store of its own. Ends when it acts: then
     `ImageReader` does this, and tells. What cannot be read is that one's to tell; here it is only tried again, later."""
     not_before: dict[tuple[str, str], float] = {}
     while not acting.is_set() and not stop.wait(WARM_EVERY_S):

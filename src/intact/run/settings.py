@@ -43,8 +43,8 @@ class ControllerSettings:
     webhook_url: str
     webhook_secret: str
     database_url: str
-    corroborating_nodes: int
     """Where several replicas share what they remember; empty: in a file of `state_dir`."""
+    corroborating_nodes: int
     registries_file: Path | None
     trust_dir: Path | None
     rotate_keys_after_s: float
