@@ -50,6 +50,8 @@ log = structlog.get_logger()
 
 MAX_FILE_BYTES = 512 << 20
 """A million files are some 150 MB."""
+MAX_STORED_BYTES = 4 << 30
+"""Of all that is supplied: whoever may declare must not fill the disk of the controller."""
 MAX_MANIFEST_BYTES = 64 << 10
 LOOK_EVERY_S = 2.0
 FIRST_RETRY_S = 5.0
@@ -162,7 +164,9 @@ class SuppliedBaselines:
         now: float,
     ) -> None:
         """Judges what is new or due again, and forgets what is not declared any more."""
-        for key in {*self._files.keys(), *self._judged} - declared.keys():
+        gone = {*self._files.keys(), *self._judged} - declared.keys()
+        is_changed = bool(gone)
+        for key in gone:
             with self._lock:
                 was = self._judged.pop(key, None)
             self._files.remove_baseline(key, unused_since=float("inf"))
@@ -182,6 +186,14 @@ class SuppliedBaselines:
             if before != judgement:
                 log.info("supplied_baseline", key=str(key), reason=judgement.reason, message=judgement.message)
                 changed(key)
+                is_changed = True
+        if is_changed:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Removes tables that nothing supplied has any more. Nobody else stores here, so none of them is about to be needed."""
+        for table in self._files.list_tables():
+            self._files.remove_table(table, stored_before=float("inf"))
 
     def _remember(self, root: Digest) -> None:
         """Before anybody is given it: so that it can be taken back after a restart too."""
@@ -243,6 +255,8 @@ class SuppliedBaselines:
                 blob = decode_blob(_read(chunks, MAX_MANIFEST_BYTES))  # 1
             if (blob.size_bytes or 0) > MAX_FILE_BYTES:
                 raise InputError(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB", code="TooLarge")
+            if sum(table.size_bytes for table in self._files.list_tables()) + (blob.size_bytes or 0) > MAX_STORED_BYTES:
+                raise InputError(f"all that is supplied is larger than {MAX_STORED_BYTES >> 30} GiB", code="TooLarge")
             artifact = Artifact(subject=source.root(), blob=blob)
             with download_baseline(
                 source.clients[-1], artifact, check_head=lambda head: peek_envelope(head) is not None, progress=lambda *_: None

@@ -1,0 +1,61 @@
+"""Somebody who may declare baselines, and means harm (threat model, P6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from intact.adapters.layout.oci import LayoutSource
+from intact.baseline.document import encode_document
+from intact.ingest.image import ingest
+from intact.model.digest import Digest
+from intact.model.layer import Baseline
+from intact.run import supplied
+from lab.registries import Registry
+from tests.integration.test_cluster_baselines import Supplying, declare, image
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with Registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture
+def supplying(registry: Registry, tmp_path: Path) -> Supplying:
+    return Supplying(tmp_path, registry)
+
+
+def make(directory: Path, content: str, key: bytes) -> Baseline:
+    made = ingest(LayoutSource(image(directory / content, content).directory))
+    return replace(made, key=Digest.of(key))
+
+
+def stored_bytes(supplying: Supplying) -> int:
+    return sum(path.stat().st_size for path in (supplying.directory / "supplied" / "tables").iterdir())
+
+
+def test_declaring_again_and_again_does_not_fill_the_disk(supplying: Supplying, tmp_path: Path) -> None:
+    registry = supplying.registry
+    sizes = []
+    for number in range(4):
+        one = make(tmp_path, f"content{number}", b"one image")
+        supplying.follow(declare(registry, one, encode_document(one), root=one.root))
+        assert supplying.reason(one.key) == "Accepted"
+        sizes.append(stored_bytes(supplying))
+    assert len(set(sizes)) == 1, "what was declared before is gone"
+    supplying.follow()
+    assert stored_bytes(supplying) == 0
+
+
+def test_all_that_is_declared_has_a_bound(supplying: Supplying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = supplying.registry
+    first, second = (make(tmp_path, f"content{number}", b"image %d" % number) for number in range(2))
+    declared = [declare(registry, one, encode_document(one), root=one.root) for one in (first, second)]
+    monkeypatch.setattr(supplied, "MAX_STORED_BYTES", len(encode_document(first)) + 100)
+    supplying.follow(declared[0])
+    supplying.follow(*declared)
+    assert (supplying.reason(first.key), supplying.reason(second.key)) == ("Accepted", "TooLarge")
