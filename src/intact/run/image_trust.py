@@ -10,7 +10,8 @@ image, which stand until the image is signed; and of the cause Unknown, where it
 3. A key that was revoked since counts no more, whatever was found before.
 4. All that stands is held. What was never answered is told as Unknown after `PATIENCE_S`.
 
-Never acts. Signatures bind a digest, so that an answer for one repository is true in every other.
+Never acts. Signatures bind a digest, so that one that was found in one repository is true in every other; that one has none says nothing of
+others.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class ImageTrust:
     ) -> None:
         self._pods, self._policies, self._fetch, self._revoked, self._revisions = pods, policies, fetch, revoked, revisions
         self._lock = threading.Lock()
-        self._answers: dict[tuple[Digest, Keys], _Answer] = {}
+        self._answers: dict[tuple[str, Keys], _Answer] = {}
 
     def run(self, hold: Hold, stop: threading.Event) -> None:
         while not stop.wait(LOOK_EVERY_S):
@@ -108,8 +109,9 @@ class ImageTrust:
         for reference, keys in sorted(wanted):
             if not stop.is_set():
                 self._ask(reference, keys, refused, clock())  # 2, 3
-        self._forget({(_digest(reference), keys) for reference, keys in wanted})
-        held = [matter for one in demands for matter in self._judge(one, clock())]  # 4
+        self._forget(wanted)
+        signed = self._find_signed()
+        held = [matter for one in demands for matter in self._judge(one, signed, clock())]  # 4
         for cause in (Cause.IMAGE_TRUST, Cause.UNKNOWN):
             hold(cause, [one for one in held if one.cause is cause])
 
@@ -118,9 +120,14 @@ class ImageTrust:
         if not policy.signed_by:
             return True
         keys = _keys(policy)
+        signed = self._find_signed()
+        return bool(record.images) and all((_digest(image), keys) in signed for _, image in record.images)
+
+    def _find_signed(self) -> set[tuple[Digest, Keys]]:
+        """The images that are signed in some repository that was asked. That one has no signature of an image says nothing of others: who
+        runs a copy of it must not have it called unsigned."""
         with self._lock:
-            answers = [self._answers.get((_digest(image), keys)) for _, image in record.images]
-        return bool(answers) and all(one is not None and one.attested is not None and bool(one.attested.signer) for one in answers)
+            return {(_digest(reference), keys) for (reference, keys), one in self._answers.items() if one.attested and one.attested.signer}
 
     def _collect(self) -> list[_Demand]:
         policies = [one for one in self._policies() if one.signed_by]
@@ -144,22 +151,21 @@ class ImageTrust:
     def _references(self, demand: _Demand) -> Iterator[str]:
         """The image, and while it is not trusted those a rollback could go back to: asked of the repository that the pod names now."""
         yield demand.reference
-        answer = self._answers.get((_digest(demand.reference), _keys(demand.policy)))
+        answer = self._answers.get((demand.reference, _keys(demand.policy)))
         if answer is not None and answer.attested is not None and not answer.attested.signer:
             repository = demand.reference.partition("@")[0]
             for record in self._revisions(demand.workload):
                 yield from (f"{repository}@{image.partition('@')[2]}" for _, image in record.images)
 
     def _ask(self, reference: str, keys: Keys, refused: dict[str, str], now: float) -> None:
-        place = (_digest(reference), keys)
         with self._lock:
-            answer = self._answers.setdefault(place, _Answer(since=now))
+            answer = self._answers.setdefault((reference, keys), _Answer(since=now))
         signer = answer.attested.signer if answer.attested is not None else ""
         if now < answer.due and signer not in refused:
             return
         try:
             with self._fetch(reference) as signatures:
-                found = find_signer(signatures, place[0], [PublicKey.from_pem(key.encode()) for key in keys], refused)
+                found = find_signer(signatures, _digest(reference), [PublicKey.from_pem(key.encode()) for key in keys], refused)
         except IntactError as error:
             answer.problem, answer.due = str(error), now + answer.pause_s
             answer.pause_s = min(2 * answer.pause_s, LAST_RETRY_S)
@@ -172,13 +178,14 @@ class ImageTrust:
         answer.attested, answer.problem, answer.pause_s = found, "", FIRST_RETRY_S
         answer.due = now + (SIGNED_S if found.signer else UNSIGNED_S)
 
-    def _forget(self, wanted: set[tuple[Digest, Keys]]) -> None:
+    def _forget(self, wanted: set[tuple[str, Keys]]) -> None:
         with self._lock:
             self._answers = {place: answer for place, answer in self._answers.items() if place in wanted}
 
-    def _judge(self, demand: _Demand, now: float) -> Iterator[Matter]:
-        answer = self._answers.get((_digest(demand.reference), _keys(demand.policy)))
-        if answer is None or (answer.attested is not None and answer.attested.signer):
+    def _judge(self, demand: _Demand, signed: set[tuple[Digest, Keys]], now: float) -> Iterator[Matter]:
+        keys = _keys(demand.policy)
+        answer = self._answers.get((demand.reference, keys))
+        if answer is None or (_digest(demand.reference), keys) in signed:
             return
         wish = f"policy {demand.policy} wants image {demand.reference} signed"
         if answer.attested is not None:
