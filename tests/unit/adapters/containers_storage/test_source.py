@@ -4,6 +4,9 @@ import errno
 import gzip
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -337,11 +340,16 @@ def _at(graphroot: Path) -> StoreWriter:
     return writer
 
 
-@pytest.mark.skipif(not os.geteuid(), reason="root may read everything: run it as a user")
-def test_a_store_that_may_not_be_read_says_who_may(store: StoreWriter) -> None:
+def test_a_store_that_may_not_be_read_says_who_may(store: StoreWriter, tmp_path: Path) -> None:
     (store.diff() / "etc/passwd").chmod(0)
-    with pytest.raises(PermanentError, match=r"permission denied.*podman unshare"):
-        read(store.source())
+    image = f"containers-storage:[overlay@{store.graphroot}]{NAME}"
+    command = [sys.executable, "-m", "intact", "baseline", "build", image, "-o", str(tmp_path / "out")]
+    if not os.geteuid():  # as one who may not read everything
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert done.returncode == PermanentError.exit_code
+    assert re.search(r"ermission denied.*podman unshare", done.stderr, re.S), done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_disk_that_fails_is_told_without_a_traceback(store: StoreWriter, monkeypatch: pytest.MonkeyPatch) -> None:
