@@ -31,6 +31,8 @@ log = structlog.get_logger()
 KNOWN_S = 60.0
 """What is known of a baseline is looked up again after so long: its signer's key may have been revoked."""
 UNKNOWN_S = 5.0
+READ_WITHIN_S = 3600.0
+"""One image at a time: the next ones wait for none longer than this, however large or slow its registry makes it."""
 MAX_KNOWN = 20_000
 
 
@@ -129,7 +131,7 @@ class ClusterBaselines:
         if known is not None and (known.grade is Grade.SIGNED or not trust.keys):
             return known
         name = parse_reference(reference)
-        source = RegistrySource(name.host, name.repository, name.reference, access=self._access)
+        source = RegistrySource(name.host, name.repository, name.reference, access=self._access.within(READ_WITHIN_S))
         try:
             wanted = platform if platform and source.root().media_type in INDEX_TYPES else None
             image = resolve(source, platform=wanted, limits=Limits())

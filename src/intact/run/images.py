@@ -23,7 +23,7 @@ log = structlog.get_logger()
 LOOK_EVERY_S = 2.0
 FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 300.0
-"""The pause after a failure doubles from the first to the last."""
+"""The pause after a failure doubles from the first to the last, and is never shorter than what failed had taken."""
 
 
 def image_to_read(container: ContainerState) -> str:
@@ -67,13 +67,20 @@ class ImageReader:
         self._pause_s: dict[tuple[str, str], float] = {}
 
     def run(self, stop: threading.Event) -> None:
-        while not stop.wait(LOOK_EVERY_S):
+        pause_s = LOOK_EVERY_S
+        while not stop.wait(pause_s):
             self._doubt()
             running = running_images(self._cache)
             self._done &= running
-            for image in sorted(running - self._done):
-                if not stop.is_set() and time.time() >= self._retry_at.get(image, 0.0):
-                    self._read(image, time.time())
+            image = self._next(running - self._done, time.time())
+            if image is not None:
+                self._read(image, time.time())
+            pause_s = LOOK_EVERY_S if image is None else 0.0
+
+    def _next(self, images: set[tuple[str, str]], now: float) -> tuple[str, str] | None:
+        """What is due; what never failed first, so that it waits for one bad image at most, then what waits longest."""
+        due = [image for image in images if now >= self._retry_at.get(image, 0.0)]
+        return min(due, key=lambda image: (self._retry_at.get(image, 0.0), image), default=None)
 
     def _doubt(self) -> None:
         """Once a key is revoked every image is looked up again: what that key signed is computed anew."""
@@ -103,7 +110,8 @@ class ImageReader:
             log.warning("image_not_read", image=reference, reason=str(error))
             pause_s = self._pause_s.get(image, FIRST_RETRY_S)
             self._pause_s[image] = min(2 * pause_s, LAST_RETRY_S)
-            self._retry_at[image] = time.time() + pause_s
+            failed_at = time.time()
+            self._retry_at[image] = failed_at + max(pause_s, failed_at - now)
             return
         self._done.add(image)
         self._retry_at.pop(image, None)

@@ -21,6 +21,8 @@ from intact.model.digest import Digest
 from intact.model.errors import InputError
 
 MAX_BYTES = 1 << 20
+SIGNATURES_WITHIN_S = 60.0
+"""One image at a time: the next ones wait for no slow registry longer than this."""
 _KEYS = frozenset({"plainHttp", "insecureTLS", "mirrors", "caFiles", "authDirectory", "concurrency"})
 
 
@@ -62,7 +64,7 @@ def read_registries(path: Path | None) -> RegistryAccess:
 def open_signatures(reference: str, access: RegistryAccess) -> Iterator[Iterator[UnverifiedSignature]]:
     """What the registry holds as signatures of `HOST/REPO@sha256:…`. Raises IntactError, also while they are read."""
     name = parse_reference(reference)
-    source = RegistrySource(name.host, name.repository, name.reference, access=access)
+    source = RegistrySource(name.host, name.repository, name.reference, access=access.within(SIGNATURES_WITHIN_S))
     try:
         yield iterate_signatures(source.clients, Digest.parse(name.reference))
     finally:

@@ -53,6 +53,8 @@ MAX_FILE_BYTES = 512 << 20
 MAX_STORED_BYTES = 4 << 30
 """Of all that is supplied: whoever may declare must not fill the disk of the controller."""
 MAX_MANIFEST_BYTES = 64 << 10
+FETCHED_WITHIN_S = 300.0
+"""One declaration at a time: the next ones wait for no slow registry longer than this."""
 LOOK_EVERY_S = 2.0
 FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 300.0
@@ -249,7 +251,7 @@ class SuppliedBaselines:
         if match is None:
             raise InputError(f"{one.artifact[:200]!r} is not an artifact by digest", code="InvalidArtifact", hint="REPOSITORY@sha256:…")
         name = parse_reference(one.artifact)
-        source = RegistrySource(name.host, name.repository, name.reference, access=self._access)
+        source = RegistrySource(name.host, name.repository, name.reference, access=self._access.within(FETCHED_WITHIN_S))
         try:
             with source.open(source.root()) as chunks:
                 blob = decode_blob(_read(chunks, MAX_MANIFEST_BYTES))  # 1

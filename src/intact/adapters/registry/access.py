@@ -6,10 +6,12 @@ TLS or without proof of it. Never opens a connection; never holds a credential, 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 from intact.model.errors import InputError
 
@@ -38,6 +40,8 @@ class Patience:
     least_bytes_s: int = 2048
     """A body slower than this, once `grace_s` have passed, is given up."""
     grace_s: float = 60.0
+    whole_s: float = math.inf
+    """For everything together that is read of one repository at one endpoint, whoever waits for whom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,10 @@ class RegistryAccess:
             name, _, prefix = mirror.partition("/")
             found.append(Endpoint(host=name, repository=f"{prefix}/{repository}" if prefix else repository, is_mirror=True))
         return (*found, Endpoint(host=host, repository=repository))
+
+    def within(self, seconds: float) -> Self:
+        """The same, for an image or artifact that may hold its reader no longer."""
+        return replace(self, patience=replace(self.patience, whole_s=min(seconds, self.patience.whole_s)))
 
     def scheme(self, host: str) -> str:
         return "http" if host in self.plain_http else "https"

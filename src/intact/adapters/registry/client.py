@@ -51,6 +51,7 @@ class RepositoryClient:
         self._authorizer = Authorizer(access, endpoint)
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
+        self._until = time.monotonic() + access.patience.whole_s
 
     def __str__(self) -> str:
         return str(self.endpoint)
@@ -86,7 +87,7 @@ class RepositoryClient:
                 if response.status_code == 200 and limit_bytes:
                     with connection.explained(f"registry {self.endpoint.host}"):
                         try:
-                            chunks = iterate_paced(response, self.access.patience, self.endpoint.host)
+                            chunks = self._in_time(response)
                             data = read_bounded(chunks, limit_bytes, f"registry {self.endpoint.host}")
                         except (httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
                             raise TemporaryError(f"registry {self.endpoint.host}: its answer broke off: {error}", code="Broken") from None
@@ -113,7 +114,7 @@ class RepositoryClient:
                     response = self._open_at(connection, digest, at)
                     try:
                         skip = at if response.status_code == 200 else 0  # 2
-                        for chunk in iterate_paced(response, patience, self.endpoint.host):
+                        for chunk in self._in_time(response):
                             if skip:
                                 chunk, skip = chunk[skip:], max(0, skip - len(chunk))
                                 if not chunk:
@@ -164,8 +165,19 @@ class RepositoryClient:
             return self._authorizer.denied()
         return PermanentError(problem, code="Registry")
 
+    def _in_time(self, response: httpx2.Response) -> Iterator[bytes]:
+        for chunk in iterate_paced(response, self.access.patience, self.endpoint.host):
+            self._check_time()
+            yield chunk
+
+    def _check_time(self) -> None:
+        if time.monotonic() >= self._until:
+            problem = f"registry {self.endpoint.host}: {self.endpoint.repository} takes longer than {self.access.patience.whole_s:.0f} s"
+            raise TemporaryError(problem, code="TooSlow", hint="others are read meanwhile, and it is tried again")
+
     @contextmanager
     def _borrowed(self) -> Iterator[Connection]:
+        self._check_time()
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         connection = connection or Connection(self.access, self.endpoint, self._authorizer)
