@@ -98,6 +98,14 @@ def test_short_names_that_make_long_paths_are_bounded(monkeypatch: pytest.Monkey
         read_lists([deep], Reading(form="mtree", source="hostile"))
 
 
+def test_keywords_that_are_set_for_every_entry_are_bounded() -> None:
+    """L3: a few megabytes of them and of entries would be looked at for days."""
+    words = b"".join(b"/set " + b" ".join(b"k%d=1" % number for number in range(first, first + 5000)) + b"\n" for first in (0, 5000))
+    entries = b"".join(b"./f%d type=file\n" % number for number in range(20_000))
+    with pytest.raises(InputError, match="more than 128 keywords"):
+        read_lists([b"#mtree\n" + words + b". type=dir\n" + entries], Reading(form="mtree", key=Digest.of(b"config"), source="list"))
+
+
 @pytest.mark.parametrize("name", [b"../etc/shadow", b"/a/../../x", b"..", b"a\\n/../b"])
 def test_no_path_of_a_list_leads_out_of_the_tree(name: bytes) -> None:
     """L3: what `..` names depends on links."""

@@ -30,6 +30,8 @@ TYPES = {
 _DIGESTS = {
     name.encode() + suffix: name for name in ("md5", "sha1", "sha256", "sha384", "sha512") for suffix in (b"", b"digest")
 }  # fmt: skip
+MAX_KEYWORDS = 128
+"""That an entry has, with what `/set` gave: each of them is looked at for each entry. mtree and libarchive know some fifty."""
 MAX_KEPT_BYTES = 1 << 30
 """Relative names are short where the paths they make are long."""
 
@@ -95,7 +97,7 @@ class _Reading:
             return
         name, *words = line.split()
         if name == b"/set":
-            self.defaults |= _split_words(words, number)
+            self.defaults = _join_keywords(self.defaults, words, number)
         elif name == b"/unset":
             for word in words:
                 if word == b"all":
@@ -109,7 +111,7 @@ class _Reading:
             self.is_closed = self.where == b"/"
             self.where = parent(self.where)
         else:
-            self._take_entry(name, self.defaults | _split_words(words, number), number)
+            self._take_entry(name, _join_keywords(self.defaults, words, number), number)
 
     def _take_entry(self, name: bytes, keywords: _Keywords, number: int) -> None:
         decoded = decode_vis(name)
@@ -245,13 +247,15 @@ class _Reading:
         return found
 
 
-def _split_words(words: list[bytes], number: int) -> _Keywords:
-    found: _Keywords = {}
+def _join_keywords(defaults: _Keywords, words: list[bytes], number: int) -> _Keywords:
+    found = dict(defaults)
     for word in words:
         keyword, equals, value = word.partition(b"=")
         if not keyword.isalnum():
             raise InputError(f"line {number}: {word[:80]!r} is no keyword of mtree", code="ListFormat", hint="blanks in names are \\040")
         found[keyword] = value if equals else None
+    if len(found) > MAX_KEYWORDS:
+        raise InputError(f"line {number}: more than {MAX_KEYWORDS} keywords", code="ListFormat")
     return found
 
 
