@@ -5,23 +5,30 @@ INTACT_FUZZ_EXAMPLES sets how long to try.
 
 import contextlib
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from intact.adapters.registry.artifact import load_object
+from intact.adapters.sigstore.identities import SigstoreIdentities
 from intact.baseline.image_signature import verify_signature
 from intact.baseline.ports import UnverifiedSignature
 from intact.baseline.receipt import open_receipt, seal_receipt
 from intact.baseline.signing import PublicKey, add_signature, seal_envelope
 from intact.baseline.trust import TrustedKey, TrustRoot
 from intact.baseline.trust_document import encode_trust, parse_trust
-from intact.model.errors import InputError, IntactError, TrustError
+from intact.model.errors import InputError, IntactError, PermanentError, TrustError
 from tests.fuzz.test_ingest_fuzz import FUZZ, damaged
+from tests.unit.adapters.sigstore.test_identities import IDENTITIES, SIGNER, TRUSTED_ROOT
+from tests.unit.adapters.sigstore.test_identities import read as read_bundle
 from tests.unit.baseline.cosigned import ED25519, EVERY, IMAGE, P256, read
 from tests.unit.baseline.test_signing import CURVED, ONE
 
 ROOT = TrustRoot(version=3, keys=(TrustedKey(key=P256, name="ci", valid_until=9.0), TrustedKey(key=ED25519))).revoke(P256.id, 1.0, "x")
+SIGSTORE_BUNDLE = read_bundle("provenance")
+OPENED = IDENTITIES.open_bundle(SIGSTORE_BUNDLE, [SIGNER])
 ENVELOPE = seal_envelope(b"{}", [ONE])
 
 
@@ -44,6 +51,25 @@ def test_anything_as_an_image_signature(payload: bytes, signature: bytes, form: 
     except (InputError, TrustError):
         return
     raise AssertionError("nobody signed this")
+
+
+@FUZZ
+@given(damaged(SIGSTORE_BUNDLE) | st.binary(max_size=300))
+def test_bundles_with_an_identity(data: bytes) -> None:
+    try:
+        opened = IDENTITIES.open_bundle(data, [SIGNER])
+    except (InputError, TrustError):
+        return
+    assert opened == OPENED
+
+
+@FUZZ
+@given(damaged(TRUSTED_ROOT.read_bytes()))
+def test_trusted_roots_of_sigstore(data: bytes) -> None:
+    with TemporaryDirectory() as directory, contextlib.suppress(InputError, TrustError, PermanentError):
+        file = Path(directory) / "root.json"
+        file.write_bytes(data)
+        assert SigstoreIdentities(file).open_bundle(SIGSTORE_BUNDLE, [SIGNER]) == OPENED
 
 
 @FUZZ

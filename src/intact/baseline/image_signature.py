@@ -1,9 +1,9 @@
-"""Signatures of images, as `cosign` makes them with a key (cosign, specs/SIGNATURE_SPEC.md and specs/BUNDLE_SPEC.md; sigstore bundle v0.3).
+"""Signatures of images, as `cosign` makes them (cosign, specs/SIGNATURE_SPEC.md and specs/BUNDLE_SPEC.md; sigstore bundle v0.3).
 
-In: what a registry holds beside an image, and keys. Out: whose signature counts, or why none does. The name in a payload
-(`docker-reference`) decides nothing, as with `cosign verify`: the digest does. Transparency logs, certificates and timestamps are not
-looked at: who requires a key believes the key. An Ed25519 key counts for pure Ed25519 alone: the Ed25519ph (RFC 8032 §5.1) that cosign 2
-makes is in no library we trust. Never fetches anything.
+In: what a registry holds beside an image, and keys or identities. Out: whose signature counts, or why none does. The name in a payload
+(`docker-reference`) decides nothing, as with `cosign verify`: the digest does. Of a signature with a key, transparency logs, certificates
+and timestamps are not looked at: who requires a key believes the key. An Ed25519 key counts for pure Ed25519 alone: the Ed25519ph (RFC 8032
+§5.1) that cosign 2 makes is in no library we trust. Never fetches anything.
 
 A signature counts if all of this holds, in this order, so that nothing is parsed that no known key signed:
 
@@ -12,6 +12,10 @@ A signature counts if all of this holds, in this order, so that nothing is parse
 3. That key was not revoked.
 4. The payload is of the type that means an image's signature: no other document by the same key can be passed off as one.
 5. It names exactly the digest of the image's manifest.
+
+With an identity instead of a key, 1 to 3 are `IdentityVerifier.open_bundle`'s, of bundles alone: cosign's older form under a tag carries no
+proof that a transparency log has it. As an image's signature counts there, beside cosign's, the provenance that a build's own workflow
+states (SLSA), as forges attach it.
 """
 
 from __future__ import annotations
@@ -24,47 +28,90 @@ from dataclasses import dataclass
 from typing import Any
 
 from intact.model.digest import Digest
-from intact.model.errors import InputError, TrustError
+from intact.model.errors import InputError, PermanentError, TrustError
+from intact.model.policy import Signatory
 
-from .ports import MAX_BUNDLE_BYTES, MAX_PAYLOAD_BYTES, UnverifiedSignature
+from .ports import CANNOT_VERIFY, MAX_BUNDLE_BYTES, MAX_PAYLOAD_BYTES, IdentityVerifier, UnverifiedSignature
 from .signing import PAYLOAD_TYPE, PublicKey, encode_pae
 
 SIMPLE_SIGNING = "cosign container image signature"
 STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
 PREDICATE_TYPE = "https://sigstore.dev/cosign/sign/v1"
+PROVENANCE_TYPE = "https://slsa.dev/provenance/v1"
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 MAX_SIGNATURE_BYTES = 1024
 MAX_TOLD = 3
+NEW_FORM = "sign with cosign 3, or cosign 2.6 sign --new-bundle-format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attested:
-    """`signer`: the id of the key whose signature counts, empty if none does; then `why` says so in words."""
+    """`signer`: the id of the key, or the identity, whose signature counts, empty if none does; then `why` says so in words."""
 
     signer: str
     why: str = ""
 
 
 def find_signer(
-    signatures: Iterable[UnverifiedSignature], image: Digest, keys: Sequence[PublicKey], refused: Mapping[str, str] | None = None
+    signatures: Iterable[UnverifiedSignature],
+    image: Digest,
+    keys: Sequence[PublicKey],
+    refused: Mapping[str, str] | None = None,
+    *,
+    identities: Sequence[Signatory] = (),
+    verifier: IdentityVerifier | None = None,
 ) -> Attested:
     """The first signature of `image` that counts. `refused`: ids among the keys that count no more, and why. Stops asking for signatures as
-    soon as one counts; what `signatures` raises is raised."""
-    if not keys:
+    soon as one counts; what `signatures` raises is raised. Raises PermanentError (code `CannotVerify`) if none counts and there are
+    identities that cannot be verified here."""
+    if not keys and not identities:
         raise InputError("no key is named that an image could be signed by", code="NoTrustedKey")
+    blind = _find_blindness(verifier) if identities else None
     problems: list[str] = []
     count = 0
     for one in signatures:
         count += 1
         try:
-            return Attested(signer=verify_signature(one, image, keys, refused))
+            if keys:
+                return Attested(signer=verify_signature(one, image, keys, refused))
         except (InputError, TrustError) as error:
             problems.append(str(error))
+        try:
+            if identities and verifier is not None and blind is None:
+                return Attested(signer=verify_identity(one, image, identities, verifier))
+        except (InputError, TrustError) as error:
+            problems.append(str(error))
+    if blind is not None:
+        raise blind
     if not count:
         return Attested(signer="", why="it has no signature")
-    told = "; ".join(dict.fromkeys(problems[:MAX_TOLD]))
+    told = "; ".join(list(dict.fromkeys(problems))[:MAX_TOLD])
     noun = "its signature does not count" if count == 1 else f"none of its {count} signatures counts"
     return Attested(signer="", why=f"{noun}: {told}")
+
+
+def _find_blindness(verifier: IdentityVerifier | None) -> PermanentError | None:
+    """Why identities cannot be verified here."""
+    if verifier is None:
+        return PermanentError("identities cannot be verified here", code=CANNOT_VERIFY)
+    try:
+        verifier.check()
+    except PermanentError as error:
+        return error
+    return None
+
+
+def verify_identity(unverified: UnverifiedSignature, image: Digest, identities: Sequence[Signatory], verifier: IdentityVerifier) -> str:
+    """The identity that signed. Raises InputError, TrustError, or PermanentError (identities cannot be verified here)."""
+    if unverified.form != "bundle":
+        raise InputError("a signature under a tag has no identity that could be verified offline", code="ImageSignature", hint=NEW_FORM)
+    opened = verifier.open_bundle(unverified.payload, identities)  # 1, 2, 3
+    if opened.payload_type != PAYLOAD_TYPE:
+        raise TrustError("what was signed is not an image's signature", code="ImageSignature")
+    named = _read_statement(_load(opened.payload), (PREDICATE_TYPE, PROVENANCE_TYPE))  # 4
+    if str(image) not in named:  # 5
+        raise TrustError(f"it is the signature of {', '.join(sorted(named))[:200]}", code="OtherImage")
+    return opened.signer
 
 
 def verify_signature(
@@ -85,7 +132,7 @@ def verify_signature(
     if refused and key.id in refused:  # 3
         raise TrustError(f"it is by key {key.id}, which {refused[key.id]}", code="RefusedKey")
     document = _load(payload)
-    named = _read_simple(document) if unverified.form == "simple" else _read_statement(document)  # 4
+    named = _read_simple(document) if unverified.form == "simple" else _read_statement(document, (PREDICATE_TYPE,))  # 4
     if str(image) not in named:  # 5
         raise TrustError(f"it is the signature of {', '.join(sorted(named))[:200]}", code="OtherImage")
     return key.id
@@ -115,9 +162,9 @@ def _read_simple(document: Mapping[str, Any]) -> frozenset[str]:
     return frozenset({digest})
 
 
-def _read_statement(document: Mapping[str, Any]) -> frozenset[str]:
+def _read_statement(document: Mapping[str, Any], kinds: Sequence[str]) -> frozenset[str]:
     subjects = document.get("subject")
-    if document.get("_type") not in STATEMENT_TYPES or document.get("predicateType") != PREDICATE_TYPE or not isinstance(subjects, list):
+    if document.get("_type") not in STATEMENT_TYPES or document.get("predicateType") not in kinds or not isinstance(subjects, list):
         raise TrustError("what was signed is not an image's signature", code="ImageSignature")
     digests = [one.get("digest") for one in subjects[:64] if isinstance(one, dict)]
     return frozenset(f"sha256:{one['sha256']}" for one in digests if isinstance(one, dict) and isinstance(one.get("sha256"), str))

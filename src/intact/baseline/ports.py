@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from intact.model.digest import Digest
+from intact.model.policy import Signatory
 
 PUT_WITHIN_S = 1800.0
 """A `put` that takes longer fails: what it has stored by then may be taken for left over."""
@@ -45,6 +46,15 @@ class KeptTable:
     stored_at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFile:
+    """A stored table's bytes, mapped where that is possible. `state` is another one as soon as anybody wrote there since; None where the
+    place cannot tell."""
+
+    data: memoryview
+    state: bytes | None = None
+
+
 MAX_PAYLOAD_BYTES = 1 << 16
 """Of a simple-signing payload; cosign's have some hundred bytes, and what people annotate."""
 MAX_BUNDLE_BYTES = 1 << 20
@@ -58,6 +68,29 @@ class UnverifiedSignature:
     form: Literal["simple", "bundle"]
     payload: bytes
     signature: bytes = b""
+
+
+CANNOT_VERIFY = "CannotVerify"
+"""The code of the error that says: identities cannot be verified here. An image that needs one is then neither signed nor unsigned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What an accepted identity signed. `signer`: the identity and its issuer, for people."""
+
+    signer: str
+    payload_type: str
+    payload: bytes
+
+
+class IdentityVerifier(Protocol):
+    """Verifies sigstore bundles that were made with an identity instead of a key, without asking anybody."""
+
+    def check(self) -> None:
+        """Raises PermanentError (code `CannotVerify`) where nothing can be verified, and says what to do."""
+
+    def open_bundle(self, unverified: bytes, accepted: Sequence[Signatory]) -> Opened:
+        """Raises InputError or TrustError if it does not count, and what `check` raises."""
 
 
 class KeyFiles(Protocol):
@@ -83,9 +116,9 @@ class BaselineFiles(Protocol):
     def find_by_layer(self, diff_id: Digest) -> Iterator[StoredBaseline]:
         """The baselines that have this layer, in order of key, read as they are asked for."""
 
-    def open_table(self, root: Digest, *, anew: bool = False) -> memoryview | None:
-        """A table's bytes, mapped where that is possible; None if they are not there. `anew`: what it gave last was no good, so not from a
-        copy that is nearer. Raises TrustError if they cannot be the table's, TemporaryError, PermanentError."""
+    def open_table(self, root: Digest, *, anew: bool = False) -> TableFile | None:
+        """None if it is not there. `anew`: what it gave last was no good, so not from a copy that is nearer. Raises TrustError if what is
+        there cannot be the table, TemporaryError, PermanentError."""
 
     def keys(self) -> tuple[Digest, ...]:
         """The keys of all stored baselines, sorted."""

@@ -135,10 +135,24 @@ class Guard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signatory:
-    """A key that an image may be signed by: a public key in PEM, and what people call it."""
+    """Who an image may be signed by, and what people call that: a public key in PEM, or an identity and the issuer that vouches for it
+    (OpenID Connect). An identity that ends in `*` is every one that begins so."""
 
-    key: str
+    key: str = ""
+    identity: str = ""
+    issuer: str = ""
     name: str = ""
+
+    @property
+    def who(self) -> tuple[str, str, str]:
+        """What counts of it: all but the name."""
+        return self.key, self.identity, self.issuer
+
+    def accepts(self, identity: str) -> bool:
+        """Whether this is the identity that is meant."""
+        if self.identity.endswith("*"):
+            return identity.startswith(self.identity[:-1])
+        return bool(self.identity) and identity == self.identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

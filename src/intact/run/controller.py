@@ -27,6 +27,7 @@ from intact.adapters.cluster.identity import AccessReviewer, TokenReviewer
 from intact.adapters.cluster.keystore import SecretStore
 from intact.adapters.cluster.lease import LeaderElection
 from intact.adapters.cluster.objects import Objects
+from intact.adapters.sigstore.identities import SigstoreIdentities
 from intact.adapters.store.inbox import SqlCommands, SqlInbox, SqlTerms, TermTransactions
 from intact.baseline.store import BaselineStore
 from intact.baseline.trust import TrustRoot
@@ -146,6 +147,7 @@ class _Controller:
             fetch=lambda reference: open_signatures(reference, access),
             revoked=lambda: {one.id: f"was revoked: {one.reason}" for one in self._read_trust().revoked},
             revisions=self._state.memory.revisions.of,
+            identities=SigstoreIdentities(settings.sigstore_trusted_root),
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -178,10 +180,11 @@ class _Controller:
                 server.stop()
 
     def _wait_to_act(self, stop: threading.Event) -> bool:
-        """Meanwhile a replica computes the baselines that it hands out, unless they lie where the one that acts stores them for all."""
+        """Meanwhile a replica has at hand what it hands out: computed, or out of the bucket where the one that acts stores it for all."""
         acting = threading.Event()
-        if not self._election.is_acting and self._settings.objects is None:
-            warmer = threading.Thread(target=warm_library, args=(self._cache, self._library, acting, stop), name="warmer", daemon=True)
+        if not self._election.is_acting:
+            obtain = self._library.compute if self._settings.objects is None else self._library.find
+            warmer = threading.Thread(target=warm_library, args=(self._cache, obtain, acting, stop), name="warmer", daemon=True)
             warmer.start()
         try:
             return _wait_to_act(self._election, stop)

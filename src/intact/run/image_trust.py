@@ -3,12 +3,13 @@
 In: the pods there are, the policies, and signatures as a registry has them. Out: matters of the cause ImageTrust, one for each workload and
 image, which stand until the image is signed; and of the cause Unknown, where it could not be told for a while.
 
-1. What must be signed: every container of every pod whose policy names keys, by the digest that its pod names, or else that its node
-   pulled.
+1. What must be signed: every container of every pod whose policy names keys or identities, by the digest that its pod names, or else that
+   its node pulled.
 2. What is due is asked of the registry of the pod's own repository. A signature that counts is believed for `SIGNED_S`; that there is none
    is asked again soon, so that signing heals. What cannot be asked leaves the last answer standing: it is never called unsigned.
 3. A key that was revoked since counts no more, whatever was found before.
-4. All that stands is held. What was never answered is told as Unknown after `PATIENCE_S`.
+4. All that stands is held. What was never answered is told as Unknown after `PATIENCE_S`; at once if waiting does not help: identities
+   that cannot be verified here.
 
 Never acts. Signatures bind a digest, so that one that was found in one repository is true in every other; that one has none says nothing of
 others.
@@ -20,21 +21,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from intact.act.ports import ContainerState
 from intact.adapters.cluster.cache import ClusterCache, facts_of
 from intact.baseline.image_signature import Attested, find_signer
-from intact.baseline.ports import UnverifiedSignature
+from intact.baseline.ports import CANNOT_VERIFY, IdentityVerifier, UnverifiedSignature
 from intact.baseline.signing import PublicKey
 from intact.decide.govern import govern
 from intact.model.digest import Digest
 from intact.model.errors import IntactError
 from intact.model.finding import Level
 from intact.model.incident import Matter, PodFacts, Workload
-from intact.model.policy import Cause, Mode, Policy
+from intact.model.policy import Cause, Mode, Policy, Signatory
 from intact.model.revision import RevisionRecord
 
 from .images import image_to_read
@@ -50,7 +51,8 @@ PATIENCE_S = 600.0
 """A registry that is away for so long is told to people, once."""
 MAX_PODS_NAMED = 20
 
-Keys = tuple[str, ...]
+Keys = tuple[Signatory, ...]
+"""Whose signatures a policy accepts, without what people call them: sorted."""
 Fetch = Callable[[str], AbstractContextManager[Iterator[UnverifiedSignature]]]
 Hold = Callable[[Cause, Iterable[Matter]], None]
 
@@ -64,6 +66,8 @@ class _Answer:
     due: float = 0.0
     pause_s: float = FIRST_RETRY_S
     problem: str = ""
+    is_hopeless: bool = False
+    """Asking again will not help before people changed something here."""
 
 
 @dataclass(slots=True)
@@ -79,7 +83,8 @@ class _Demand:
 
 class ImageTrust:
     """One thread calls `look`; `is_signed` from any. `pods` gives each pod with its containers that run; `fetch` the signatures that the
-    registry has beside `HOST/REPO@sha256:…`; `revoked` which keys count no more and why."""
+    registry has beside `HOST/REPO@sha256:…`; `revoked` which keys count no more and why; `identities` verifies
+    signatures without a key."""
 
     def __init__(
         self,
@@ -89,7 +94,9 @@ class ImageTrust:
         fetch: Fetch,
         revoked: Callable[[], dict[str, str]],
         revisions: Callable[[Workload], Iterable[RevisionRecord]] = lambda workload: (),
+        identities: IdentityVerifier | None = None,
     ) -> None:
+        self._identities = identities
         self._pods, self._policies, self._fetch, self._revoked, self._revisions = pods, policies, fetch, revoked, revisions
         self._lock = threading.Lock()
         self._answers: dict[tuple[str, Keys], _Answer] = {}
@@ -106,7 +113,7 @@ class ImageTrust:
         demands = self._collect()  # 1
         refused = self._revoked()
         wanted = {(reference, _keys(one.policy)) for one in demands for reference in self._references(one)}
-        for reference, keys in sorted(wanted):
+        for reference, keys in sorted(wanted, key=lambda one: (one[0], [key.who for key in one[1]])):
             if not stop.is_set():
                 self._ask(reference, keys, refused, clock())  # 2, 3
         self._forget(wanted)
@@ -165,9 +172,16 @@ class ImageTrust:
             return
         try:
             with self._fetch(reference) as signatures:
-                found = find_signer(signatures, _digest(reference), [PublicKey.from_pem(key.encode()) for key in keys], refused)
+                found = find_signer(
+                    signatures,
+                    _digest(reference),
+                    [PublicKey.from_pem(one.key.encode()) for one in keys if one.key],
+                    refused,
+                    identities=[one for one in keys if one.identity],
+                    verifier=self._identities,
+                )
         except IntactError as error:
-            answer.problem, answer.due = str(error), now + answer.pause_s
+            answer.problem, answer.due, answer.is_hopeless = str(error), now + answer.pause_s, error.code == CANNOT_VERIFY
             answer.pause_s = min(2 * answer.pause_s, LAST_RETRY_S)
             if signer in refused:
                 answer.attested = Attested(signer="", why=f"its signature does not count: key {signer} {refused[signer]}")
@@ -190,7 +204,7 @@ class ImageTrust:
         wish = f"policy {demand.policy} wants image {demand.reference} signed"
         if answer.attested is not None:
             yield _matter(demand, Cause.IMAGE_TRUST, Level.HIGH, f"{wish}: {answer.attested.why}")
-        elif now - answer.since >= PATIENCE_S:
+        elif answer.is_hopeless or now - answer.since >= PATIENCE_S:
             yield _matter(demand, Cause.UNKNOWN, Level.LOW, f"{wish}, and whether it is could not be told: {answer.problem}")
 
 
@@ -223,7 +237,7 @@ def _matter(demand: _Demand, cause: Cause, level: Level, text: str) -> Matter:
 
 
 def _keys(policy: Policy) -> Keys:
-    return tuple(sorted(one.key for one in policy.signed_by))
+    return tuple(sorted({replace(one, name="") for one in policy.signed_by}, key=lambda one: one.who))
 
 
 def _digest(reference: str) -> Digest:

@@ -111,7 +111,7 @@ def is_weaker(change: Change) -> bool:
     observed), or an image may be signed by somebody else than before, or by nobody."""
     before, after = (known.policy if known else None for known in change)
     was, now = (_STRICTNESS[policy.mode if policy else Mode.OBSERVE] for policy in (before, after))
-    wanted, wants = ({one.key for one in policy.signed_by} if policy else set() for policy in (before, after))
+    wanted, wants = ({one.who for one in policy.signed_by} if policy else set() for policy in (before, after))
     return now < was or (bool(wanted) and (not wants or not wants <= wanted))
 
 

@@ -47,6 +47,8 @@ class ControllerSettings:
     corroborating_nodes: int
     registries_file: Path | None
     trust_dir: Path | None
+    sigstore_trusted_root: Path | None
+    """`trusted_root.json` of somebody's own Sigstore; None for the public one."""
     rotate_keys_after_s: float
     algorithms: Algorithms
     objects: ObjectSettings | None
@@ -93,6 +95,7 @@ def read_controller_settings(env: Mapping[str, str]) -> ControllerSettings:
         corroborating_nodes=max(2, _number(env, "INTACT_CORROBORATING_NODES", 2)),
         registries_file=Path(env["INTACT_REGISTRIES_FILE"]) if env.get("INTACT_REGISTRIES_FILE") else None,
         trust_dir=Path(env["INTACT_TRUST_DIR"]) if env.get("INTACT_TRUST_DIR") else None,
+        sigstore_trusted_root=Path(env["INTACT_SIGSTORE_TRUSTED_ROOT"]) if env.get("INTACT_SIGSTORE_TRUSTED_ROOT") else None,
         algorithms=Algorithms.choose(env.get("INTACT_ALGORITHMS", "").split()),
         rotate_keys_after_s=86400.0 * _number(env, "INTACT_ROTATE_KEYS_AFTER_DAYS", 365),
         objects=read_object_settings(env),

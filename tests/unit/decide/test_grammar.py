@@ -100,6 +100,47 @@ def test_the_plain_wish_reads_as_it_is_written() -> None:
 
 
 @pytest.mark.parametrize(
+    "identity",
+    [
+        "release@acme.example",
+        "https://kubernetes.io/namespaces/ci/serviceaccounts/builder",
+        "spiffe://acme.example/ci",
+        "https://github.com/acme/shop/.github/workflows/release.yml@refs/heads/main",
+        "https://github.com/acme/shop/.github/workflows/release.yml@refs/tags/*",
+        "https://gitlab.com/acme/shop//.gitlab-ci.yml@refs/tags/v*",
+    ],
+)
+def test_an_identity_is_spelled_out_and_only_a_workflows_branch_or_tag_may_be_open(identity: str) -> None:
+    (one,) = parse(f"  baseline: {{signedBy: [{{identity: '{identity}', issuer: 'https://i.example', name: ci}}]}}").signed_by
+    assert (one.key, one.identity, one.issuer, one.name) == ("", identity, "https://i.example", "ci")
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        "",
+        "*",
+        "*@acme.example",
+        "acme",
+        "https://github.com/*",
+        "https://github.com/acme/*",
+        "https://github.com/acme/shop/.github/workflows/*@refs/tags/v1",
+        "https://github.com/acme/shop/.github/workflows/release.yml@*",
+        "https://github.com/acme/shop/.github/workflows/release.yml@refs/*",
+        "https://github.com/acme/shop/.github/workflows/release.yml@refs/pull/*",
+        "https://github.com/*/shop.yml@refs/tags/*",
+        "https://github.com/acme/shop.yml@refs/tags/**",
+        "http://github.com/acme/shop.yml@refs/tags/*",
+        "https://github.com/acme /shop",
+        "https://github.com/" + "a" * 600,
+    ],
+)
+def test_an_identity_that_leaves_open_whose_it_is_is_refused(identity: str) -> None:
+    with pytest.raises(InputError, match=r"signedBy\[0\].identity: not an identity"):
+        parse(f"  baseline: {{signedBy: [{{identity: '{identity}', issuer: 'https://i.example'}}]}}")
+
+
+@pytest.mark.parametrize(
     ("spec", "place", "allowed"),
     [
         ("  mood: Enforce", "spec.mood: unknown field", "selector, mode, watch"),
@@ -113,7 +154,15 @@ def test_the_plain_wish_reads_as_it_is_written() -> None:
         ("  baseline: {signedBy: []}", "spec.baseline.signedBy: names no key", "ECDSA P-256 or Ed25519"),
         ("  baseline: {signedBy: [{name: ci}]}", "spec.baseline.signedBy[0].key: expected a text", ""),
         ("  baseline: {signedBy: [{key: ci}]}", "spec.baseline.signedBy[0].key: not a key that can be checked", "cosign.pub"),
-        ("  baseline: {signedBy: [{keyless: x}]}", "spec.baseline.signedBy[0].keyless: unknown field", "key, name"),
+        ("  baseline: {signedBy: [{keyless: x}]}", "spec.baseline.signedBy[0].keyless: unknown field", "key, identity, issuer, name"),
+        ("  baseline: {signedBy: [{identity: a@b.example}]}", "spec.baseline.signedBy[0].issuer: expected a text", ""),
+        ("  baseline: {signedBy: [{issuer: 'https://i.example'}]}", "spec.baseline.signedBy[0].identity: expected a text", ""),
+        (
+            "  baseline: {signedBy: [{key: k, identity: a@b.example, issuer: 'https://i'}]}",
+            "signedBy[0].key: a key and an identity",
+            "each",
+        ),
+        ("  baseline: {signedBy: [{identity: a@b.example, issuer: i.example}]}", "spec.baseline.signedBy[0].issuer: not an issuer", "URL"),
         ("  respond: [{when: {cause: ImageTrust}, do: [RestartPod]}]", "spec.respond[0].do: a fresh pod", "Alert, RollBack"),
         ("  selector: {matchLabels: {a: 1}}", "spec.selector.matchLabels.a: expected a text", ""),
         ("  selector: {matchExpressions: [{key: a, operator: Near}]}", "spec.selector.matchExpressions[0].operator", "NotIn"),

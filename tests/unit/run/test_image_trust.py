@@ -3,19 +3,22 @@ cosign's own."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pytest
+
 from intact.act.ports import ContainerState
-from intact.baseline.ports import UnverifiedSignature
+from intact.baseline.ports import CANNOT_VERIFY, Opened, UnverifiedSignature
 from intact.decide.grammar import CLUSTER, parse_policy
 from intact.model.digest import Digest
-from intact.model.errors import TemporaryError
+from intact.model.errors import PermanentError, TemporaryError, TrustError
 from intact.model.incident import IncidentState, Matter, PodFacts, Workload
-from intact.model.policy import Cause, Mode, Policy
+from intact.model.policy import Cause, Mode, Policy, Signatory
 from intact.model.revision import RevisionRecord
 from intact.run.image_trust import LAST_RETRY_S, PATIENCE_S, SIGNED_S, UNSIGNED_S, ImageTrust, image_to_check
 from tests.unit.baseline.cosigned import BUNDLE, IMAGE, P256, SIMPLE
@@ -38,6 +41,26 @@ def pod(name: str = "web-1") -> PodFacts:
 
 
 @dataclass
+class Verifier:
+    """Opens what its test says; where `problem` is one, nothing can be verified."""
+
+    problem: str = ""
+    opened: dict[bytes, Opened] = field(default_factory=dict)
+    asked: list[tuple[Signatory, ...]] = field(default_factory=list)
+
+    def check(self) -> None:
+        if self.problem:
+            raise PermanentError(self.problem, code=CANNOT_VERIFY)
+
+    def open_bundle(self, unverified: bytes, accepted: Sequence[Signatory]) -> Opened:
+        self.check()
+        self.asked.append(tuple(accepted))
+        if unverified not in self.opened:
+            raise TrustError("it is by somebody else")
+        return self.opened[unverified]
+
+
+@dataclass
 class Shop:
     """A cluster's pods and its registry, as a test wants them."""
 
@@ -50,6 +73,7 @@ class Shop:
     asked: list[str] = field(default_factory=list)
     held: dict[Cause, list[Matter]] = field(default_factory=dict)
     now: float = 1000.0
+    verifier: Verifier = field(default_factory=Verifier)
 
     def __post_init__(self) -> None:
         self.trust = ImageTrust(
@@ -58,6 +82,7 @@ class Shop:
             fetch=self.fetch,
             revoked=lambda: self.revoked,
             revisions=lambda workload: self.records,
+            identities=self.verifier,
         )
 
     @contextmanager
@@ -178,3 +203,56 @@ def test_an_unsigned_image_is_one_incident_told_once_and_over_when_it_is_signed(
         cluster.flow.hold(Cause.IMAGE_TRUST, shop.held[Cause.IMAGE_TRUST])
         cluster.wait_incident(lambda one: one.state is IncidentState.RESOLVED)
         assert [one.kind.value for one in cluster.alerts()] == ["IncidentOpened", "IncidentResolved"]
+
+
+WORKFLOW = Signatory(identity="https://forge.example/ci.yml@refs/tags/*", issuer="https://forge.example", name="forge")
+BY_IDENTITY = replace(POLICY, signed_by=(WORKFLOW,))
+BY_EITHER = replace(POLICY, signed_by=(WORKFLOW, *POLICY.signed_by))
+KEYLESS = UnverifiedSignature(form="bundle", payload=b"keyless")
+
+
+def state(
+    kind: str = "https://sigstore.dev/cosign/sign/v1", image: Digest = IMAGE, payload_type: str = "application/vnd.in-toto+json"
+) -> Opened:
+    statement = {"_type": "https://in-toto.io/Statement/v1", "predicateType": kind, "subject": [{"digest": {"sha256": image.hex}}]}
+    return Opened(signer="the workflow", payload_type=payload_type, payload=json.dumps(statement).encode())
+
+
+@pytest.mark.parametrize("policy", [BY_IDENTITY, BY_EITHER])
+@pytest.mark.parametrize("kind", ["https://sigstore.dev/cosign/sign/v1", "https://slsa.dev/provenance/v1"])
+def test_an_image_that_an_accepted_identity_signed_is_signed(policy: Policy, kind: str) -> None:
+    shop = Shop(policies=(policy,), signatures={NAME: [KEYLESS]}, verifier=Verifier(opened={KEYLESS.payload: state(kind)}))
+    assert shop.look() == {}
+    assert shop.verifier.asked == [(replace(WORKFLOW, name=""),)]
+
+
+@pytest.mark.parametrize("policy", [BY_IDENTITY, BY_EITHER])
+@pytest.mark.parametrize(
+    "opened",
+    [None, state(image=OTHER), state("https://cosign.sigstore.dev/attestation/v1"), state(payload_type="text/plain")],
+    ids=["somebody else", "another image", "another attestation", "another type"],
+)
+def test_what_is_not_the_signature_of_this_image_by_that_identity_does_not_do(policy: Policy, opened: Opened | None) -> None:
+    verifier = Verifier(opened={KEYLESS.payload: opened} if opened else {})
+    shop = Shop(policies=(policy,), signatures={NAME: [KEYLESS]}, verifier=verifier)
+    (text,) = shop.look()[Cause.IMAGE_TRUST]
+    assert "its signature does not count" in text
+
+
+@pytest.mark.parametrize("policy", [BY_IDENTITY, BY_EITHER])
+@pytest.mark.parametrize("signatures", [[], [KEYLESS]])
+def test_where_identities_cannot_be_verified_that_is_told_at_once_and_nothing_is_called_signed_or_unsigned(
+    policy: Policy, signatures: list[UnverifiedSignature]
+) -> None:
+    verifier = Verifier(problem="install the extra", opened={KEYLESS.payload: state()})
+    shop = Shop(policies=(policy,), signatures={NAME: signatures}, verifier=verifier)
+    (text,) = shop.look()[Cause.UNKNOWN]
+    assert "could not be told: install the extra" in text
+    assert not shop.held[Cause.IMAGE_TRUST] and not shop.trust.is_signed(record("web", IMAGE), policy)
+    verifier.problem = ""
+    assert shop.look(LAST_RETRY_S).keys() == ({Cause.IMAGE_TRUST} if not signatures else set())
+
+
+def test_a_key_beside_an_identity_is_enough_where_identities_cannot_be_verified() -> None:
+    shop = Shop(policies=(BY_EITHER,), signatures={NAME: [KEYLESS, SIMPLE]}, verifier=Verifier(problem="install the extra"))
+    assert shop.look() == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from intact.adapters.cluster.kinds import POLICY
@@ -9,6 +11,7 @@ from intact.model.policy import Mode, Policy, Signatory
 from intact.run.policies import KnownPolicy, is_weaker
 
 CI, OTHER = Signatory(key="ci"), Signatory(key="other")
+WORKFLOW = Signatory(identity="workflow", issuer="forge")
 
 
 def known(policy: Policy | None) -> KnownPolicy:
@@ -27,6 +30,10 @@ def known(policy: Policy | None) -> KnownPolicy:
         (Policy(name="p", signed_by=(CI,)), Policy(name="p", signed_by=(OTHER,)), True),
         (Policy(name="p", signed_by=(CI, OTHER)), Policy(name="p", signed_by=(CI,)), False),
         (Policy(name="p"), Policy(name="p", signed_by=(CI,)), False),
+        (Policy(name="p", signed_by=(WORKFLOW,)), Policy(name="p", signed_by=(replace(WORKFLOW, issuer="other"),)), True),
+        (Policy(name="p", signed_by=(WORKFLOW,)), Policy(name="p", signed_by=(replace(WORKFLOW, identity="w*"),)), True),
+        (Policy(name="p", signed_by=(WORKFLOW,)), Policy(name="p", signed_by=(replace(WORKFLOW, name="another"),)), False),
+        (Policy(name="p", signed_by=(WORKFLOW, CI)), Policy(name="p", signed_by=(WORKFLOW,)), False),
     ],
 )
 def test_less_than_before(before: Policy, after: Policy | None, weaker: bool) -> None:
