@@ -15,7 +15,7 @@ from intact.model.digest import Digest
 from intact.model.layer import Baseline
 from intact.run import supplied
 from lab.registries import Registry
-from tests.integration.test_cluster_baselines import Supplying, declare, image
+from tests.integration.test_cluster_baselines import Supplying, declare, image, library
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +59,23 @@ def test_all_that_is_declared_has_a_bound(supplying: Supplying, tmp_path: Path, 
     supplying.follow(declared[0])
     supplying.follow(*declared)
     assert (supplying.reason(first.key), supplying.reason(second.key)) == ("Accepted", "TooLarge")
+
+
+@pytest.mark.parametrize("is_known_before", [True, False])
+def test_who_declares_what_the_image_really_is_and_takes_it_back_withdraws_nothing(
+    supplying: Supplying, tmp_path: Path, is_known_before: bool
+) -> None:
+    """Otherwise nodes would drop the true baseline, and whatever runs it would count as not looked at."""
+    layout = image(tmp_path / "image", "amd64")
+    true = ingest(LayoutSource(layout.directory))
+    cluster = library(tmp_path / "cluster", supplying.registry, supplying.supplied)
+    reference = layout.push(supplying.registry.host, "team/app:1")
+    if is_known_before:
+        supplying.own = cluster.compute(reference, "linux/amd64")
+    supplying.follow(declare(supplying.registry, true, encode_document(true), root=true.root))
+    assert supplying.reason(true.key) == "Accepted"
+    supplying.follow()
+    if not is_known_before:
+        assert cluster.withdrawn() == (true.root,), "on the word of whoever declared it"
+        cluster.compute(reference, "linux/amd64")
+    assert cluster.withdrawn() == ()

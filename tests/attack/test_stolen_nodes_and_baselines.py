@@ -177,6 +177,14 @@ def test_a_node_that_still_has_a_supplied_baseline_is_accused_of_nothing(cluster
     cluster.wait_incident(lambda one: one.workload.name == "n3")
 
 
+def test_what_a_node_computed_itself_is_not_taken_back_by_who_declared_the_same(cluster: Staged) -> None:
+    cluster.library.taken_back.append(TRUE)
+    pod = cluster.world.add("web-n1", "n1")
+    cluster.report("n1", covered(pod, "n1", TRUE))
+    (said,) = [one for status in cluster.flow.status() for one in status.coverage]
+    assert (said.verdict, said.reason) == ("Intact", "")
+
+
 def test_a_node_of_another_release_is_accused_of_nothing_and_believed_no_more_than_a_single_node(cluster: Staged) -> None:
     cluster.library.roots[KEY] = TRUE
     for node in ("n1", "n2"):

@@ -231,7 +231,7 @@ def test_what_contradicts_the_images_own_bytes_is_refused(supplying: Supplying, 
     supplying.follow(one)
     assert supplying.reason(baseline.key) == "ContradictsImage"
     assert supplying.supplied.get(baseline.key) is None
-    assert supplying.supplied.withdrawn() == (false.root,), "nodes that were given it are told"
+    assert supplying.supplied.withdrawn() == ((baseline.key, false.root),), "nodes that were given it are told"
 
 
 def test_it_survives_a_restart_without_the_registry_and_goes_with_its_object(supplying: Supplying, baseline: Baseline) -> None:
@@ -244,7 +244,7 @@ def test_it_survives_a_restart_without_the_registry_and_goes_with_its_object(sup
     supplying.restart()
     supplying.follow()
     assert supplying.supplied.get(baseline.key) is None
-    assert supplying.supplied.withdrawn() == (baseline.root,), "also of what was given out before the restart"
+    assert supplying.supplied.withdrawn() == ((baseline.key, baseline.root),), "also of what was given out before the restart"
     assert supplying.changed[-1] == baseline.key
     supplying.follow(one)
     assert supplying.supplied.withdrawn() == (), "declared again"

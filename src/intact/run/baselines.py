@@ -67,8 +67,14 @@ class ClusterBaselines:
         """What the cluster itself holds the image to be, whatever people supplied."""
         return self._get(key)
 
+    def find(self, reference: str, platform: str) -> Baseline | None:
+        """What is kept of the image that `repo@sha256:…` names; no registry is asked. Raises IntactError."""
+        return self._store.get(reference, platform)
+
     def withdrawn(self) -> tuple[Digest, ...]:
-        return self._supplied.withdrawn() if self._supplied else ()
+        """Never what the cluster itself holds the image to be, though somebody supplied the same once and took it back."""
+        told = self._supplied.withdrawn() if self._supplied else ()
+        return tuple(root for key, root in told if (known := self.known(key)) is None or known.root != root)
 
     def has_supplied(self, root: Digest) -> bool:
         return self._supplied is not None and self._supplied.has_served(root)

@@ -279,7 +279,7 @@ class ClusterFlow:
         container, key = covered.container, covered.container.image_key
         claimed = next((grade for grade in Grade if grade.title == covered.grade), Grade.FIRST_SEEN)
         covered = replace(covered, grade=self._grade(container, covered.baseline_root, claimed).title)
-        if covered.baseline_root is not None and covered.baseline_root in self._library.withdrawn():
+        if claimed is Grade.SIGNED and covered.baseline_root in self._library.withdrawn():
             return replace(covered, verdict=State.UNOBSERVED.value, reason="its baseline was withdrawn")
         doubt = self._truth.doubts(container.node, key) if key is not None else ""
         if doubt and self._is_odd(container) and covered.verdict == State.INTACT.value:

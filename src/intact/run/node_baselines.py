@@ -65,6 +65,10 @@ class NodeBaselines:
         """Baselines of these roots, that the cluster gave out, are not used any more."""
         self._withdrawn = roots
 
+    def is_withdrawn(self, baseline: Baseline) -> bool:
+        """What this node computed itself is nobody's to take back."""
+        return baseline.grade is Grade.SIGNED and baseline.root in self._withdrawn
+
     def obtain(self, running: Running) -> Baseline:
         """The baseline of a container's image. Raises IntactError with the reason why there is none."""
         key = running.container.image_key
@@ -100,7 +104,7 @@ class NodeBaselines:
         except (TrustError, InputError) as error:
             log.error("stored_baseline_refused", key=str(key), reason=str(error))
             return None
-        return kept if kept is None or kept.root not in self._withdrawn else None
+        return None if kept is None or self.is_withdrawn(kept) else kept
 
     def _fetched(self, key: Digest) -> Baseline | None:
         try:
@@ -114,7 +118,7 @@ class NodeBaselines:
         baseline = load_document(document, trusted=trust.keys, refused=trust.refused)
         if baseline.key != key:
             raise TrustError(f"the cluster sent the baseline of {baseline.key} for {key}")
-        if baseline.root in self._withdrawn:
+        if self.is_withdrawn(baseline):
             return None
         envelope, _ = split_document(memoryview(document))
         return self._stored(baseline, envelope)

@@ -63,7 +63,9 @@ class Baselines(Protocol):
         """Raises IntactError with the reason why this container has no baseline."""
 
     def withdraw(self, roots: frozenset[Digest]) -> None:
-        """Baselines of these roots are not given out any more."""
+        """Baselines of these roots that came from the cluster are not given out any more."""
+
+    def is_withdrawn(self, baseline: Baseline) -> bool: ...
 
 
 class NodeFlow:
@@ -362,7 +364,7 @@ class NodeFlow:
         self._plan = plan
         self._baselines.withdraw(frozenset(plan.withdrawn))
         for container_id, watched in self._watched.items():
-            if watched.baseline is not None and watched.baseline.root in plan.withdrawn:
+            if watched.baseline is not None and self._baselines.is_withdrawn(watched.baseline):
                 self._schedule.remove(container_id)
                 watched.doubt("its baseline was withdrawn: it is obtained again")
                 self._is_coverage_stale, self._next_relist = True, 0.0

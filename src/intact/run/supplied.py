@@ -136,11 +136,11 @@ class SuppliedBaselines:
         with self._lock:
             return root in self._served
 
-    def withdrawn(self) -> tuple[Digest, ...]:
-        """Roots of baselines that nodes may have been given and that are supplied no more, the latest last."""
+    def withdrawn(self) -> tuple[tuple[Digest, Digest], ...]:
+        """(key, root) of baselines that nodes may have been given and that are supplied no more, the latest last."""
         with self._lock:
             current = {judged.root for judged in self._judged.values() if judged.grade is not None}
-            return tuple(root for root in self._served if root not in current)[-MAX_TOLD:]
+            return tuple((key, root) for root, key in self._served.items() if root not in current)[-MAX_TOLD:]
 
     def run(
         self,
@@ -182,7 +182,7 @@ class SuppliedBaselines:
                 continue
             judgement = self._judge(one, own_of(key), now)
             if judgement.root is not None and not self.has_served(judgement.root):
-                self._remember(judgement.root)
+                self._remember(key, judgement.root)
             with self._lock:
                 self._judged[key] = judgement
             if before != judgement:
@@ -197,11 +197,12 @@ class SuppliedBaselines:
         for table in self._files.list_tables():
             self._files.remove_table(table, stored_before=float("inf"))
 
-    def _remember(self, root: Digest) -> None:
+    def _remember(self, key: Digest, root: Digest) -> None:
         """Before anybody is given it: so that it can be taken back after a restart too."""
         with self._lock:
-            self._served = [*self._served, root][-MAX_SERVED:]
-            write_atomically(self._served_file, [json.dumps([str(one) for one in self._served]).encode()], mode=0o600)
+            self._served = dict([*self._served.items(), (root, key)][-MAX_SERVED:])
+            document = {str(one): str(image) for one, image in self._served.items()}
+            write_atomically(self._served_file, [json.dumps(document).encode()], mode=0o600)
 
     def _judge(self, one: Declaration, own: Baseline | None, now: float) -> Judgement:
         trust = self._trust().for_new(now)
@@ -329,12 +330,13 @@ def check_own(baseline: Baseline, own: Baseline | None) -> None:
         )
 
 
-def _read_served(file: Path) -> list[Digest]:
+def _read_served(file: Path) -> dict[Digest, Digest]:
+    """Root → key, in the order in which they were given out."""
     try:
-        return [Digest.parse(text) for text in json.loads(file.read_bytes())][-MAX_SERVED:]
+        return {Digest.parse(root): Digest.parse(key) for root, key in json.loads(file.read_bytes()).items()}
     except FileNotFoundError:
-        return []
-    except (OSError, ValueError, TypeError, InputError) as error:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError, InputError) as error:
         raise PermanentError(
             f"{file} is damaged: {error}", hint="it lists roots that nodes were given; without it they keep them"
         ) from None

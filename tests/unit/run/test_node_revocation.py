@@ -60,6 +60,9 @@ class Shelf:
 
     def withdraw(self, roots: frozenset[Digest]) -> None: ...
 
+    def is_withdrawn(self, baseline: Baseline) -> bool:
+        return False
+
 
 @dataclass
 class Node:
