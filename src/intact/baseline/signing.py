@@ -211,10 +211,10 @@ def open_envelope(
     if signer or allow_unsigned:  # 5
         return Opened(payload=payload, signer=signer, signatures=tuple(judged))
     if not signatures:
-        raise TrustError("the baseline is not signed", code="Unsigned", hint="sign it, or allow unsigned baselines explicitly")
+        raise TrustError("it is not signed", code="Unsigned", hint="sign it: intact baseline sign")
     told = ", ".join(f"{one.key_id[:100]} ({one.why})" for one in judged)
     code = "RefusedKey" if any(one.key_id in refused for one in judged) else "UntrustedKey"
-    raise TrustError(f"the baseline is signed by no trusted key: {told}", code=code)
+    raise TrustError(f"no trusted key signed it: {told}", code=code)
 
 
 def _judge(key_id: str, signature: bytes, message: bytes, keys: Mapping[str, PublicKey], refused: Mapping[str, str]) -> Judged:

@@ -123,7 +123,10 @@ def extract_archive(
         raise explain(error, str(error.filename or directory)) from None
     if ENVELOPE not in special:
         raise InputError(f"{path} is cut off, or no backup", code="BackupFormat", hint="copy it again")
-    opened = open_envelope(special[ENVELOPE], trusted=trusted)  # 2
+    try:
+        opened = open_envelope(special[ENVELOPE], trusted=trusted)  # 2
+    except TrustError as error:
+        raise TrustError(f"{path}: {error}", code=error.code) from None
     predicate, digest = _read_statement(opened.payload)
     if hashlib.sha256(special[SUMS]).hexdigest() != digest:  # 3
         raise TrustError("the sums of the backup are not those that were signed", code="BackupAltered", hint="use another copy")

@@ -19,8 +19,9 @@ log = structlog.get_logger()
 
 def read_trust_root(file: Path) -> TrustRoot:
     """A trust root, or a public key as one that is nothing but that key. Raises InputError naming the file."""
+    data = read_key_file(file)
     try:
-        return parse_trust(read_key_file(file))
+        return parse_trust(data)
     except InputError as error:
         raise InputError(f"{file}: {error}", code=error.code) from None
 

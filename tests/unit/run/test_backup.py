@@ -200,8 +200,16 @@ def test_a_backup_that_somebody_else_signed_is_refused(origin: Path, tmp_path: P
     file, target = tmp_path / "backup.tar", tmp_path / "target"
     run("backup", "--state-dir", origin, "-o", file, "--with-keys")
     generate_key(tmp_path / "other")
-    run("restore", file, "--state-dir", target, "--trust", tmp_path / "other.pub", fails=IntactError)
+    refused = run("restore", file, "--state-dir", target, "--trust", tmp_path / "other.pub", fails=IntactError)
+    assert f"{file}: no trusted key signed it" in refused
     assert "nobody is trusted" in run("restore", file, "--state-dir", target, fails=IntactError)
+
+
+def test_a_backup_goes_to_a_file_and_says_little_off_a_terminal(origin: Path, tmp_path: Path) -> None:
+    assert "not to stdout" in run("backup", "--state-dir", origin, "-o", "-", fails=IntactError)
+    result = CliRunner().invoke(cli, ["backup", "--state", str(origin), "-o", str(tmp_path / "backup.tar")])
+    said = [line for line in result.stderr.splitlines() if line.startswith("backing up")]
+    assert said == [f"backing up {kind}" for kind in ("rows", "tables", "baselines", "state")]
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "state/../../outside", "rows/strange.jsonl", "state/.hidden"])

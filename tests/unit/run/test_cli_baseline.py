@@ -65,9 +65,14 @@ def test_what_does_not_verify_has_exit_code_11(tmp_path: Path, image: ImageLayou
         (("build", "docker-archive:layout/index.json", "-o", "x"), 10, "not a tar archive"),
         (("build", "docker://127.0.0.1:1/a/b:1", "-o", "x"), 12, "cannot be reached"),
         (("build", "oci:layout:1", "-o", "x", "--platform", "plan9/mips"), 10, "not plan9/mips"),
-        (("build", "oci:layout:1", "-o", "missing/x"), 13, "cannot write"),
-        (("build", "oci:layout:1", "-o", "/dev/full/x"), 13, "cannot write"),
+        (("build", "oci:layout:1", "-o", "missing/x"), 10, "missing is no directory (make it first)"),
+        (("build", "oci:layout:1", "-o", "/dev/full/x"), 10, "/dev/full is no directory"),
+        (("build", "oci:layout:1", "-o", "/proc/sys/x"), 13, "cannot write"),
+        (("build", "containers-storage:[vfs@/missing]x", "-o", "x"), 10, "no store at"),
+        (("keygen", "-o", "missing/K"), 10, "missing is no directory"),
         (("verify", "layout/index.json", "--trust", "layout/index.json"), 10, "neither a public key"),
+        (("trust", "show", "missing"), 10, "intact: missing: No such file"),
+        (("trust", "add", "x", "layout/index.json"), 10, "layout/index.json: not a public key"),
         (("show", "layout/index.json"), 10, "not a baseline in JSON"),
         (("build",), 2, "Missing argument"),
     ],
@@ -76,6 +81,34 @@ def test_an_error_says_what_to_do(tmp_path: Path, image: ImageLayout, arguments:
     done = intact(*arguments, cwd=tmp_path)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert not (tmp_path / "x").exists()
+    assert "reading" not in done.stderr  # said before the work
+
+
+def test_an_error_names_the_file_it_is_about(tmp_path: Path, image: ImageLayout) -> None:
+    for key in ("K", "L"):
+        intact("keygen", "-o", key, cwd=tmp_path)
+    intact("build", image.source, "-o", "signed", "--key", "K.pem", cwd=tmp_path)
+    intact("build", image.source, "-o", "unsigned", cwd=tmp_path)
+    assert "intact: unsigned: it is not signed" in intact("verify", "unsigned", "--trust", "K.pub", cwd=tmp_path).stderr
+    assert "intact: signed: no trusted key signed it" in intact("verify", "signed", "--trust", "L.pub", cwd=tmp_path).stderr
+    assert "intact: unsigned: it is not signed" in intact("diff", "signed", "unsigned", "--trust", "K.pub", cwd=tmp_path).stderr
+    assert "intact: signed: key " in intact("sign", "signed", "--key", "K.pem", cwd=tmp_path).stderr
+    refused = intact("import", "signed", "-o", "x", cwd=tmp_path)
+    assert (refused.returncode, "signed is a baseline already" in refused.stderr) == (10, True)
+
+
+@pytest.mark.parametrize("command", [("baseline", "verify", "/dev/zero", "--trust", "K.pub"), ("check", "/dev/zero", "--root", ".")])
+def test_what_never_ends_is_not_read_to_its_end(tmp_path: Path, command: tuple[str, ...]) -> None:
+    intact("keygen", "-o", "K", cwd=tmp_path)
+    bounded = f'ulimit -v {4 << 20}; exec "$0" -m intact "$@"'
+    done = subprocess.run(["sh", "-c", bounded, sys.executable, *command], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, "/dev/zero is not a baseline file" in done.stderr) == (10, True), done.stderr
+
+
+def test_a_tree_that_skopeo_calls_an_image_is_not_taken_for_one_of_files(tmp_path: Path, image: ImageLayout) -> None:
+    subprocess.run(["skopeo", "copy", "-q", image.source, f"dir:{tmp_path / 'copy'}"], check=True)
+    done = intact("build", "dir:copy", "-o", "x", cwd=tmp_path)
+    assert (done.returncode, "skopeo copy dir:copy oci:DIR" in done.stderr) == (10, True), done.stderr
 
 
 def test_a_key_is_never_overwritten_nor_used_when_others_can_read_it(tmp_path: Path, image: ImageLayout) -> None:
@@ -84,6 +117,18 @@ def test_a_key_is_never_overwritten_nor_used_when_others_can_read_it(tmp_path: P
     (tmp_path / "K.pem").chmod(0o644)
     done = intact("build", image.source, "-o", "x", "--key", "K.pem", cwd=tmp_path)
     assert (done.returncode, "chmod 600" in done.stderr) == (11, True)
+
+
+def test_a_key_pair_is_named_once_whichever_of_its_files_is_named(tmp_path: Path) -> None:
+    assert intact("keygen", "-o", "ci.pem", cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ci.pem", "ci.pub"]
+
+
+def test_a_key_pair_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    limited = 'ulimit -f 0; exec "$0" -m intact baseline keygen -o K'
+    done = subprocess.run(["sh", "-c", limited, sys.executable], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, "cannot write K.pem" in done.stderr) == (13, True), done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupted_build_leaves_nothing_behind(tmp_path: Path) -> None:

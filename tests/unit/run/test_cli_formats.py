@@ -150,6 +150,29 @@ def test_an_error_says_what_to_do_and_leaves_nothing(tmp_path: Path, tree: Path,
 def test_lists_are_read_from_stdin_too(tmp_path: Path) -> None:
     line = hashlib.sha256(b"").hexdigest() + "  /x\n"
     assert intact("baseline", "export", "-", "--format", "sha256sum", cwd=tmp_path, text=line).stdout == line
+    assert intact("baseline", "export", "-", "-o", "-", cwd=tmp_path, text=line).stdout == line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_size_that_no_list_states_is_shown_nowhere(tmp_path: Path, tree: Path) -> None:
+    list_tree(tree, "sha256sum", tmp_path / "list")
+    (tree / "etc" / "passwd").unlink()
+    for sides in ((f"dir:{tree}", "list"), ("list", f"dir:{tree}")):
+        lines = intact("baseline", "diff", *sides, cwd=tmp_path, code=DIFFERS).stdout.splitlines()
+        assert [line for line in lines if line.endswith("/etc/passwd")], lines
+    assert intact("baseline", "show", "list", cwd=tmp_path).stdout.splitlines()[-1].split()[2] == "-"
+
+
+def test_findings_beyond_those_that_are_told_are_not_said_to_be_no_drift(tmp_path: Path, tree: Path) -> None:
+    list_tree(tree, "sha256sum", tmp_path / "list")
+    intact("baseline", "import", "list", "-o", "list.baseline", cwd=tmp_path)
+    (tree / "etc" / "conf.d").mkdir()
+    for number in range(1001):
+        (tree / "etc" / "conf.d" / f"{number}.conf").write_text("x")
+    (tree / "data").write_text("x")
+    said = intact("check", "list.baseline", "--root", tree, cwd=tmp_path, code=DIFFERS).stderr
+    assert "more findings, not told one by one: 1 like /** (control-file-added)" in said
+    assert "not counted as drift: 1 like /data (data-added)" in said
 
 
 # -- what changed ---------------------------------------------------------------------------------------------------------

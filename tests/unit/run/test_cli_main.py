@@ -76,3 +76,10 @@ def test_a_device_or_a_link_is_never_replaced_by_a_file(tmp_path: Path) -> None:
             done = intact(*command, str(there))
             assert (done.returncode, "never replaced" in done.stderr) == (10, True), done.stderr
     assert link.is_symlink() and fifo.is_fifo() and not target.exists()
+
+
+def test_who_closes_stderr_has_the_same_result(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "intact", "baseline", "show", str(VECTORS / "signed.baseline")]
+    open_ = subprocess.run(command, capture_output=True, text=True)
+    closed = subprocess.run(["sh", "-c", 'exec "$0" "$@" 2>&-', *command], stdout=subprocess.PIPE, text=True)
+    assert (closed.returncode, closed.stdout) == (0, open_.stdout)

@@ -44,7 +44,8 @@ class Beneath:
         except PermissionError:
             raise PermanentError(f"{path}: permission denied", code="Permission", hint=_PERMISSION_HINT) from None
         except OSError as error:
-            raise InputError(f"{path}: {error.strerror}", code="NoSuchStore") from None
+            hint = "containers-storage:[DRIVER@GRAPHROOT]NAME says where another store is"
+            raise InputError(f"no store at {path}: {error.strerror}", code="NoSuchStore", hint=hint) from None
 
     def __enter__(self) -> Self:
         return self

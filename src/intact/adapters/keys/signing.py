@@ -28,14 +28,19 @@ PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
 
 def generate_key(stem: Path, key_type: str = "ed25519") -> tuple[Path, Path]:
-    """Makes a key pair `STEM.pem`, `STEM.pub`; the paths. Raises InputError if either is there already."""
+    """Makes a key pair `STEM.pem`, `STEM.pub`, both or neither; the paths. Raises InputError if either is there already, PermanentError if
+    they cannot be written."""
     private, public = Path(f"{stem}{PRIVATE_SUFFIX}"), Path(f"{stem}{PUBLIC_SUFFIX}")
     for path in (private, public):
         if path.exists():
             raise InputError(f"{path} is there already", code="KeyExists", hint="choose another name: a key is never overwritten")
     key = make_key(key_type)
     _create(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
-    _create(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+    try:
+        _create(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+    except BaseException:
+        private.unlink()
+        raise
     return private, public
 
 
@@ -97,12 +102,17 @@ def _read(path: Path) -> tuple[bytes, int]:
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:
+    """A new file, whole or not there."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(fd)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                os.fchmod(fd, mode)
+                file.write(data)
+                file.flush()
+                os.fsync(fd)
+        except BaseException:
+            os.unlink(path)
+            raise
     except OSError as error:
-        raise PermanentError(f"{path}: {error.strerror}", code="Key") from None
+        raise PermanentError(f"cannot write {path}: {error.strerror}", code="Key") from None

@@ -67,6 +67,8 @@ def _discard_output() -> None:
 
 def main() -> None:
     """Runs the command line; an expected error is one line on stderr and its exit code, never a traceback."""
+    if sys.stderr is None:  # closed by whoever started this: talk goes nowhere, results and exit codes stay what they are
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         sys.exit(cli(standalone_mode=False, prog_name="intact") or 0)
     except click.ClickException as error:

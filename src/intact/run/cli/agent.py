@@ -7,6 +7,7 @@ import os
 import click
 
 from intact.run.agent import run_agent
+from intact.run.descriptors import raise_descriptor_limit
 from intact.run.logs import configure_logs
 from intact.run.settings import read_agent_settings
 from intact.run.signals import stop_on_signals
@@ -17,4 +18,5 @@ from intact.run.signals import stop_on_signals
 def command(verbose: bool) -> None:
     """Watches this Kubernetes node (started by the chart, configured by INTACT_* variables)."""
     configure_logs(verbose=verbose)
+    raise_descriptor_limit()
     run_agent(read_agent_settings(os.environ), stop_on_signals())

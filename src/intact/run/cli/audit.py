@@ -36,6 +36,7 @@ def _find_state() -> Path:
 
 state_option = click.option(
     "--state",
+    "--state-dir",
     "state_dir",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="INTACT_STATE_DIR",

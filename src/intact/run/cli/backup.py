@@ -12,7 +12,7 @@ from intact.model.errors import InputError
 from intact.run.backup import write_backup
 
 from .output import check_replaceable
-from .progress import show_progress
+from .progress import by_kind, show_progress
 from .storage import Storage, storage_options
 
 
@@ -27,6 +27,8 @@ def command(storage: Storage, out: Path, with_keys: bool) -> None:
     """
     if not storage.has_database:
         raise InputError(f"there is nothing in {storage.state_dir}", code="NoState", hint="name the state directory of the process")
+    if str(out) == "-":
+        raise InputError("a backup is written to a file, not to stdout", hint="name the file; ./- if it is to be called so")
     if out.is_dir():
         out = out / f"intact-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
     check_replaceable(out)
@@ -36,7 +38,7 @@ def command(storage: Storage, out: Path, with_keys: bool) -> None:
         show_progress("backing up") as advance,
     ):
         backup = write_backup(
-            out, state_dir=storage.state_dir, database=database, files=files, with_keys=with_keys, now=time.time(), advance=advance
+            out, state_dir=storage.state_dir, database=database, files=files, with_keys=with_keys, now=time.time(), advance=by_kind(advance)
         )
     keys = "with its private keys: keep it as you keep those" if backup.has_keys else "without private keys: back those up apart"
     click.echo(

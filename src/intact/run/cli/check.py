@@ -12,10 +12,10 @@ from intact.adapters.layout.names import DirectoryName, open_image, parse_image_
 from intact.adapters.linux.tree import open_root
 from intact.adapters.runtime.containerd import Containerd
 from intact.adapters.runtime.discover import find_container, find_socket
-from intact.baseline.document import load_document
 from intact.baseline.table import seal_table
 from intact.compare.differ import compare, compare_layer
 from intact.compare.judge import judge, judge_layers
+from intact.compare.rules import RULES
 from intact.ingest.image import Progress, ingest
 from intact.model.container import Container, Running
 from intact.model.digest import Digest
@@ -27,13 +27,15 @@ from intact.model.observation import Unobserved
 from intact.model.stated import EVERYTHING, Stated
 from intact.observe.walk import walk_tree
 from intact.run.eyes import HostEyes, HostMounts
-from intact.run.trust import open_trust
 
+from .baseline.files import read_document
+from .baseline.inputs import open_document
 from .output import FINDING_COLUMNS, describe_finding, describe_known, output_option, print_rows, sort_findings
 from .progress import show_progress
 
 _PATH = click.Path(path_type=Path)
 UNTHROTTLED = 1 << 40
+SILENT = frozenset(name for name, rule in RULES.items() if not rule.levels)
 
 
 @click.command()
@@ -75,14 +77,7 @@ def command(
 
 
 def _load(file: Path, trust: tuple[Path, ...]) -> Baseline:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
-    if not trust:
-        click.echo(f"{file} was not verified: no --trust given", err=True)
-    trusted = open_trust(trust, time.time())
-    return load_document(data, trusted=trusted.keys, refused=trusted.refused, allow_unsigned=not trust, allow_listing=True)
+    return open_document(read_document(file), trust, str(file))[0]
 
 
 def _check_root(baseline: Baseline, root: Path) -> Verdict:
@@ -157,7 +152,8 @@ def _tell(verdicts: list[Verdict], output: str, stated: Stated) -> int:
         click.echo(f"compared with a baseline of grade {grade.title}, root {root}", err=True)
     for verdict in verdicts:
         for aggregate in verdict.aggregates:
-            click.echo(f"not counted as drift: {aggregate.count} like {aggregate.pattern} ({aggregate.rule})", err=True)
+            what = "not counted as drift" if aggregate.rule in SILENT else "more findings, not told one by one"
+            click.echo(f"{what}: {aggregate.count:,} like {aggregate.pattern} ({aggregate.rule})", err=True)
     for one in unobserved:
         click.echo(f"not observed: {display_path(one.path)}: {one.reason}", err=True)
     if findings:

@@ -6,6 +6,7 @@ Descriptions are for reading: paths are escaped for display, digests name their 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import click
 
 from intact.model.container import Container
 from intact.model.entry import Entry, display_path
-from intact.model.errors import InputError
+from intact.model.errors import InputError, PermanentError
 from intact.model.finding import Finding, Verdict
 from intact.model.stated import Aspect, Stated
 
@@ -46,9 +47,14 @@ def print_rows(
 
 def check_replaceable(path: Path) -> None:
     """Files are written beside their place and renamed into it: that would put a file where a device (/dev/null) or a link (/dev/stdout)
-    stood. Raises InputError for all but files and names that are free."""
+    stood. Raises InputError for all but files and names that are free in a directory that is there, PermanentError where that takes none:
+    before the work, not after it."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise InputError(f"{path} is there, and not a regular file", hint="name a file: devices, links and directories are never replaced")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: {path.parent} is no directory", code="NoSuchDirectory", hint="make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermanentError(f"cannot write {path}: {path.parent} takes no files from you", code="Write", hint="read-only, or not yours")
 
 
 def describe_time(at: float) -> str:

@@ -31,3 +31,8 @@ def show_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
             click.echo(f"{title} {step}", err=True)
 
     yield say
+
+
+def by_kind(advance: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
+    """For steps named as the members of an archive, of which there may be very many: `tables/sha256-…` is the step `tables`."""
+    return lambda member, done, total: advance(member.partition("/")[0].removesuffix(".jsonl"), done, total)

@@ -14,7 +14,7 @@ from intact.model.errors import InputError
 from intact.run.memory import AUDIT_KEY
 from intact.run.restore import claim, restore_backup
 
-from .progress import show_progress
+from .progress import by_kind, show_progress
 from .storage import Storage, storage_options
 
 
@@ -49,7 +49,7 @@ def command(file: Path, storage: Storage, trust: tuple[Path, ...], replace: bool
             trusted=trusted,
             replace=replace,
             now=time.time(),
-            advance=advance,
+            advance=by_kind(advance),
         )
     click.echo(f"restored the backup of {restored.created_at}, {restored.digest}: {restored.baselines} baselines")
     click.echo(f"audit log verified: {restored.leaves} leaves, root sha256:{restored.root.hex()}")

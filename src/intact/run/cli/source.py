@@ -60,6 +60,8 @@ class Source(Protocol):
 
 state_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--state",
+    "--state-dir",
+    "state",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help=f"Read the state directory of `intact watch` instead of a cluster (without a kubeconfig: {DEFAULT_STATE}, if there is one).",

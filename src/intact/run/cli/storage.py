@@ -22,6 +22,8 @@ from intact.run.storage import open_baseline_files
 _OPTIONS = (
     click.option(
         "--state-dir",
+        "--state",
+        "state_dir",
         type=click.Path(path_type=Path, file_okay=False),
         envvar="INTACT_STATE_DIR",
         metavar="DIR",

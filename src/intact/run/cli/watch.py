@@ -26,6 +26,7 @@ from intact.notify.ports import Sink
 from intact.run.baselines import ClusterBaselines
 from intact.run.cluster_flow import ClusterFlow
 from intact.run.delivery import start_delivery
+from intact.run.descriptors import raise_descriptor_limit
 from intact.run.eyes import HostEyes
 from intact.run.keeping import open_own_key, open_store
 from intact.run.logs import configure_logs
@@ -46,7 +47,13 @@ DEFAULT_STATE = "/var/lib/intact-watch"
 @click.command()
 @click.option("--socket", metavar="SOCKET", help="containerd's socket; found by itself where it is in a usual place.")
 @click.option(
-    "--state", type=click.Path(path_type=Path), default=DEFAULT_STATE, show_default=True, help="Where baselines and the record are kept."
+    "--state",
+    "--state-dir",
+    "state",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_STATE,
+    show_default=True,
+    help="Where baselines and the record are kept.",
 )
 @click.option(
     "--policy", "policies", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="A policy in YAML; may be repeated."
@@ -81,6 +88,7 @@ def command(
 ) -> None:
     """Watches this host's containers until it is stopped: baselines, changes, alerts and the record, all in one process."""
     configure_logs(verbose=verbose)
+    raise_descriptor_limit()
     if os.geteuid() != 0:
         raise InputError("`intact watch` must run as root", hint="it reads other users' containers and listens to file systems")
     stop = stop_on_signals()

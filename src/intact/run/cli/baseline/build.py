@@ -25,6 +25,8 @@ from intact.run.cli.registry import registry_options, tell_notes
 
 from .files import PATH
 
+SKOPEO_DIRECTORY = b"Directory Transport Version:"
+
 
 @click.command("build")
 @click.argument("image")
@@ -113,6 +115,7 @@ def read_image(
     if isinstance(opened, DirectoryName):
         if platform:
             raise InputError("--platform is for images, not for dir:", hint="leave it out")
+        _refuse_transport(opened.path)
         return _build_tree(opened, algorithms)
     from intact.ingest.image import Progress, ingest
 
@@ -134,6 +137,17 @@ def read_image(
             )
         finally:
             tell_notes(opened)
+
+
+def _refuse_transport(directory: Path) -> None:
+    """To skopeo `dir:` is an image in a form of its own: nobody wants a baseline of those files by mistake."""
+    try:
+        with (directory / "version").open("rb") as file:
+            is_image = file.read(len(SKOPEO_DIRECTORY)) == SKOPEO_DIRECTORY
+    except OSError:
+        return
+    if is_image:
+        raise InputError(f"{directory} is an image as skopeo's dir: keeps it, not a file tree", hint=f"skopeo copy dir:{directory} oci:DIR")
 
 
 def _build_tree(name: DirectoryName, algorithms: Algorithms) -> Baseline:

@@ -52,10 +52,12 @@ class Group:
 
 @dataclass(slots=True)
 class Changes:
-    """`keep`: how many paths of a layer are named; None for all, 0 where nobody prints them."""
+    """`keep`: how many paths of a layer are named; None for all, 0 where nobody prints them. `unsized`: what A or B alone has and does not
+    state the size of."""
 
     KEEP: ClassVar[int] = 60
     keep: int | None
+    unsized: frozenset[Change] = frozenset()
     counts: Counter[Change] = field(default_factory=Counter)
     sizes: Counter[Change] = field(default_factory=Counter)
     groups: dict[Place, Group] = field(default_factory=dict)
@@ -70,7 +72,8 @@ class Changes:
         group.counts[difference.change] += 1
         group.size_bytes += size
         if self.keep is None or len(group.lines) < self.keep:
-            group.lines.append((difference.change, f"{display_path(difference.path)}  {describe_change(difference)}".rstrip()))
+            told = describe_change(difference, sized=difference.change not in self.unsized)
+            group.lines.append((difference.change, f"{display_path(difference.path)}  {told}".rstrip()))
         if self.keep is not None:
             above = parent(difference.path)
             group.direct.setdefault(above, Counter())[difference.change] += 1
@@ -89,12 +92,12 @@ def _size(entry: Entry | None) -> int:
     return entry.size_bytes if entry is not None and entry.kind is Kind.FILE else 0
 
 
-def describe_change(difference: Difference) -> str:
+def describe_change(difference: Difference, *, sized: bool = True) -> str:
     """What of it changed, in a few words: `mode 0644 -> 0755`, `1.2 kB -> 1.3 kB`."""
     one, other = difference.expected, difference.actual
     if one is None or other is None:
         there = one or other
-        return _describe_lone(there) if there is not None else ""
+        return _describe_lone(there, sized) if there is not None else ""
     if one.kind is not other.kind:
         return f"{one.kind} -> {other.kind}"
     words = []
@@ -120,10 +123,10 @@ def describe_change(difference: Difference) -> str:
     return ", ".join(words)
 
 
-def _describe_lone(entry: Entry) -> str:
+def _describe_lone(entry: Entry, sized: bool) -> str:
     match entry.kind:
         case Kind.FILE:
-            return show_size(entry.size_bytes)
+            return show_size(entry.size_bytes) if sized else ""
         case Kind.SYMLINK:
             return f"-> {display_path(entry.target, 255)}"
         case Kind.DIRECTORY:

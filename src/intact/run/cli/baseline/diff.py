@@ -17,6 +17,7 @@ from intact.model.entry import display_path
 from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED
 from intact.model.finding import Change, Difference
 from intact.model.layer import Baseline
+from intact.model.stated import Aspect
 from intact.run.cli.output import describe_known, output_option
 from intact.run.cli.progress import show_progress
 from intact.run.cli.registry import registry_options
@@ -61,7 +62,7 @@ def command(
         found = [_describe(d, place, one.baseline, other.baseline) for d, place in _compare(one.baseline, other.baseline, pairing, changes)]
         click.echo(json.dumps(_describe_sides(one, other, pairing) | {"totals": changes.totals(), "differences": found}, indent=2))
     else:
-        changes = Changes(keep=None if show_all else Changes.KEEP)
+        changes = Changes(keep=None if show_all else Changes.KEEP, unsized=_find_unsized(one.baseline, other.baseline))
         for _ in _compare(one.baseline, other.baseline, pairing, changes):
             pass
         print_changes(changes, one, other, pairing)
@@ -85,6 +86,11 @@ def _compare(before: Baseline, after: Baseline, pairing: Pairing, changes: Chang
             if number % PROGRESS_EVERY == 0:
                 advance(f"{number:,} differences", 0, 0)
             yield difference, place
+
+
+def _find_unsized(before: Baseline, after: Baseline) -> frozenset[Change]:
+    sides = {Change.DELETED: before, Change.ADDED: after}
+    return frozenset(change for change, side in sides.items() if Aspect.SIZE not in side.stated.aspects)
 
 
 def _find_place(before: Baseline, after: Baseline, pairing: Pairing, difference: Difference) -> Place:

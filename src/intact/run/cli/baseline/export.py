@@ -32,7 +32,7 @@ BUFFER_BYTES = 1 << 18
 @click.command("export")
 @click.argument("source")
 @click.option("--format", "form", type=click.Choice((*FORMATS, SNAPSHOTS)), default="sha256sum", show_default=True, help="What to write.")
-@click.option("-o", "--out", type=PATH, metavar="FILE", help="Where to write it, whole or not at all; stdout by default.")
+@click.option("-o", "--out", type=PATH, metavar="FILE", help="Where to write it, whole or not at all; stdout by default, and for -.")
 @click.option("--algorithm", type=click.Choice(sorted(SIZES)), help="Of checksums: which one; the deciding one by default.")
 @click.option("--prefix", default="", metavar="DIR", help="Of checksums: put DIR before every path, where the image's tree is mounted.")
 @click.option("-z", "--zero", is_flag=True, help="Of checksums: end lines with NUL, and escape nothing.")
@@ -49,6 +49,8 @@ def command(
 
     SOURCE is a baseline file, a list that `intact baseline import` reads, or an image (docker://…, oci:…, dir:…).
     """
+    if out is not None and str(out) == "-":
+        out = None
     is_list = form in ("checksums", *CHECKSUMS)
     if (prefix or zero) and not is_list:
         raise InputError("--prefix and -z are for checksum lists only", hint="leave them out")
@@ -90,8 +92,8 @@ def _write_snapshots(baseline: Baseline, name: SnapshotName, directory: Path) ->
     names = baseline.algorithms.further if baseline.stated.is_weak else baseline.algorithms.names
     for algorithm in names:
         file = directory / file_name(name, algorithm)
-        check_replaceable(file)
         file.parent.mkdir(parents=True, exist_ok=True)
+        check_replaceable(file)
         losses = Losses()
         write_atomically(file, _buffer(export(Export(baseline=baseline, algorithm=algorithm), "checksums", losses), lambda *_: None))
         click.echo(str(file))

@@ -81,7 +81,7 @@ def command(
     else:
         check_replaceable(out)
         key, aliases, platform = _resolve(image, platform, access, containerd) if image else (_parse_key(key_digest), (), platform)
-        lists = [read_bytes(file) for file in files]
+        lists = [_read_list(file) for file in files]
         how = replace(
             how, source=f"{detect(lists[0]) if form == AUTO else form}:{files[0]}", key=key, aliases=aliases, platform=platform or ""
         )
@@ -91,6 +91,13 @@ def command(
     else:
         for one in told:
             click.echo(one["root"])
+
+
+def _read_list(file: str) -> bytes:
+    data = read_bytes(file)
+    if detect(data) == "baseline":
+        raise InputError(f"{file} is a baseline already", code="DocumentFormat", hint="show, diff, export and check read it as it is")
+    return data
 
 
 def _import_snapshots(directory: Path, out: Path, how: Reading, signers: list[KeySigner]) -> list[dict[str, Any]]:
@@ -110,8 +117,8 @@ def _import_snapshots(directory: Path, out: Path, how: Reading, signers: list[Ke
     told = []
     for name, files in found.items():
         file = out / f"{name}.baseline"
-        check_replaceable(file)
         file.parent.mkdir(parents=True, exist_ok=True)
+        check_replaceable(file)
         told.append(_write(_read_snapshot(directory, name, files, how), file, signers))
     return told
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from contextlib import nullcontext
@@ -14,7 +13,6 @@ import click
 from intact.adapters.layout.names import TRANSPORTS
 from intact.adapters.registry.access import RegistryAccess
 from intact.baseline.document import join_document, load_document, split_document
-from intact.baseline.formats.document import MAX_DOCUMENT_BYTES
 from intact.baseline.formats.losses import Losses
 from intact.baseline.formats.read import AUTO, Read, Reading, detect, read_lists
 from intact.baseline.signing import seal_envelope
@@ -26,8 +24,7 @@ from intact.run.cli.progress import show_progress
 from intact.run.trust import open_trust
 
 from .build import read_image
-
-PIECE_BYTES = 8 << 20
+from .files import naming, read_bounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +76,8 @@ def open_document(data: bytes, trust: tuple[Path, ...], name: str) -> tuple[Base
     trusted = open_trust(trust, time.time())
     if not trust:
         click.echo(f"{name} was not verified: no --trust given", err=True)
-    baseline = load_document(data, trusted=trusted.keys, refused=trusted.refused, allow_unsigned=not trust, allow_listing=True)
+    with naming(name):
+        baseline = load_document(data, trusted=trusted.keys, refused=trusted.refused, allow_unsigned=not trust, allow_listing=True)
     return baseline, split_document(memoryview(data))[0]
 
 
@@ -93,20 +91,12 @@ def believe(read: Read, trust: tuple[Path, ...], name: str) -> tuple[Baseline, b
 
 
 def read_bytes(text: str) -> bytes:
-    """The content of a file, or of stdin for `-`; bounded. In pieces, between which an interrupt is heard."""
-    pieces = []
-    left = MAX_DOCUMENT_BYTES
+    """The content of a file, or of stdin for `-`; bounded."""
     try:
         with nullcontext(sys.stdin.fileno()) if text == "-" else Path(text).open("rb") as file:
-            descriptor = file if isinstance(file, int) else file.fileno()
-            while piece := os.read(descriptor, PIECE_BYTES):
-                pieces.append(piece)
-                left -= len(piece)
-                if left < 0:
-                    raise InputError(f"{text} has more than {MAX_DOCUMENT_BYTES} bytes", code="TooLarge")
+            return read_bounded(file if isinstance(file, int) else file.fileno(), text)
     except OSError as error:
         raise InputError(f"{text}: {error.strerror}", code="NoSuchFile", hint="images are named docker://…, oci:…, dir:…") from None
-    return b"".join(pieces)
 
 
 def read_with_progress(lists: list[bytes], how: Reading) -> Read:

@@ -20,7 +20,7 @@ from intact.run.cli.progress import show_progress
 from intact.run.cli.registry import registry_options
 from intact.run.trust import open_trust
 
-from .files import PATH, read_document, trust_option
+from .files import PATH, naming, read_document, trust_option
 
 
 @click.command("push")
@@ -45,11 +45,13 @@ def command(file: Path, image: str, alone: bool, trust: tuple[Path, ...], access
         raise InputError("a baseline that stands alone is put under a tag", code="ImageName", hint="write docker://HOST/REPO:TAG")
     document = read_document(file)
     trusted = open_trust(trust, time.time())
-    envelope, _ = split_document(memoryview(document))
-    opened = open_envelope(envelope, trusted=trusted.keys, refused=trusted.refused, allow_unsigned=not trust)
+    with naming(str(file)):
+        envelope, _ = split_document(memoryview(document))
+        opened = open_envelope(envelope, trusted=trusted.keys, refused=trusted.refused, allow_unsigned=not trust)
     if not alone and not opened.signatures:
         raise InputError(f"{file} is not signed: nobody would believe it", hint="sign it: intact baseline sign, or build it with --key")
-    baseline = load_document(document, trusted=trusted.keys, refused=trusted.refused, allow_unsigned=not trust)
+    with naming(str(file)):
+        baseline = load_document(document, trusted=trusted.keys, refused=trusted.refused, allow_unsigned=not trust)
     push = _push_alone if alone else _push_attached
     reference, told, text = push(access, name, document, baseline)
     if output == "json":

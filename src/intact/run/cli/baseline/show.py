@@ -86,7 +86,8 @@ def _print(described: dict[str, Any], named: Named) -> None:
     click.echo(f"{'LAYER':<6}{'ENTRIES':>9}{'SIZE':>10}{'REMOVES':>9}  DIFF ID")
     for index, layer in enumerate(described["layers"], 1):
         removes = layer["whiteouts"] + layer["opaque"]
-        click.echo(f"{index:<6}{layer['entries']:>9,}{show_size(layer['bytes']):>10}{removes:>9,}  {layer['diffId']}")
+        size = "-" if "size" in _missing(described) else show_size(layer["bytes"])
+        click.echo(f"{index:<6}{layer['entries']:>9,}{size:>10}{removes:>9,}  {layer['diffId']}")
 
 
 def _missing(described: dict[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from intact.baseline.document import load_document, replace_envelope, split_docu
 from intact.baseline.signing import KeySigner, add_signature
 from intact.run.cli.output import check_replaceable
 
-from .files import PATH, read_document
+from .files import PATH, naming, read_document
 
 
 @click.command("sign")
@@ -29,9 +29,10 @@ def command(file: Path, key: Path, replace: bool, out: Path | None) -> None:
     check_replaceable(target)
     signer = KeySigner(load_private_key(key))
     document = read_document(file)
-    baseline = load_document(document, allow_unsigned=True, allow_listing=True)  # whole: every table has the root that the statement names
-    envelope, _ = split_document(memoryview(document))
-    signed = replace_envelope(document, add_signature(envelope, signer, replace=replace))
+    with naming(str(file)):
+        baseline = load_document(document, allow_unsigned=True, allow_listing=True)  # every table has the root that the statement names
+        envelope, _ = split_document(memoryview(document))
+        signed = replace_envelope(document, add_signature(envelope, signer, replace=replace))
     load_document(signed, trusted=[signer.public], allow_listing=True)
     write_atomically(target, [signed])
     click.echo(f"{target}: {baseline.key}, signed by {signer.public.id}", err=True)

@@ -17,7 +17,7 @@ from intact.model.errors import InputError
 from intact.run.cli.output import check_replaceable
 from intact.run.trust import read_trust_root
 
-from .files import PATH, clean
+from .files import PATH, clean, naming
 
 
 @click.group()
@@ -55,7 +55,7 @@ def add(file: Path, key: Path, name: str, valid_from: str | None, valid_until: s
     """Adds the public key K.pub to FILE, and makes FILE if it is not there."""
     root = _open(file) if file.exists() else TrustRoot(version=0)
     added = TrustedKey(
-        key=PublicKey.from_pem(read_key_file(key)),
+        key=_read_key(key),
         name=name,
         valid_from=parse_time(valid_from) if valid_from else None,
         valid_until=parse_time(valid_until) if valid_until else None,
@@ -97,10 +97,16 @@ def _open(file: Path) -> TrustRoot:
     return root
 
 
+def _read_key(file: Path) -> PublicKey:
+    data = read_key_file(file)
+    with naming(str(file)):
+        return PublicKey.from_pem(data)
+
+
 def _find(root: TrustRoot, wanted: str) -> str:
     """The id of the key that `wanted` names."""
     if Path(wanted).is_file():
-        return PublicKey.from_pem(read_key_file(Path(wanted))).id
+        return _read_key(Path(wanted)).id
     beginning = wanted if wanted.startswith("sha256:") else f"sha256:{wanted}"
     found = {one.key.id for one in root.keys if one.name == wanted or one.key.id.startswith(beginning)}
     if len(found) == 1:

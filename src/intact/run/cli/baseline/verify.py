@@ -12,7 +12,7 @@ from intact.baseline.document import load_document, split_document
 from intact.baseline.signing import open_envelope
 from intact.run.trust import open_trust, read_trust_root
 
-from .files import PATH, clean, read_document
+from .files import PATH, clean, naming, read_document
 
 
 @click.command("verify")
@@ -27,7 +27,8 @@ def command(file: Path, trust: tuple[Path, ...], output: str) -> None:
     trusted = open_trust(trust, time.time())
     names = {one.key.id: one.name for path in trust for one in read_trust_root(path).keys}
     document = read_document(file)
-    baseline = load_document(document, trusted=trusted.keys, refused=trusted.refused, allow_listing=True)
+    with naming(str(file)):
+        baseline = load_document(document, trusted=trusted.keys, refused=trusted.refused, allow_listing=True)
     envelope, _ = split_document(memoryview(document))
     signatures = open_envelope(envelope, trusted=trusted.keys, refused=trusted.refused).signatures
     if output == "json":
