@@ -21,11 +21,11 @@ from intact.audit.steps import record_forged_report
 from intact.decide.govern import compile_plan
 from intact.model.digest import Digest
 from intact.model.errors import IntactError, TemporaryError
+from intact.model.layer import Baseline
 from intact.model.seam import Command, NodeStatus, Plan, Report
 from intact.notify.alert import alert_for_forged
 from intact.notify.router import Router
 
-from .baselines import ClusterBaselines
 from .casebook import Memory
 from .cluster_flow import bound_times
 from .commands import CommandBox
@@ -139,9 +139,11 @@ class SharedCommands:
             log.info("command_not_settled", command=command_id, reason=str(error))
 
 
-def warm_library(cache: ClusterCache, library: ClusterBaselines, acting: threading.Event, stop: threading.Event) -> None:
-    """Computes what runs, so that this replica can hand it out too, where each has a store of its own. Ends when it acts: then
-    `ImageReader` does this, and tells. What cannot be read is that one's to tell; here it is only tried again, later."""
+def warm_library(
+    cache: ClusterCache, obtain: Callable[[str, str], Baseline | None], acting: threading.Event, stop: threading.Event
+) -> None:
+    """Obtains the baseline of all that runs, by name and platform, so that this replica has it at hand. Ends when it acts: then
+    `ImageReader` does this, and tells. What is not there yet is looked for again; what cannot be read is tried again later."""
     not_before: dict[tuple[str, str], float] = {}
     while not acting.is_set() and not stop.wait(WARM_EVERY_S):
         running = running_images(cache)
@@ -151,8 +153,8 @@ def warm_library(cache: ClusterCache, library: ClusterBaselines, acting: threadi
             if acting.is_set() or stop.is_set() or time.time() < not_before.get(image, 0.0):
                 continue
             try:
-                library.compute(reference, platform)
-                not_before[image] = float("inf")
+                if obtain(reference, platform) is not None:
+                    not_before[image] = float("inf")
             except IntactError as error:
                 log.info("image_not_read", image=reference, reason=str(error))
                 not_before[image] = time.time() + WARM_RETRY_S
