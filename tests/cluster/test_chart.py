@@ -120,8 +120,30 @@ def test_replicas_that_share_a_database_need_no_volume_and_are_kept_apart(cluste
     assert not [one for one in render(cluster, "database.secretName=db") if one["kind"] == "PodDisruptionBudget"]
 
 
+def test_a_bucket_reaches_the_controller_and_nobody_else(cluster: Cluster) -> None:
+    settings = ("objects.url=s3://b/p", "objects.endpoint=https://s3:9000", "objects.secretName=keys", "objects.caSecretName=authority")
+    objects = render(cluster, *settings)
+    pod = one(objects, "Deployment", "intact-controller")["spec"]["template"]["spec"]
+    env = {one["name"]: one for one in pod["containers"][0]["env"]}
+    assert {name: env[name]["value"] for name in env if name.startswith("INTACT_OBJECTS_")} == {
+        "INTACT_OBJECTS_URL": "s3://b/p",
+        "INTACT_OBJECTS_ENDPOINT": "https://s3:9000",
+        "INTACT_OBJECTS_REGION": "",
+        "INTACT_OBJECTS_PLAIN_HTTP": "false",
+        "INTACT_OBJECTS_VIRTUAL_HOSTED": "false",
+        "INTACT_OBJECTS_CA_FILE": "/etc/intact/objects/ca.crt",
+    }
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert env[name]["valueFrom"] == {"secretKeyRef": {"name": "keys", "key": name}}
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert mounts["objects-ca"] == "/etc/intact/objects" and volumes["objects-ca"]["secret"]["secretName"] == "authority"
+    agent = json.dumps(one(objects, "DaemonSet", "intact-agent"))
+    assert "AWS_" not in agent and "INTACT_OBJECTS" not in agent and "objects-ca" not in agent
+
+
 def test_several_replicas_without_a_database_are_refused(cluster: Cluster) -> None:
-    settings = ("--set", "image.repository=r/i", "--set", "controller.replicas=2")
+    settings = ("--set", "image.repository=r/i", "--set", "controller.replicas=3", "--set", "objects.url=s3://b")
     done = helm(cluster, "template", str(CHART), "--kube-version", "v1.35.0", *settings)
     assert done.returncode != 0
     assert "more than one need a database that they share" in done.stderr and "database.secretName" in done.stderr
