@@ -208,9 +208,9 @@ def check_whole(files: BaselineFiles) -> None:
         assert stored is not None
         for root in stored.table_roots:
             for anew in (False, True):
-                data = files.open_table(root, anew=anew)
-                assert data is not None
-                assert bytes(data) == DATA[root]
+                file = files.open_table(root, anew=anew)
+                assert file is not None
+                assert bytes(file.data) == DATA[root]
 
 
 def age(directory: Path, seconds: float) -> None:

@@ -2,7 +2,8 @@
 
 In: baselines, or names. Out: baselines whose tables lie where the store has them. What the store signed itself keeps the grade it was
 stored with; what came signed by a trusted key keeps its envelope, with a receipt of when it was taken in, and is SIGNED. A table's root is
-recomputed when it is first opened, and the table is shared by all baselines that have it. Never touches a disk: `ports.BaselineFiles` does.
+recomputed when it is first opened, and again once somebody wrote where it lies; an open table is shared by all baselines that have it.
+Never touches a disk: `ports.BaselineFiles` does.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from .statement import Statement, decode_statement, encode_statement
 from .table import MappedTable, encode_table, reopen_table
 from .trust import NOBODY, TrustRoot
 
+MAX_PROVEN = 4096
+"""Tables of which it is remembered in which state they were proven: the least recently opened are forgotten, and proven again."""
+
 
 class BaselineStore:
     """Safe to share between threads if its files are."""
@@ -45,6 +49,7 @@ class BaselineStore:
         self._signer = signer
         self._retired, self._trust, self._renews, self._clock = retired, trust, renews, clock
         self._tables: WeakValueDictionary[Digest, MappedTable] = WeakValueDictionary()
+        self._proven: dict[Digest, bytes] = {}
         self._lock = threading.Lock()
 
     def put(self, baseline: Baseline, *, envelope: bytes | None = None) -> None:
@@ -82,16 +87,17 @@ class BaselineStore:
         Raises TrustError if what is there does not verify, InputError if it is damaged; both mean: build it again.
         """
         stored = self._files.find(name, platform)
-        return self._load(stored, name) if stored is not None else None
+        return self._load(stored, name, *self._believe(stored.envelope)) if stored is not None else None
 
     def find_layer(self, diff_id: Digest, algorithms: Algorithms = SHA256) -> LayerTable | None:
         """A layer's table out of a baseline that verifies and was computed here, its files known by `algorithms`: what ingest need not read
         again."""
         for stored in self._files.find_by_layer(diff_id):
             try:
-                if self._believe(stored.envelope)[1] is not Grade.VERIFIED:
+                statement, grade = self._believe(stored.envelope)
+                if grade is not Grade.VERIFIED:
                     continue  # another's word: good for that image alone, so that nothing of it stays when its key is revoked
-                baseline = self._load(stored, str(stored.key))
+                baseline = self._load(stored, str(stored.key), statement, grade)
             except (TrustError, InputError):
                 continue  # `get` tells whoever asks for that image; this layer is simply read anew
             found = (layer for layer in baseline.layers if layer.diff_id == diff_id and layer.algorithms in (None, algorithms))
@@ -120,8 +126,7 @@ class BaselineStore:
         """Removes what nobody needs any more (`collect`). Raises TemporaryError and PermanentError of the place it lies in."""
         return collect(self._files, needed=needed, now=now, at_most_bytes=at_most_bytes)
 
-    def _load(self, stored: StoredBaseline, name: str) -> Baseline:
-        statement, grade = self._believe(stored.envelope)
+    def _load(self, stored: StoredBaseline, name: str, statement: Statement, grade: Grade) -> Baseline:
         if statement.key != stored.key or name not in (str(statement.key), *statement.aliases):
             raise TrustError(f"the stored baseline of {name} is another image's", code="StoreMismatch", hint=_REBUILD)
         return bind_tables(statement, [self._open_table(claim.root) for claim in statement.layers], grade)
@@ -165,13 +170,21 @@ class BaselineStore:
             return self._tables.setdefault(root, table)
 
     def _read_table(self, root: Digest, *, anew: bool) -> MappedTable:
-        data = self._files.open_table(root, anew=anew)
-        if data is None:
+        file = self._files.open_table(root, anew=anew)
+        if file is None:
             raise InputError(f"the stored table {root} is missing", code="StoreDamaged", hint=_REBUILD)
+        with self._lock:
+            proven = self._proven.pop(root, None)
         try:
-            return reopen_table(data, root)
+            table = reopen_table(file.data, root, is_untouched=file.state is not None and file.state == proven)
         except TrustError as error:
             raise TrustError(f"the stored table {root} is another one", code="StoreMismatch", hint=_REBUILD) from error
+        if file.state is not None:
+            with self._lock:
+                self._proven[root] = file.state
+                if len(self._proven) > MAX_PROVEN:
+                    del self._proven[next(iter(self._proven))]
+        return table
 
 
 _REBUILD = "the store was altered or damaged: build the baseline again"

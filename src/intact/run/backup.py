@@ -93,10 +93,10 @@ def _add_baselines(archive: ArchiveWriter, files: BaselineFiles) -> tuple[int, i
 
 
 def _add_table(archive: ArchiveWriter, files: BaselineFiles, root: Digest) -> bool:
-    data = files.open_table(root)
-    if data is None:
+    file = files.open_table(root)
+    if file is None:
         return False
-    archive.add_bytes(f"tables/{root.algorithm}-{root.hex}.table", data)
+    archive.add_bytes(f"tables/{root.algorithm}-{root.hex}.table", file.data)
     return True
 
 

@@ -169,7 +169,9 @@ def _header_field(text: str, limit: int) -> str:
 
 def _is_closed(connection: socket.socket) -> bool:
     """Whether the peer has closed: a collector never sends, so anything readable is the end (or to be ignored)."""
-    if not select.select([connection], [], [], 0)[0]:
+    poll = select.poll()  # select(2) knows no descriptor beyond 1023
+    poll.register(connection, select.POLLIN)
+    if not poll.poll(0):
         return False
     try:
         return connection.recv(4096, socket.MSG_DONTWAIT) == b""

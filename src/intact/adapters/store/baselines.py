@@ -15,13 +15,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from intact.baseline.ports import KeptBaseline, KeptTable, StoredBaseline
+from intact.baseline.ports import KeptBaseline, KeptTable, StoredBaseline, TableFile
 from intact.model.digest import Digest
 from intact.model.errors import PermanentError, TemporaryError
 from intact.model.platforms import pick_platform
 
 from .atomic import PARTIAL, write_atomically
-from .cached import map_file
+from .cached import is_same, open_table_file
 
 INDEX = "baselines.sqlite"
 TABLES = "tables"
@@ -100,8 +100,8 @@ class BaselineDirectory:
             after = str(found.key)
             yield found
 
-    def open_table(self, root: Digest, *, anew: bool = False) -> memoryview | None:
-        return map_file(self._path(root))
+    def open_table(self, root: Digest, *, anew: bool = False) -> TableFile | None:
+        return open_table_file(self._path(root))
 
     def keys(self) -> tuple[Digest, ...]:
         with self._lock, self._explained():
@@ -181,7 +181,8 @@ class BaselineDirectory:
 
     def _write_table(self, root: Digest, data: memoryview) -> None:
         """Written anew unless exactly these bytes are there: a damaged file is mended by storing its baseline again."""
-        if self.open_table(root) != data:
+        present = self.open_table(root)
+        if present is None or not is_same(present.data, data):
             write_atomically(self._path(root), [data], mode=0o600)
 
     def _path(self, root: Digest) -> Path:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, delete, insert, or_, select, update
 
-from intact.baseline.ports import PUT_WITHIN_S, KeptBaseline, KeptTable, StoredBaseline
+from intact.baseline.ports import PUT_WITHIN_S, KeptBaseline, KeptTable, StoredBaseline, TableFile
 from intact.model.digest import Digest
 from intact.model.errors import TemporaryError, TrustError
 from intact.model.platforms import pick_platform
@@ -98,7 +98,7 @@ class SharedBaselines:
             after = str(found.key)
             yield found
 
-    def open_table(self, root: Digest, *, anew: bool = False) -> memoryview | None:
+    def open_table(self, root: Digest, *, anew: bool = False) -> TableFile | None:
         with self._database.read() as connection:
             row = connection.execute(select(LAYER_TABLES).where(LAYER_TABLES.c.root == str(root))).one_or_none()
         if row is None:
@@ -106,7 +106,7 @@ class SharedBaselines:
         if anew:
             self._suspects.add(root)
         copy = None if anew else self._cache.open(root)
-        if copy is not None and len(copy) == row.size_bytes:
+        if copy is not None and len(copy.data) == row.size_bytes:
             return copy
         with self._bucket.open(row.object, row.size_bytes) as pieces:
             return None if pieces is None else self._cache.keep(root, _exactly(pieces, row.size_bytes, row.object))
