@@ -95,3 +95,5 @@ lock: env  ## pin every dependency with its hashes
 	  pyproject.toml -o requirements.lock
 	@$(PY) -m uv pip compile --quiet --universal --extra controller --constraint requirements.lock --generate-hashes --no-header \
 	  pyproject.toml -o image/requirements.lock
+	@$(PY) -m uv pip compile --quiet --universal --extra controller --extra keyless --constraint requirements.lock --generate-hashes \
+	  --no-header pyproject.toml -o image/requirements-keyless.lock

@@ -4,7 +4,8 @@
 #   rootfs.sh dependencies OUT           Python, certificates, libraries: changes rarely
 #   rootfs.sh program OUT DEPENDENCIES   Intact's own code, compiled by the Python of DEPENDENCIES
 # There is no shell, no package manager and no setuid file in it. The same inputs give the same files, times included.
-# PIP: how to call pip (default: python3 -m pip). Needs mmdebstrap, and root for the owners of the files.
+# PIP: how to call pip (default: python3 -m pip). WHEELS: which lock file beside this script (default: requirements.lock;
+# requirements-keyless.lock has what verifies signatures made with an identity). Needs mmdebstrap, and root for the owners of the files.
 set -euo pipefail
 umask 022
 
@@ -72,7 +73,7 @@ install_wheels() {
   pip=$(${PIP:-python3 -m pip} --version | sed 's/^pip [^ ]* from \(.*\)\/pip (.*/\1/')
   # pip itself runs on the Python of the image, so markers and wheel tags are the image's.
   PYTHONPATH=$pip run_python "$1" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
-    --no-compile --root-user-action=ignore --ignore-installed --target "$1/$packages" -r "$here/requirements.lock"
+    --no-compile --root-user-action=ignore --ignore-installed --target "$1/$packages" -r "$here/${WHEELS:-requirements.lock}"
   (
     cd "$1/$packages"
     rm -rf bin sqlalchemy/dialects/{mssql,mysql,oracle}

@@ -251,6 +251,18 @@ def test_registries_are_configured_without_a_right_more(cluster: Cluster) -> Non
     assert [o for o in objects if o["kind"] in kinds] == [o for o in render(cluster) if o["kind"] in kinds]
 
 
+def test_a_trusted_root_of_ones_own_sigstore_reaches_the_controller_and_nobody_else(cluster: Cluster) -> None:
+    objects = render(cluster, "baselines.sigstoreTrustedRoot=given")
+    assert one(objects, "ConfigMap", "intact-sigstore")["data"] == {"trusted_root.json": "given"}
+    pod = one(objects, "Deployment", "intact-controller")["spec"]["template"]["spec"]
+    environment = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert environment["INTACT_SIGSTORE_TRUSTED_ROOT"] == f"{mounts['sigstore']}/trusted_root.json"
+    assert {"name": "sigstore", "configMap": {"name": "intact-sigstore"}} in pod["volumes"]
+    assert "sigstore" not in json.dumps(one(objects, "DaemonSet", "intact-agent")).lower()
+    assert "INTACT_SIGSTORE" not in json.dumps(render(cluster))
+
+
 def test_definitions_are_updated_by_upgrade_and_kept_by_uninstall(cluster: Cluster) -> None:
     definitions = [o for o in render(cluster) if o["kind"] == "CustomResourceDefinition"]
     assert len(definitions) == 6

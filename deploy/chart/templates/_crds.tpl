@@ -109,13 +109,23 @@ properties:
         enum: [Signed, Verified, Corroborated, NodeReported, Supplied, FirstSeen]
       signedBy:
         type: array
-        description: Every image must bear a signature by one of these keys, as cosign sign --key makes it.
+        description: Every image must bear a signature by one of these keys or identities, as cosign makes it.
         minItems: 1
         maxItems: 8
         items:
           type: object
-          required: [key]
+          x-kubernetes-validations:
+            - rule: "has(self.key) != has(self.identity) && has(self.identity) == has(self.issuer)"
+              message: either key, or identity and issuer
           properties:
+            identity:
+              type: string
+              description: >-
+                Whose certificate: an e-mail address or URI, spelled out. At the end of a workflow's URI, behind @refs/heads/ or @refs/tags/, one *
+                may stand. Needs a controller with the extra keyless.
+              minLength: 1
+              maxLength: 512
+            issuer: {type: string, minLength: 1, maxLength: 512, description: The URL of the OpenID Connect issuer that vouches for the identity.}
             key:
               type: string
               description: A public key in PEM, ECDSA P-256 or Ed25519; the cosign.pub of cosign generate-key-pair.

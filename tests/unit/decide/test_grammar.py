@@ -159,7 +159,7 @@ def test_an_identity_that_leaves_open_whose_it_is_is_refused(identity: str) -> N
         ("  baseline: {signedBy: [{issuer: 'https://i.example'}]}", "spec.baseline.signedBy[0].identity: expected a text", ""),
         (
             "  baseline: {signedBy: [{key: k, identity: a@b.example, issuer: 'https://i'}]}",
-            "signedBy[0].key: a key and an identity",
+            "spec.baseline.signedBy[0].key: a key and an identity",
             "each",
         ),
         ("  baseline: {signedBy: [{identity: a@b.example, issuer: i.example}]}", "spec.baseline.signedBy[0].issuer: not an issuer", "URL"),
