@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, ClassVar
 
 from intact.model.errors import InputError
 
@@ -14,6 +15,8 @@ from .trust import Revocation, TrustedKey, TrustRoot, format_time
 
 FORMAT = "intact.dev/trust-root/v1"
 MAX_ROOT_BYTES = 1 << 20
+MAX_YAML_BYTES = 1 << 18
+"""Reading it takes some ten microseconds a byte."""
 MAX_KEYS = 256
 MAX_TEXT = 512
 MAX_VERSION = 1 << 53
@@ -71,8 +74,7 @@ def describe_trust(root: TrustRoot) -> dict[str, Any]:
 def parse_time(value: object) -> float:
     """Unix seconds, from an RFC 3339 time or a date (its first moment, UTC). Raises InputError."""
     try:
-        # A YAML parser makes date and datetime of what JSON leaves a text.
-        parsed = datetime.fromisoformat(value.isoformat() if isinstance(value, date) else _text(value))
+        parsed = datetime.fromisoformat(_text(value))
         moment = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
         format_time(moment)
     except (ValueError, OverflowError):
@@ -91,6 +93,8 @@ def _load(unverified: bytes) -> object:
     try:
         if unverified.lstrip().startswith(b"{"):
             return json.loads(unverified)
+        if len(unverified) > MAX_YAML_BYTES:
+            raise InputError(f"the trust root is longer than {MAX_YAML_BYTES} bytes of YAML", code="TrustRoot", hint="write it as JSON")
         import yaml  # only people write YAML: no agent ever loads the parser
 
         return yaml.load(unverified, Loader=_plain_loader(yaml))
@@ -105,14 +109,18 @@ def _load(unverified: bytes) -> object:
 
 
 def _plain_loader(yaml: Any) -> Any:
-    """YAML without aliases: a few lines of them make gigabytes."""
+    """YAML of texts, whole numbers, lists and mappings. No aliases: a few lines of them make gigabytes. No tags, and no other plain values:
+    a number in base 60 takes minutes, a time or a float may have a value that nothing holds."""
 
     class Plain(yaml.SafeLoader):  # type: ignore[misc]
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
         def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.events.AliasEvent):
-                raise InputError("the trust root uses YAML aliases", code="TrustRoot", hint="write it out")
+            if self.check_event(yaml.events.AliasEvent) or getattr(self.peek_event(), "tag", None) is not None:
+                raise InputError("the trust root uses YAML aliases or tags", code="TrustRoot", hint="write it out")
             return super().compose_node(parent, index)
 
+    Plain.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"(?:0|[1-9][0-9]{0,15})$"), list("0123456789"))
     return Plain
 
 
