@@ -10,13 +10,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from intact.adapters.registry.access import Endpoint, RegistryAccess
 from intact.adapters.registry.artifact import OCI_INDEX, OCI_MANIFEST
 from intact.adapters.registry.client import RepositoryClient
-from intact.adapters.registry.signatures import iterate_signatures
+from intact.adapters.registry.signatures import BUNDLE_ARTIFACT, iterate_signatures
 from intact.adapters.registry.upload import push_blob, push_manifest
 from intact.baseline.image_signature import find_signer
 from intact.baseline.signing import PublicKey
 from intact.model.digest import Digest
 from intact.model.errors import IntactError
 from lab.registries import ReferrersRegistry, Registry
+from tests.unit.adapters.sigstore.test_identities import BUNDLES, IDENTITIES, SHARED, SIGNER
+from tests.unit.adapters.sigstore.test_identities import IMAGE as BUILT
 from tests.unit.baseline.cosigned import BUNDLE, IMAGE, P256, SIMPLE, read
 
 AnyRegistry = Registry | ReferrersRegistry
@@ -68,6 +70,34 @@ def test_signatures_attached_as_referrers_and_in_a_bundle_are_found(registry: An
     assert SIMPLE in found
     assert BUNDLE in found
     assert find_signer([one for one in found if one.form == "bundle"], IMAGE, [P256]).signer == P256.id
+
+
+def test_the_provenance_that_a_forge_attached_counts_for_the_workflow_that_built_the_image(
+    registry: AnyRegistry, client: RepositoryClient
+) -> None:
+    data = (BUNDLES / "provenance.json").read_bytes()
+    push_blob(client, Digest.of(data), memoryview(data), lambda done, total: None)
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": str(Digest.of(b"{}")), "size": 2}
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": BUNDLE_ARTIFACT,
+            "config": empty,
+            "layers": [{"mediaType": BUNDLE_ARTIFACT, "digest": str(Digest.of(data)), "size": len(data)}],
+            "subject": {"mediaType": OCI_MANIFEST, "digest": str(BUILT), "size": 500},
+        }
+    ).encode()
+    push_manifest(client, str(Digest.of(manifest)), OCI_MANIFEST, manifest)
+    if isinstance(registry, Registry):
+        entry = {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(manifest)), "size": len(manifest), "artifactType": BUNDLE_ARTIFACT}
+        index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).encode()
+        push_manifest(client, f"sha256-{BUILT.hex}", OCI_INDEX, index)
+    found = find_signer(iterate_signatures([client], BUILT), BUILT, [P256], identities=[SIGNER], verifier=IDENTITIES)
+    assert found.signer == f"{SIGNER.identity} of {SIGNER.issuer}"
+    assert (
+        "which is not accepted" in find_signer(iterate_signatures([client], BUILT), BUILT, [], identities=[SHARED], verifier=IDENTITIES).why
+    )
 
 
 def test_signatures_of_another_image_under_this_ones_tag_do_not_count(client: RepositoryClient) -> None:
