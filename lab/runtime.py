@@ -129,10 +129,17 @@ class Runtime:
 
     def upper(self, id: str, *, namespace: str = "default") -> Path:
         """The container's writable layer."""
+        return Path(self._overlay(id, namespace)["upperdir"])
+
+    def lowers(self, id: str, *, namespace: str = "default") -> list[Path]:
+        """The container's read-only layers, the highest first."""
+        return [Path(path) for path in self._overlay(id, namespace)["lowerdir"].split(":")]
+
+    def _overlay(self, id: str, namespace: str) -> Mapping[str, str]:
         point = self.rootfs(id, namespace=namespace)
         for mount in mounts_below(point):
             if mount.point == point and "upperdir" in mount.options:
-                return Path(mount.options["upperdir"])
+                return mount.options
         raise LabError(f"container {id} has no overlay mount at {point}")
 
     def log(self, id: str) -> Path:
