@@ -31,7 +31,7 @@ from intact.model.policy import Signatory
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
-    from sigstore.models import Bundle
+    from sigstore.models import Bundle, TrustedRoot
 
 PUBLIC_INSTANCE = "https://tuf-repo-cdn.sigstore.dev"
 INSTALL = "install Intact with the extra keyless: pip install 'intact[keyless]', or an image built with it, docs/keys.md"
@@ -46,6 +46,8 @@ class SigstoreIdentities:
 
     def __init__(self, trusted_root: Path | None = None) -> None:
         self._file = trusted_root
+        self._proven = b""
+        """The root that was last found whole."""
 
     def check(self) -> None:
         self._read_root()
@@ -84,6 +86,12 @@ class SigstoreIdentities:
             raise _no_root(place, str(error)) from None
         if not isinstance(root, dict) or not all(isinstance(root.get(part, []), list) for part in PARTS):
             raise _no_root(place, "it is not a trusted_root.json")
+        if data != self._proven:
+            try:
+                _prove_root(root)
+            except Exception as error:  # of whatever libraries; a root that is damaged anywhere must not make images look unsigned
+                raise _no_root(place, " ".join(str(error).split()) or type(error).__name__) from None
+            self._proven = data
         return root
 
 
@@ -93,6 +101,27 @@ def _no_root(place: str, reason: str) -> PermanentError:
         code=CANNOT_VERIFY,
         hint="see baselines.sigstoreTrustedRoot, docs/keys.md",
     )
+
+
+def _prove_root(root: dict[str, Any]) -> None:
+    """Raises anything unless all of it can be used."""
+    from sigstore._internal.trust import KeyringPurpose
+
+    for part in PARTS:
+        for one in root.get(part, []):
+            _covers(one, [datetime.datetime.now(tz=datetime.UTC)])
+    trusted = _load_root(root)
+    trusted.rekor_keyring(KeyringPurpose.VERIFY)
+    trusted.ct_keyring(KeyringPurpose.VERIFY)
+    trusted.get_fulcio_certs()
+    trusted.get_timestamp_authorities()
+
+
+def _load_root(root: dict[str, Any]) -> TrustedRoot:
+    from sigstore.models import TrustedRoot
+    from sigstore_models.trustroot.v1 import TrustedRoot as Document
+
+    return TrustedRoot(Document.from_json(json.dumps(root)))
 
 
 def _pick_signer(certificate: Certificate, accepted: Sequence[Signatory]) -> Signatory:
@@ -148,10 +177,7 @@ def _covers(part: dict[str, Any], times: Sequence[datetime.datetime]) -> bool:
 
 
 def _verify(bundle: Bundle, signer: Signatory, root: dict[str, Any]) -> tuple[str, bytes]:
-    from sigstore.models import TrustedRoot
     from sigstore.verify import Verifier
     from sigstore.verify.policy import Identity
-    from sigstore_models.trustroot.v1 import TrustedRoot as Document
 
-    verifier = Verifier(trusted_root=TrustedRoot(Document.from_json(json.dumps(root))))
-    return verifier.verify_dsse(bundle, Identity(identity=signer.identity, issuer=signer.issuer))
+    return Verifier(trusted_root=_load_root(root)).verify_dsse(bundle, Identity(identity=signer.identity, issuer=signer.issuer))

@@ -120,14 +120,14 @@ BEFORE, AFTER = "2024-09-11T00:00:00Z", "2024-09-12T00:00:00Z"
     ("part", "named"),
     [("tlogs", "transparency log"), ("ctlogs", "certificate log"), ("certificateAuthorities", "certificate authority")],
 )
-@pytest.mark.parametrize("valid", [{"end": BEFORE}, {"start": AFTER}, {"start": None}], ids=["ended", "not-yet", "no-beginning"])
+@pytest.mark.parametrize("valid", [{"end": BEFORE}, {"start": AFTER}, {}], ids=["ended", "not-yet", "no-beginning"])
 def test_step_3_what_of_a_trusted_root_had_ended_or_not_begun_counts_for_nothing(
     part: str, named: str, valid: dict[str, str], tmp_path: Path
 ) -> None:
     def change(root: Document) -> None:
         for one in root[part]:
             place = one if part == "certificateAuthorities" else one["publicKey"]
-            place["validFor"] |= valid
+            place["validFor"] = {"start": "2021-01-01T00:00:00Z", **valid} if valid else {}
 
     with pytest.raises(TrustError, match=f"no {named} of the trusted root was valid"):
         with_root(tmp_path, change).open_bundle(read("provenance"), [SIGNER])
@@ -273,7 +273,37 @@ def test_what_is_no_bundle_is_an_error_that_says_so(data: bytes) -> None:
         IDENTITIES.open_bundle(data, [SIGNER])
 
 
-@pytest.mark.parametrize("data", [None, b"", b"[]", b'{"tlogs": 1}', b"[" * 100_000, b" " * (MAX_ROOT_BYTES + 1)])
+def damage_root(part: str, text: str) -> bytes:
+    """The first of `part` has `text` for each text that it holds."""
+
+    def change(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: change(one) for key, one in value.items()}
+        return [change(one) for one in value] if isinstance(value, list) else text
+
+    root = read_document("trusted_root")
+    return encode(root | {part: [change(root[part][0]), *root[part][1:]]})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        b"",
+        b"{}",
+        b"[]",
+        b'{"tlogs": 1}',
+        b"[" * 100_000,
+        b" " * (MAX_ROOT_BYTES + 1),
+        *(encode(read_document("trusted_root") | {part: []}) for part in ("tlogs", "ctlogs", "certificateAuthorities")),
+        *(
+            damage_root(part, text)
+            for part in ("tlogs", "ctlogs", "certificateAuthorities")
+            for text in ("", "AAAA", "2024-01-01T00:00:00Z")
+        ),
+    ],
+    ids=lambda one: str(one)[:20],
+)
 def test_without_a_trusted_root_nothing_is_said_of_any_image(data: bytes | None, tmp_path: Path) -> None:
     file = tmp_path / "root.json"
     if data is not None:
