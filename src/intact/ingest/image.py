@@ -34,20 +34,21 @@ from .layer import apply_members
 from .limits import Limits
 from .ports import SYNTHETIC_MANIFEST, BlobSource, Descriptor
 from .prefetch import Prefetched
-from .tar import read_members
+from .tar import Member, read_members
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7", "i686": "386"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far ingest is: `layer` counts from 1; bytes are those of the blobs, `bytes_total` over all layers (0 if a source does not say).
-    `known`: this layer's table was there already."""
+    """How far ingest is: `layer` counts from 1; bytes are those of the blobs, `bytes_total` over all layers (0 if a source does not say);
+    `entries` have been read so far. `known`: this layer's table was there already."""
 
     layer: int
     layers: int
     bytes_done: int
     bytes_total: int
+    entries: int
     known: bool = False
 
 
@@ -103,7 +104,9 @@ def ingest(
                 meter.report(index, read_bytes)
 
             base = index == 0
-            tables[index] = _read_layer(blobs, layer, diff_id, base=base, limits=limits, algorithms=algorithms, report=report, seal=seal)
+            tables[index] = _read_layer(
+                blobs, layer, diff_id, base=base, limits=limits, algorithms=algorithms, report=report, count=meter.count, seal=seal
+            )
             meter.finish(index)
     return Baseline(
         key=manifest.config.digest,
@@ -121,12 +124,20 @@ class _Meter:
     def __init__(self, manifest: Manifest, progress: Callable[[Progress], None]) -> None:
         self._sizes = [layer.size_bytes or 0 for layer in manifest.layers]
         self._read = [0] * len(self._sizes)
+        self._entries = 0
         self._progress = progress
+
+    def count(self, members: Iterator[Member]) -> Iterator[Member]:
+        for member in members:
+            self._entries += 1
+            yield member
 
     def report(self, index: int, read_bytes: int, *, known: bool = False) -> None:
         self._read[index] = read_bytes
         layers, total = len(self._sizes), sum(self._sizes)
-        self._progress(Progress(layer=index + 1, layers=layers, bytes_done=sum(self._read), bytes_total=total, known=known))
+        self._progress(
+            Progress(layer=index + 1, layers=layers, bytes_done=sum(self._read), bytes_total=total, entries=self._entries, known=known)
+        )
 
     def finish(self, index: int, *, known: bool = False) -> None:
         self.report(index, self._sizes[index], known=known)
@@ -241,6 +252,7 @@ def _read_layer(
     limits: Limits,
     algorithms: Algorithms,
     report: Callable[[int], None],
+    count: Callable[[Iterator[Member]], Iterator[Member]],
     seal: Sealer,
 ) -> LayerTable:
     name = str(layer.digest)
@@ -250,7 +262,7 @@ def _read_layer(
             stream = _Verified(source, layer, diff_id, chunks, limits, report)
             ahead = run_ahead(stream.verify())
             try:
-                members = read_members(ahead, limits=limits, layer=name, algorithms=algorithms)
+                members = count(read_members(ahead, limits=limits, layer=name, algorithms=algorithms))
                 form, records = apply_members(members, base=base, limits=limits, layer=name, algorithms=algorithms)
             except InputError:
                 ahead.close()  # type: ignore[attr-defined]

@@ -189,13 +189,13 @@ def find_subject(source: RegistrySource, key: Digest) -> tuple[Descriptor, str]:
         elif descriptor.media_type in MANIFEST_TYPES:
             if parse_manifest(data, limits).config.digest == key:
                 return Descriptor(media_type=descriptor.media_type, digest=descriptor.digest, size_bytes=len(data)), platform
-            platforms.append(platform or "an unnamed platform")
+            platforms.append(platform)
     raise InputError(
         f"{source.name} is not the image of this baseline, {key}",
         code="OtherImage",
-        hint=f"it has images for {', '.join(_first(platforms)) or 'nothing'}: build a baseline of one of them",
+        hint=f"build a baseline of one that it has, for {', '.join(_first(platforms))}" if any(platforms) else "build one of this image",
     )
 
 
 def _first(platforms: Sequence[str]) -> list[str]:
-    return sorted(set(platforms))[:20]
+    return sorted({platform or "an unnamed platform" for platform in platforms})[:20]

@@ -1,6 +1,9 @@
 """`intact baseline` as a person uses it: files, exit codes, one line of error and never a traceback."""
 
+import contextlib
 import json
+import os
+import pty
 import shutil
 import signal
 import stat
@@ -54,6 +57,21 @@ def test_what_does_not_verify_has_exit_code_11(tmp_path: Path, image: ImageLayou
     data[data.index(b"payload") + 30] ^= 1
     (tmp_path / "signed").write_bytes(data)
     assert intact("verify", "signed", "--trust", "K.pub", cwd=tmp_path).returncode in (10, 11)
+
+
+def test_a_terminal_shows_bytes_and_entries(tmp_path: Path, image: ImageLayout) -> None:
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "intact", "baseline", "build", image.source, "-o", "x"]
+    terminal = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=its, env=terminal) as process:
+        os.close(its)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO once it has ended
+            while piece := os.read(ours, 4096):
+                shown += piece
+        os.close(ours)
+    assert process.returncode == 0
+    assert b"reading layer 1/1, 2 entries" in shown
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def _build(key: Digest, address: str) -> Baseline:
     with show_progress("baseline") as advance:
 
         def report(at: Progress) -> None:
-            advance(f"layer {at.layer}/{at.layers}", at.bytes_done, at.bytes_total)
+            advance(f"layer {at.layer}/{at.layers}", at.bytes_done, at.bytes_total, f"{at.entries:,} entries")
 
         return ingest(source, progress=report, seal=seal_table)
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import click
 
 
+class Advance(Protocol):
+    """A `bytes_total` of 0 means nobody knows it. `detail` is for terminals alone: it may change at every call."""
+
+    def __call__(self, step: str, bytes_done: int, bytes_total: int, detail: str = "", /) -> None: ...
+
+
 @contextmanager
-def show_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Yields `advance(step, bytes_done, bytes_total)`; a total of 0 means nobody knows it. Off a terminal, only steps of a known total are
-    said, each once."""
+def show_progress(title: str) -> Iterator[Advance]:
+    """Off a terminal, only steps of a known total are said, each once."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
@@ -20,11 +26,15 @@ def show_progress(title: str) -> Iterator[Callable[[str, int, int], None]]:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(title, total=None)
-            yield lambda step, done, total: bar.update(task, description=f"{title} {step}", completed=done, total=total or None)
+
+            def draw(step: str, done: int, total: int, detail: str = "", /) -> None:
+                bar.update(task, description=f"{title} {step}{f', {detail}' if detail else ''}", completed=done, total=total or None)
+
+            yield draw
         return
     said = ""
 
-    def say(step: str, done: int, total: int) -> None:
+    def say(step: str, done: int, total: int, detail: str = "", /) -> None:
         nonlocal said
         if step != said and total:
             said = step

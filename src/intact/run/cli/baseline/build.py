@@ -122,7 +122,7 @@ def read_image(
     with show_progress("reading") as advance:
 
         def report(at: Progress) -> None:
-            advance(f"layer {at.layer}/{at.layers}", at.bytes_done, at.bytes_total)
+            advance(f"layer {at.layer}/{at.layers}", at.bytes_done, at.bytes_total, f"{at.entries:,} entries")
 
         parallel = access.concurrency if isinstance(name, RegistryName) else 1
         try:

@@ -72,7 +72,7 @@ def _push_attached(access: RegistryAccess, name: RegistryName, document: bytes, 
         )  # fmt: skip
     told = {
         "subject": f"{repository}@{pushed.subject}",
-        "platform": pushed.platform,
+        "platform": pushed.platform or baseline.platform,
         "artifact": str(pushed.artifact),
         "found": pushed.how,
     }
