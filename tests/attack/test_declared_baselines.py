@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,3 +80,13 @@ def test_who_declares_what_the_image_really_is_and_takes_it_back_withdraws_nothi
         assert cluster.withdrawn() == (true.root,), "on the word of whoever declared it"
         cluster.compute(reference, "linux/amd64")
     assert cluster.withdrawn() == ()
+
+
+def test_a_replica_that_lost_its_disk_still_takes_back_what_was_withdrawn(supplying: Supplying, tmp_path: Path) -> None:
+    """Otherwise a node that has it yet would have it counted as its own word, which is more than it ever was."""
+    false = make(tmp_path, "false", b"image")
+    supplying.follow(declare(supplying.registry, false, encode_document(false), root=false.root))
+    supplying.follow()
+    shutil.rmtree(supplying.directory / "supplied")
+    supplying.restart()
+    assert supplying.supplied.has_served(false.root) and supplying.supplied.withdrawn() == ((false.key, false.root),)

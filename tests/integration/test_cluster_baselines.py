@@ -17,6 +17,8 @@ from intact.adapters.cluster.kinds import BASELINE
 from intact.adapters.layout.oci import LayoutSource
 from intact.adapters.registry.access import RegistryAccess
 from intact.adapters.store.baselines import BaselineDirectory
+from intact.adapters.store.database import Database
+from intact.adapters.store.served import SqlServed
 from intact.baseline.collect import RETAIN_S, collect
 from intact.baseline.document import encode_document
 from intact.baseline.signing import KeySigner, PublicKey
@@ -117,8 +119,13 @@ class Supplying:
         access = RegistryAccess(plain_http=frozenset({host or self.registry.host}))
         signer = open_own_key(self.directory / "own" / "key")
         self.supplied = SuppliedBaselines(
-            self.directory / "supplied", signer, access=access, trust=lambda: self.trust, retired=tuple
-        )  # fmt: skip
+            self.directory / "supplied",
+            signer,
+            served=SqlServed(Database.in_directory(self.directory)),
+            access=access,
+            trust=lambda: self.trust,
+            retired=tuple,
+        )
 
     def follow(self, *declared: Declaration) -> None:
         self.now += 1000.0

@@ -29,6 +29,7 @@ from intact.adapters.cluster.lease import LeaderElection
 from intact.adapters.cluster.objects import Objects
 from intact.adapters.sigstore.identities import SigstoreIdentities
 from intact.adapters.store.inbox import SqlCommands, SqlInbox, SqlTerms, TermTransactions
+from intact.adapters.store.served import SqlServed
 from intact.baseline.store import BaselineStore
 from intact.baseline.trust import TrustRoot
 from intact.decide.summary import summarise_paths
@@ -128,8 +129,16 @@ class _Controller:
         self._files = _retry(lambda: open_baseline_files(settings.state_dir, self._state.database, settings.objects), stop)
         store = BaselineStore(self._files, signer=self._keys, retired=self._keys.retired, trust=self._read_trust)
         access = read_registries(settings.registries_file)
-        self._supplied = SuppliedBaselines(
-            settings.state_dir / "supplied", self._keys, access=access, trust=self._read_trust, retired=self._keys.retired
+        self._supplied = _retry(
+            lambda: SuppliedBaselines(
+                settings.state_dir / "supplied",
+                self._keys,
+                served=SqlServed(self._state.database),
+                access=access,
+                trust=self._read_trust,
+                retired=self._keys.retired,
+            ),
+            stop,
         )
         self._library = ClusterBaselines(
             store, self._keys, access=access, trust=self._read_trust, supplied=self._supplied, algorithms=settings.algorithms

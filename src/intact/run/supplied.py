@@ -17,7 +17,6 @@ its key alone.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
@@ -35,15 +34,15 @@ from intact.adapters.registry.access import RegistryAccess
 from intact.adapters.registry.artifact import Artifact, decode_blob
 from intact.adapters.registry.referrers import download_baseline
 from intact.adapters.registry.source import RegistrySource
-from intact.adapters.store.atomic import write_atomically
 from intact.adapters.store.baselines import BaselineDirectory
+from intact.adapters.store.served import SqlServed
 from intact.baseline.document import load_document, peek_envelope, split_document
 from intact.baseline.signing import PublicKey, Signer
 from intact.baseline.store import BaselineStore
 from intact.baseline.trust import Trust, TrustRoot
 from intact.compare.images import compare_images
 from intact.model.digest import Digest
-from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
+from intact.model.errors import InputError, IntactError, TemporaryError, TrustError
 from intact.model.layer import Baseline, Grade
 
 log = structlog.get_logger()
@@ -60,8 +59,8 @@ FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 300.0
 VERIFY_AGAIN_S = 60.0
 """Whether the signer still counts is asked again this often."""
-SERVED = "served.json"
-MAX_SERVED = 10_000
+READ_SERVED_EVERY_S = 30.0
+"""What other replicas gave out is read again this often."""
 MAX_TOLD = 500
 """Withdrawn roots that nodes are told of."""
 _ARTIFACT = re.compile(r"[^@\s]{1,400}@(sha(?:256|512):[0-9a-f]{64,128})")
@@ -96,13 +95,16 @@ class SuppliedBaselines:
         directory: Path,
         signer: Signer,
         *,
+        served: SqlServed,
         access: RegistryAccess,
         trust: Callable[[], TrustRoot],
         retired: Callable[[], tuple[PublicKey, ...]],
     ) -> None:
+        """Raises TemporaryError where what nodes were given cannot be read."""
         self._files = BaselineDirectory(directory)
-        self._served_file = directory / SERVED
-        self._served = _read_served(self._served_file)
+        self._remembered = served
+        self._served = served.read()
+        self._read_served_at = 0.0
         self._store = BaselineStore(self._files, signer=signer, retired=retired, trust=trust)
         self._access, self._trust = access, trust
         self._lock = threading.Lock()
@@ -166,6 +168,7 @@ class SuppliedBaselines:
         now: float,
     ) -> None:
         """Judges what is new or due again, and forgets what is not declared any more."""
+        self._read_served(now)
         gone = {*self._files.keys(), *self._judged} - declared.keys()
         is_changed = bool(gone)
         for key in gone:
@@ -182,7 +185,7 @@ class SuppliedBaselines:
                 continue
             judgement = self._judge(one, own_of(key), now)
             if judgement.root is not None and not self.has_served(judgement.root):
-                self._remember(key, judgement.root)
+                self._remember(key, judgement.root, now)
             with self._lock:
                 self._judged[key] = judgement
             if before != judgement:
@@ -197,12 +200,19 @@ class SuppliedBaselines:
         for table in self._files.list_tables():
             self._files.remove_table(table, stored_before=float("inf"))
 
-    def _remember(self, key: Digest, root: Digest) -> None:
+    def _remember(self, key: Digest, root: Digest, now: float) -> None:
         """Before anybody is given it: so that it can be taken back after a restart too."""
+        self._remembered.remember(root, key, now)
         with self._lock:
-            self._served = dict([*self._served.items(), (root, key)][-MAX_SERVED:])
-            document = {str(one): str(image) for one, image in self._served.items()}
-            write_atomically(self._served_file, [json.dumps(document).encode()], mode=0o600)
+            self._served[root] = key
+
+    def _read_served(self, now: float) -> None:
+        if now < self._read_served_at:
+            return
+        served = self._remembered.read()
+        with self._lock:
+            self._served = served
+        self._read_served_at = now + READ_SERVED_EVERY_S
 
     def _judge(self, one: Declaration, own: Baseline | None, now: float) -> Judgement:
         trust = self._trust().for_new(now)
@@ -328,18 +338,6 @@ def check_own(baseline: Baseline, own: Baseline | None) -> None:
         raise TrustError(
             f"the cluster computed {own.root} from the image's own bytes, the file says {baseline.root}", code="ContradictsImage"
         )
-
-
-def _read_served(file: Path) -> dict[Digest, Digest]:
-    """Root → key, in the order in which they were given out."""
-    try:
-        return {Digest.parse(root): Digest.parse(key) for root, key in json.loads(file.read_bytes()).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError, InputError) as error:
-        raise PermanentError(
-            f"{file} is damaged: {error}", hint="it lists roots that nodes were given; without it they keep them"
-        ) from None
 
 
 def _source(one: Declaration) -> str:

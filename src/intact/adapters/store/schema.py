@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, UniqueConstraint
 
-KNOWN = ("0001", "0002", "0003")
+KNOWN = ("0001", "0002", "0003", "0004")
 """All that this program can bring a database up from, the oldest first; the last one is what it works on."""
 HEAD = KNOWN[-1]
 
@@ -161,6 +161,14 @@ BASELINE_TABLES = Table(
     METADATA,
     Column("root", TEXT, ForeignKey("layer_tables.root"), primary_key=True),
     Column("key", TEXT, ForeignKey("baselines.key", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+SERVED_BASELINES = Table(
+    "served_baselines",
+    METADATA,
+    Column("root", TEXT, primary_key=True),
+    Column("key", TEXT, nullable=False),
+    Column("at", Float, nullable=False, index=True),
 )
 
 INBOX = Table(
