@@ -120,14 +120,14 @@ BEFORE, AFTER = "2024-09-11T00:00:00Z", "2024-09-12T00:00:00Z"
     ("part", "named"),
     [("tlogs", "transparency log"), ("ctlogs", "certificate log"), ("certificateAuthorities", "certificate authority")],
 )
-@pytest.mark.parametrize("valid", [{"end": BEFORE}, {"start": AFTER}, {}], ids=["ended", "not-yet", "no-beginning"])
+@pytest.mark.parametrize("valid", [{"end": BEFORE}, {"start": AFTER}], ids=["ended", "not-yet"])
 def test_step_3_what_of_a_trusted_root_had_ended_or_not_begun_counts_for_nothing(
     part: str, named: str, valid: dict[str, str], tmp_path: Path
 ) -> None:
     def change(root: Document) -> None:
         for one in root[part]:
             place = one if part == "certificateAuthorities" else one["publicKey"]
-            place["validFor"] = {"start": "2021-01-01T00:00:00Z", **valid} if valid else {}
+            place["validFor"] |= valid
 
     with pytest.raises(TrustError, match=f"no {named} of the trusted root was valid"):
         with_root(tmp_path, change).open_bundle(read("provenance"), [SIGNER])
