@@ -170,7 +170,8 @@ def resolve(source: BlobSource, *, platform: str | None = None, limits: Limits) 
         digests.append(str(descriptor.digest))
     manifest = parse_manifest(data, limits)
     if manifest.config.media_type not in CONFIG_TYPES:
-        raise InputError(f"{source.name}: the configuration is of type {manifest.config.media_type[:200]!r}", code="MediaType")
+        what = f"{source.name}: the configuration is of type {manifest.config.media_type[:200]!r}"
+        raise InputError(what, code="MediaType", hint="it is an artifact of that kind, not an image")
     config = parse_config(read_document(source, manifest.config, limits))  # 4
     if len(config.diff_ids) != len(manifest.layers):
         raise InputError(f"{source.name}: {len(manifest.layers)} layers, but {len(config.diff_ids)} diff_ids", code="Config")
