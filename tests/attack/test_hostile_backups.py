@@ -40,6 +40,19 @@ def test_who_goes_on_acting_while_its_database_is_restored_writes_nothing_any_mo
         assert refused.value.code == "NotActing"
 
 
+@pytest.mark.parametrize("name", ["_ci.yaml", "-ci.yaml", "c" * 240])
+def test_no_name_of_a_trust_root_keeps_a_backup_from_being_made(name: str, tmp_path: Path) -> None:
+    """Any key of a ConfigMap is the name of one (Kubernetes, ConfigMap: up to 253 of letters, digits, `-`, `_` and `.`)."""
+    origin, target, file = tmp_path / "origin", tmp_path / "target", tmp_path / "backup.tar"
+    with closing(Database.in_directory(origin)) as database, closing(BaselineDirectory(origin / "baselines")) as files:
+        fill(origin, database, files)
+    (origin / "trust").mkdir()
+    (origin / "trust" / f"{name}.json").write_text("{}")
+    run("backup", "--state-dir", origin, "-o", file)
+    run("restore", file, "--state-dir", target, "--trust", origin / "audit.pub")
+    assert (target / "trust" / f"{name}.json").read_text() == "{}"
+
+
 def make_member(name: str, size: str) -> bytes:
     """A tar whose only member has a PAX header that states its size, as text."""
     record = b" size=%b\n" % size.encode()

@@ -31,7 +31,7 @@ SUMS, ENVELOPE = "SHA256SUMS", "backup.dsse"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://intact.dev/backup/v1"
 MAX_SUMS_BYTES = 256 << 20
-_NAME = re.compile(r"(rows|state|tables)(/[A-Za-z0-9][A-Za-z0-9._-]{0,200}){1,3}|baselines\.jsonl")
+_NAME = re.compile(r"(rows|state|tables)(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}){1,3}|baselines\.jsonl")
 _CHUNK = 1 << 20
 Advance = Callable[[str, int, int], None]
 
@@ -47,7 +47,7 @@ class ArchiveWriter:
     def add(self, name: str, size_bytes: int, source: IO[bytes]) -> None:
         """The next `size_bytes` of `source` as one member."""
         if not _NAME.fullmatch(name) or name in self._sums:
-            raise ValueError(f"no name for a member: {name!r}")
+            raise InputError(f"{name!r} cannot be kept in a backup", code="BackupFormat", hint="rename it: letters, digits, `.`, `_`, `-`")
         reader = _Summing(source, lambda done: self._advance(name, done, size_bytes))
         self._tar.addfile(_describe(name, size_bytes), reader)
         self._sums[name] = reader.sum
