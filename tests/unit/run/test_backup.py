@@ -15,16 +15,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sqlalchemy import create_engine
 
 from intact.adapters.keys.signing import generate_key, load_ed25519_key
 from intact.adapters.store.baselines import BaselineDirectory
 from intact.adapters.store.cached import TableCache
 from intact.adapters.store.database import FILE_NAME, Database
 from intact.adapters.store.leaves import SqlLeafStore
+from intact.adapters.store.migrate import read_revision, upgrade
 from intact.adapters.store.object_settings import ObjectSettings
 from intact.adapters.store.objects import Bucket
 from intact.adapters.store.reports import SqlReportStore
-from intact.adapters.store.schema import INBOX
+from intact.adapters.store.schema import INBOX, KNOWN
 from intact.adapters.store.shared_baselines import SharedBaselines
 from intact.audit.export import export_log
 from intact.audit.log import AuditLog
@@ -35,7 +37,7 @@ from intact.audit.verify import verify_export
 from intact.baseline.ports import BaselineFiles
 from intact.baseline.signing import KeySigner
 from intact.baseline.store import BaselineStore
-from intact.model.errors import IntactError, PermanentError
+from intact.model.errors import InputError, IntactError, PermanentError
 from intact.run.cli import cli
 from intact.run.memory import AUDIT_KEY, AUDIT_ORIGIN, REPLACED, RESTORING, open_state, read_audit_key, read_retired_keys
 from lab.postgres import Postgres
@@ -339,6 +341,20 @@ def test_one_node_moves_to_postgresql_and_s3_and_back(origin: Path, tmp_path: Pa
         assert len(read_log(back, database)) == LEAVES + 3
     with closing(BaselineDirectory(back / "baselines")) as files:
         check_baselines(files)
+
+
+def test_a_backup_leaves_a_database_of_an_older_version_as_it_is(origin: Path, tmp_path: Path, shared: tuple[str, ObjectSettings]) -> None:
+    """The command may be newer than the processes that use the database."""
+    url, place = shared
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        upgrade(connection, None, KNOWN[-2])
+    there = ("--database", url, "--objects", place.url)
+    said = run("backup", "--state-dir", origin, *there, "-o", tmp_path / "b.tar", fails=InputError)
+    assert "older Intact" in said and not (tmp_path / "b.tar").exists()
+    with engine.begin() as connection:
+        assert read_revision(connection, "it") == KNOWN[-2]
+    engine.dispose()
 
 
 def test_numbers_go_on_behind_the_restored_ones(origin: Path, tmp_path: Path, shared: tuple[str, ObjectSettings]) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from intact.model.errors import InputError
 
 from .database import Database
-from .migrate import upgrade
+from .migrate import read_revision, upgrade
 from .schema import (
     BASELINE_ALIASES,
     BASELINE_LAYERS,
@@ -44,8 +44,15 @@ _PLAIN = (str, int, float, type(None))
 
 
 def export_rows(database: Database) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """(table, its lines) for every table, all of one state of the database. A table's lines are to be read before the next is asked for."""
+    """(table, its lines) for every table, all of one state of the database. A table's lines are to be read before the next is asked for.
+    Raises InputError for a database that another version wrote: reading changes nothing, so it is not brought up to date."""
     with database.read() as connection:
+        revision = read_revision(connection, database.name)
+        if revision != HEAD:
+            raise InputError(
+                f"{database.name} was written by an older Intact (schema {revision}, this program knows {HEAD})",
+                hint="run that version, or start this one once: it brings the database up to date",
+            )
         for one in PORTABLE:
             yield one.name, _export_table(connection, one)
 

@@ -34,7 +34,7 @@ def command(storage: Storage, out: Path, with_keys: bool) -> None:
     check_replaceable(out)
     with (
         storage.open_database(read_only=True) as database,
-        storage.open_baselines() as files,
+        storage.open_baselines(read_only=True) as files,
         show_progress("backing up") as advance,
     ):
         backup = write_backup(

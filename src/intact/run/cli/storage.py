@@ -57,12 +57,12 @@ class Storage:
             yield database
 
     @contextmanager
-    def open_baselines(self) -> Iterator[BaselineFiles]:
+    def open_baselines(self, *, read_only: bool = False) -> Iterator[BaselineFiles]:
         if self.objects is None:
             files = open_baseline_files(self.state_dir, None, None)
             yield files
             return
-        with self.open_database(read_only=False) as database:
+        with self.open_database(read_only=read_only) as database:
             yield open_baseline_files(self.state_dir, database, self.objects)
 
 
