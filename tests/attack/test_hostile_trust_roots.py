@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
-from intact.baseline.trust_document import MAX_ROOT_BYTES, parse_trust
+from intact.baseline.trust import Revocation, TrustRoot
+from intact.baseline.trust_document import MAX_ROOT_BYTES, encode_trust, parse_trust
 from intact.model.errors import InputError
+from intact.run.trust import PinnedTrust
 
 HEAD = b"format: intact.dev/trust-root/v1\nversion: 1\nkeys: "
 MANY = 200_000
@@ -39,3 +42,16 @@ def test_a_hostile_trust_root_is_refused_soon(keys: bytes) -> None:
     with pytest.raises(InputError):
         parse_trust((HEAD + keys + b"\n")[:MAX_ROOT_BYTES])
     assert time.process_time() - started < 20
+
+
+def test_many_revocations_do_not_make_an_agent_forget_what_it_knew(tmp_path: Path) -> None:
+    """Each trust root names some, never the same: they add up, and what an agent remembers of them it must be able to read."""
+    file, remembered = tmp_path / "trust.json", tmp_path / "remembered.json"
+    count, each = 5, 200
+    for version in range(1, count + 1):
+        revoked = tuple(Revocation(id=f"sha256:{version:032x}{n:032x}", at=0.0, reason="lost, " * 30) for n in range(each))
+        file.write_bytes(encode_trust(TrustRoot(version=version, revoked=revoked)))
+        pinned = PinnedTrust(file, remembered=remembered)
+        assert len(pinned.read().revoked) == version * each
+    file.unlink()
+    assert len(PinnedTrust(file, remembered=remembered).revoked()) == count * each

@@ -14,10 +14,12 @@ from .signing import MAX_KEY_BYTES, PublicKey
 from .trust import Revocation, TrustedKey, TrustRoot, format_time
 
 FORMAT = "intact.dev/trust-root/v1"
-MAX_ROOT_BYTES = 1 << 20
+MAX_ROOT_BYTES = 4 << 20
 MAX_YAML_BYTES = 1 << 18
 """Reading it takes some ten microseconds a byte."""
 MAX_KEYS = 256
+MAX_REVOKED = 4096
+"""They are kept for ever, by whoever has seen them: more than any one document says."""
 MAX_TEXT = 512
 MAX_VERSION = 1 << 53
 
@@ -37,8 +39,8 @@ def parse_trust(unverified: bytes) -> TrustRoot:
         raise InputError("the version of the trust root is not a positive whole number", code="TrustRoot")
     root = TrustRoot(
         version=version,
-        keys=tuple(_read_key(one) for one in _items(document["keys"], "keys")),
-        revoked=tuple(_read_revocation(one) for one in _items(document.get("revoked", []), "revoked")),
+        keys=tuple(_read_key(one) for one in _items(document["keys"], "keys", MAX_KEYS)),
+        revoked=tuple(_read_revocation(one) for one in _items(document.get("revoked", []), "revoked", MAX_REVOKED)),
     )
     if not root.keys and not root.revoked:
         raise InputError("the trust root names no key", code="TrustRoot", hint="add one: intact baseline trust add FILE K.pub")
@@ -151,9 +153,9 @@ def _check_fields(item: object, needed: tuple[str, ...], optional: tuple[str, ..
     return item
 
 
-def _items(value: object, name: str) -> list[object]:
-    if not isinstance(value, list) or len(value) > MAX_KEYS:
-        raise InputError(f"{name} of the trust root is no list, or has more than {MAX_KEYS} elements", code="TrustRoot")
+def _items(value: object, name: str, most: int) -> list[object]:
+    if not isinstance(value, list) or len(value) > most:
+        raise InputError(f"{name} of the trust root is no list, or has more than {most} elements", code="TrustRoot")
     return value
 
 
