@@ -138,6 +138,8 @@ def test_a_bad_snapshot_among_good_ones_leaves_nothing_behind(tmp_path: Path, tr
         (("export", "list", "--format", "snapshots"), "needs -o DIR"),
         (("export", "list", "--format", "snapshots", "-o", "out", "--name", "../../etc/x"), "not NAMESPACE/IMAGE/TAG"),
         (("diff", "list", "missing"), "No such file"),
+        (("diff", "list", "tree/etc/passwd"), "intact: tree/etc/passwd: line 1"),
+        (("import", "tree/etc/passwd", "-o", "x"), "intact: tree/etc/passwd: line 1"),
     ],
 )
 def test_an_error_says_what_to_do_and_leaves_nothing(tmp_path: Path, tree: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -29,7 +29,7 @@ from intact.model.errors import InputError
 from intact.run.cli.output import check_replaceable
 from intact.run.cli.registry import registry_options, tell_notes
 
-from .files import PATH, clean
+from .files import PATH, clean, naming
 from .inputs import open_document, read_bytes, read_with_progress, tell_losses
 
 MAX_SNAPSHOTS = 100_000
@@ -85,7 +85,9 @@ def command(
         how = replace(
             how, source=f"{detect(lists[0]) if form == AUTO else form}:{files[0]}", key=key, aliases=aliases, platform=platform or ""
         )
-        told = [_write(read_with_progress(lists, how), out, signers)]
+        with naming(", ".join(files)):
+            read = read_with_progress(lists, how)
+        told = [_write(read, out, signers)]
     if output == "json":
         click.echo(json.dumps(told if len(told) != 1 else told[0], indent=2))
     else:

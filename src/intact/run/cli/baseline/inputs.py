@@ -60,7 +60,8 @@ def open_named(text: str, how: Opening, algorithms: Algorithms | None = None, *,
     if form == "baseline":
         baseline, envelope = open_document(data, how.trust, text)
         return Named(name=text, baseline=baseline, envelope=envelope)
-    read = read_with_progress([data], Reading(form=form, strip=how.strip, source=f"{form}:{text}"))
+    with naming(text):
+        read = read_with_progress([data], Reading(form=form, strip=how.strip, source=f"{form}:{text}"))
     tell_losses(read.losses, "not in the list")
     baseline, envelope = believe(read, how.trust, text)
     return Named(name=text, baseline=baseline, envelope=envelope)
