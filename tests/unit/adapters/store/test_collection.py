@@ -111,7 +111,7 @@ def test_the_command_tells_before_it_does(tmp_path: Path) -> None:
         (tmp_path / "baselines").mkdir()
         place = Place(EMBEDDED, Request(), tmp_path / "baselines", stack)  # type: ignore[arg-type]
         BaselineStore(place.open(clock=lambda: time.time() - 40 * DAY), signer=OWN).put(make_baseline(b"old"))
-        BaselineStore(place.open(), signer=OWN).put(make_baseline(b"new"))
+        BaselineStore(place.open(clock=lambda: time.time() - 2 * DAY), signer=OWN).put(make_baseline(b"new"))
 
     def gc(*words: str) -> dict[str, object]:
         result = CliRunner().invoke(
@@ -126,7 +126,7 @@ def test_the_command_tells_before_it_does(tmp_path: Path) -> None:
     assert len(done["baselines"]) == 1  # type: ignore[arg-type]
     assert done["tables"] == [], "they were stored in the last day"
     assert gc()["baselines"] == []
-    assert gc("--retain-days", "0", "--keep", str(make_baseline(b"new").key))["baselines"] == []
+    assert gc("--retain-days", "1", "--keep", str(make_baseline(b"new").key))["baselines"] == []
 
 
 def test_a_directory_without_baselines_is_told(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ DAY_S = 86400.0
 @storage_options
 @click.option(
     "--retain-days",
-    type=click.IntRange(0, 36500),
+    type=click.IntRange(1, 36500),  # a controller says every six hours what is needed
     default=int(RETAIN_S / DAY_S),
     show_default=True,
     help="Keep what was needed in the last so many days.",
