@@ -5,19 +5,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from intact.adapters.keys.signing import generate_key, load_public_key
+from intact.adapters.keys.signing import generate_key, load_private_key, load_public_key
 from intact.adapters.registry.access import Endpoint, RegistryAccess
 from intact.adapters.registry.artifact import decode_blob, encode_index
 from intact.adapters.registry.client import RepositoryClient
 from intact.adapters.registry.referrers import list_baselines, referrers_tag
 from intact.adapters.registry.source import fetch_manifest
 from intact.adapters.registry.upload import push_manifest
-from intact.baseline.document import load_document
-from intact.baseline.signing import PublicKey
+from intact.baseline.document import encode_document, load_document
+from intact.baseline.signing import KeySigner, PublicKey
+from intact.baseline.table import seal_table
 from intact.baseline.trust import TrustRoot
 from intact.model.digest import Digest
 from intact.model.layer import Grade
@@ -220,6 +222,26 @@ def test_the_controller_takes_the_attached_baseline_first(registry: AnyRegistry,
     computed = nobody.compute(reference)
     assert computed.grade is Grade.VERIFIED
     assert computed.root == signed.root
+
+
+def test_an_attached_baseline_that_is_not_the_images_own_is_told_and_not_used(
+    registry: AnyRegistry, image: ImageLayout, work: Path
+) -> None:
+    """Whoever signed it errs, or the key is somebody else's by now."""
+    name, plain = f"docker://{registry.host}/{REPOSITORY}:1", ("--plain-http", registry.host)
+    reference = f"{registry.host}/{REPOSITORY}@{image.manifest_digest}"
+    root = TrustRoot.of(PublicKey(load_public_key(work / "K.pub")))
+    signer = open_own_key(work / "own")
+    access = RegistryAccess(plain_http=frozenset({registry.host}))
+    library = ClusterBaselines(open_store(work / "store", signer, lambda: root), signer, access=access, trust=lambda: root)
+    own = library.compute(reference)
+    assert (own.grade, library.contradicted()) == (Grade.VERIFIED, {})
+    lie = replace(own, layers=tuple(seal_table(layer.diff_id, layer.form, [*layer.scan()][:1]) for layer in own.layers))
+    (work / "lie").write_bytes(encode_document(lie, [KeySigner(load_private_key(work / "K.pem"))]))
+    assert intact("push", "lie", name, *plain, cwd=work).returncode == 0
+    assert library.compute(reference).root == own.root
+    assert list(library.contradicted()) == [reference]
+    assert PublicKey(load_public_key(work / "K.pub")).id in library.contradicted()[reference]
 
 
 # -- standing alone ------------------------------------------------------------------------------------------------------

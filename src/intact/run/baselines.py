@@ -58,6 +58,7 @@ class ClusterBaselines:
         self._access = access
         self._supplied = supplied
         self._known: dict[Digest, tuple[float, Known | None]] = {}
+        self._contradicted: dict[str, str] = {}
 
     def get(self, key: Digest) -> Baseline | None:
         """Kept, or supplied by people where nothing better is kept."""
@@ -78,6 +79,10 @@ class ClusterBaselines:
 
     def has_supplied(self, root: Digest) -> bool:
         return self._supplied is not None and self._supplied.has_served(root)
+
+    def contradicted(self) -> dict[str, str]:
+        """`repo@sha256:…` → how the baseline that a trusted key attached to it differs from what was computed here of its own bytes."""
+        return dict(self._contradicted)
 
     def known(self, key: Digest) -> Known | None:
         until, known = self._known.get(key, (0.0, None))
@@ -174,10 +179,13 @@ class ClusterBaselines:
             if attached is None:
                 return None
             baseline = attached.baseline
+            self._contradicted.pop(reference, None)
             try:
                 check_own(baseline, kept)
             except TrustError as error:
                 log.error("attached_contradicts_image", image=reference, signer=attached.signer, reason=str(error))
+                if len(self._contradicted) < MAX_KNOWN:
+                    self._contradicted[reference] = f"{reference} has a baseline by key {attached.signer} that is not its own: {error}"
                 return None
             self._store.put(baseline, envelope=attached.envelope)
         except IntactError as error:

@@ -157,6 +157,7 @@ class _Controller:
             revoked=lambda: {one.id: f"was revoked: {one.reason}" for one in self._read_trust().revoked},
             revisions=self._state.memory.revisions.of,
             identities=SigstoreIdentities(settings.sigstore_trusted_root),
+            contradicted=self._library.contradicted,
         )
 
     def run(self, stop: threading.Event) -> None:

@@ -10,6 +10,8 @@ image, which stand until the image is signed; and of the cause Unknown, where it
 3. A key that was revoked since counts no more, whatever was found before.
 4. All that stands is held. What was never answered is told as Unknown after `PATIENCE_S`; at once if waiting does not help: identities
    that cannot be verified here.
+5. Held, too, whatever policies want: images to which a trusted key attached a baseline that is not theirs. Its signer errs, or somebody
+   else has the key.
 
 Never acts. Signatures bind a digest, so that one that was found in one repository is true in every other; that one has none says nothing of
 others.
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -70,21 +72,27 @@ class _Answer:
     """Asking again will not help before people changed something here."""
 
 
-@dataclass(slots=True)
-class _Demand:
-    """One workload's use of one image under a policy that wants it signed."""
+@dataclass(slots=True, kw_only=True)
+class _Use:
+    """One workload's use of one image."""
 
     workload: Workload
     reference: str
-    policy: Policy
     pods: set[str] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Demand(_Use):
+    """One under a policy that wants it signed."""
+
+    policy: Policy
 
 
 class ImageTrust:
     """One thread calls `look`; `is_signed` from any. `pods` gives each pod with its containers that run; `fetch` the signatures that the
     registry has beside `HOST/REPO@sha256:…`; `revoked` which keys count no more and why; `identities` verifies
-    signatures without a key."""
+    signatures without a key; `contradicted` says which images a trusted key described otherwise than they are."""
 
     def __init__(
         self,
@@ -95,8 +103,9 @@ class ImageTrust:
         revoked: Callable[[], dict[str, str]],
         revisions: Callable[[Workload], Iterable[RevisionRecord]] = lambda workload: (),
         identities: IdentityVerifier | None = None,
+        contradicted: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        self._identities = identities
+        self._identities, self._contradicted = identities, contradicted
         self._pods, self._policies, self._fetch, self._revoked, self._revisions = pods, policies, fetch, revoked, revisions
         self._lock = threading.Lock()
         self._answers: dict[tuple[str, Keys], _Answer] = {}
@@ -119,8 +128,19 @@ class ImageTrust:
         self._forget(wanted)
         signed = self._find_signed()
         held = [matter for one in demands for matter in self._judge(one, signed, clock())]  # 4
+        held += self._list_contradicted()  # 5
         for cause in (Cause.IMAGE_TRUST, Cause.UNKNOWN):
             hold(cause, [one for one in held if one.cause is cause])
+
+    def _list_contradicted(self) -> list[Matter]:
+        found = self._contradicted()
+        uses: dict[tuple[Workload, str], _Use] = {}
+        for pod, containers in self._pods() if found else ():
+            for reference in {image_to_read(one) for one in containers} & found.keys():
+                use = uses.setdefault((pod.workload, reference), _Use(workload=pod.workload, reference=reference))
+                use.pods.add(pod.name)
+                use.nodes.add(pod.node)
+        return [_matter(one, Cause.IMAGE_TRUST, Level.HIGH, found[one.reference], about="baseline of ") for one in uses.values()]
 
     def is_signed(self, record: RevisionRecord, policy: Policy) -> bool:
         """Whether every image of a revision is known to be signed as `policy` wants it."""
@@ -150,7 +170,7 @@ class ImageTrust:
                 reference = image_to_check(container)
                 if not reference:
                     continue
-                demand = demands.setdefault((pod.workload, reference), _Demand(pod.workload, reference, policy))
+                demand = demands.setdefault((pod.workload, reference), _Demand(workload=pod.workload, reference=reference, policy=policy))
                 demand.pods.add(pod.name)
                 demand.nodes.add(pod.node)
         return list(demands.values())
@@ -224,15 +244,15 @@ def image_to_check(container: ContainerState) -> str:
     return f"{head}{slash}{last.partition(':')[0]}@{digest}"
 
 
-def _matter(demand: _Demand, cause: Cause, level: Level, text: str) -> Matter:
+def _matter(use: _Use, cause: Cause, level: Level, text: str, *, about: str = "") -> Matter:
     return Matter(
-        subject=demand.workload,
-        key=demand.reference,
+        subject=use.workload,
+        key=f"{about}{use.reference}",
         cause=cause,
         level=level,
         text=text,
-        nodes=tuple(sorted(demand.nodes))[:MAX_PODS_NAMED],
-        pods=tuple(sorted(demand.pods))[:MAX_PODS_NAMED],
+        nodes=tuple(sorted(use.nodes))[:MAX_PODS_NAMED],
+        pods=tuple(sorted(use.pods))[:MAX_PODS_NAMED],
     )
 
 

@@ -74,6 +74,7 @@ class Shop:
     held: dict[Cause, list[Matter]] = field(default_factory=dict)
     now: float = 1000.0
     verifier: Verifier = field(default_factory=Verifier)
+    contradicted: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.trust = ImageTrust(
@@ -83,6 +84,7 @@ class Shop:
             revoked=lambda: self.revoked,
             revisions=lambda workload: self.records,
             identities=self.verifier,
+            contradicted=lambda: self.contradicted,
         )
 
     @contextmanager
@@ -108,6 +110,15 @@ def test_an_unsigned_image_is_held_against_its_workload_and_a_signature_heals_it
     shop.signatures[NAME] = [SIMPLE]
     assert shop.look(1.0)[Cause.IMAGE_TRUST], "not asked again yet"
     assert shop.look(UNSIGNED_S) == {}
+
+
+def test_an_image_that_a_trusted_key_described_otherwise_than_it_is_is_held_against_who_runs_it_whatever_policies_want() -> None:
+    shop = Shop(policies=(), contradicted={NAME: "it is not its own", f"elsewhere@{IMAGE}": "nobody runs this"})
+    assert shop.look() == {Cause.IMAGE_TRUST: ["it is not its own"]}
+    (matter,) = shop.held[Cause.IMAGE_TRUST]
+    assert (matter.subject, matter.pods, matter.nodes) == (WEB, ("web-1",), ("node1",))
+    shop.contradicted.clear()
+    assert shop.look(1.0) == {}
 
 
 def test_a_signed_image_is_asked_about_rarely() -> None:
