@@ -17,7 +17,7 @@ from intact.adapters.keys.tls import CA_CERTIFICATES
 from intact.adapters.seam.https import _trust_only
 from intact.model.errors import TemporaryError, TrustError
 from intact.run.web import app, deadline, server
-from tests.unit.seam_contract import KEY, NODE, make_report
+from tests.unit.seam_contract import KEY, NODE, make_report, wait_until
 from tests.unit.served import SERVER_NAME, Served
 
 
@@ -96,6 +96,29 @@ def test_a_node_that_does_not_read_its_answer_is_cut_off(served: Served, monkeyp
                 received += len(piece)
     assert received < len(document) // 2
     assert served.seam(NODE).fetch_baseline(KEY) == document
+
+
+def test_a_node_that_asks_for_a_large_baseline_again_and_again_does_not_fill_the_memory(served: Served) -> None:
+    """A5: each answer is in memory until it was read, and this node reads none of them."""
+    document = bytes(16 << 20)
+    served.cluster.baselines[KEY] = document
+    connections = [connect(served) for _ in range(20)]
+    try:
+        for connection in connections:
+            connection.sendall(f"GET /v1/baselines/{KEY} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer agent:evil\r\n\r\n".encode())
+        answers = sorted(connection.recv(12)[9:] for connection in connections)
+        assert answers == [b"200"] * app.DOWNLOADS_PER_NODE + [b"429"] * (len(connections) - app.DOWNLOADS_PER_NODE)
+        assert served.seam(NODE).fetch_baseline(KEY) == document
+    finally:
+        for connection in connections:
+            connection.close()
+    wait_until(lambda: _is_served(served, "evil", document))  # what was let go is free again
+
+
+def _is_served(served: Served, node: str, document: bytes) -> bool:
+    with contextlib.suppress(TemporaryError):
+        return served.seam(node).fetch_baseline(KEY) == document
+    return False
 
 
 def test_a_stolen_agent_speaks_of_its_own_node_only(served: Served) -> None:

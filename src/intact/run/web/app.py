@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from intact.adapters.codec import decode, encode, encode_all
 from intact.adapters.seam.ports import FORGED, UNAUTHENTICATED, ClusterSide, PeopleSide, accept
@@ -40,6 +41,10 @@ MAX_WAIT_S = 60.0
 REPORTS_AT_ONCE = 4
 """Reports being decoded and stored at the same time: bounds the memory that their records take."""
 UPLOADS_PER_NODE = 2
+DOWNLOADS_PER_NODE = 3
+"""An agent fetches two baselines at a time; one more, that broke off, may not be over yet."""
+DOWNLOADS_AT_ONCE = 12
+"""Baselines on their way to nodes: each is in memory as a whole."""
 PIECE_BYTES = 256 << 10
 
 
@@ -60,6 +65,7 @@ def make_app(
     polls = LongPoll(cluster)
     uploads = InFlight(UPLOADS_PER_NODE)
     at_once = asyncio.Semaphore(REPORTS_AT_ONCE)
+    downloads, on_their_way = InFlight(DOWNLOADS_PER_NODE), asyncio.Semaphore(DOWNLOADS_AT_ONCE)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -130,12 +136,15 @@ def make_app(
     @app.get("/v1/baselines/{key}")
     async def read_baseline(request: Request, key: str) -> Response:
         """The signed document of a baseline, byte for byte."""
-        await prove(request)
-        document = await run_in_threadpool(cluster.baseline_for, Digest.parse(key))
-        if document is None:
-            raise InputError(f"no baseline of {key} here yet", code="NoSuchBaseline")
-        headers = {"Content-Length": str(len(document))}
-        return StreamingResponse(_cut(document), media_type="application/octet-stream", headers=headers)
+        node = await prove(request)
+        with ExitStack() as held:
+            held.enter_context(downloads.one(node))
+            await on_their_way.acquire()
+            held.callback(on_their_way.release)
+            document = await run_in_threadpool(cluster.baseline_for, Digest.parse(key))
+            if document is None:
+                raise InputError(f"no baseline of {key} here yet", code="NoSuchBaseline")
+            return _Document(document, held.pop_all())
 
     @app.get("/v1/commands")
     async def read_commands(request: Request, wait: float = 0.0) -> Response:
@@ -171,6 +180,18 @@ def _take(cluster: ClusterSide, node: str, body: bytes, counted: Metrics) -> Rep
             counted.forged.inc()
         raise
     return report
+
+
+class _Document(StreamingResponse):
+    """A baseline's document; `held` is let go when it was sent, or will not be."""
+
+    def __init__(self, document: bytes, held: ExitStack) -> None:
+        super().__init__(_cut(document), media_type="application/octet-stream", headers={"Content-Length": str(len(document))})
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
 
 
 async def _cut(document: bytes) -> AsyncIterator[bytes]:
