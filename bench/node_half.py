@@ -16,12 +16,12 @@ from intact.adapters.seam.sender import Sender
 from intact.adapters.seam.spool import Spool
 from intact.model.digest import Digest
 from intact.model.seam import Command, Plan, Report
-from intact.run.eyes import HostEyes
-from intact.run.keeping import open_own_key, open_store
 from intact.run.logs import configure_logs
-from intact.run.node import NodeProcess
-from intact.run.node_baselines import NodeBaselines
+from intact.run.node.baselines import NodeBaselines
+from intact.run.node.eyes import HostEyes
+from intact.run.node.process import NodeProcess
 from intact.run.signals import stop_on_signals
+from intact.run.storage.keeping import open_own_key, open_store
 
 assert intact.run.cli.agent
 NODE = "bench"

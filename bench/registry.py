@@ -29,8 +29,8 @@ from intact.adapters.registry.access import Endpoint, RegistryAccess
 from intact.adapters.registry.client import RepositoryClient
 from intact.adapters.registry.upload import push_blob, push_manifest
 from intact.model.digest import Digest
-from intact.run.baselines import ClusterBaselines
-from intact.run.keeping import open_own_key, open_store
+from intact.run.cluster.baselines import ClusterBaselines
+from intact.run.storage.keeping import open_own_key, open_store
 from lab import layers
 from lab.oci import architecture
 from lab.registries import Registry

@@ -27,7 +27,7 @@ from intact.compare.differ import compare, compare_layer
 from intact.compare.judge import judge
 from intact.ingest.image import ingest
 from intact.model.finding import State
-from intact.run.eyes import HostEyes, HostMounts
+from intact.run.node.eyes import HostEyes, HostMounts
 from lab.images import busybox_image
 from lab.runtime import Runtime
 

@@ -23,13 +23,13 @@ from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.policy import Policy
 from intact.model.seam import Report
-from intact.run.acting import InboxReader
-from intact.run.baselines import ClusterBaselines
-from intact.run.casebook import Memory
-from intact.run.cluster_flow import ClusterFlow
-from intact.run.keeping import open_own_key, open_store
-from intact.run.memory import ClusterState, make_router, open_state
-from intact.run.standalone import Host
+from intact.run.cluster.acting import InboxReader
+from intact.run.cluster.baselines import ClusterBaselines
+from intact.run.cluster.casebook import Memory
+from intact.run.cluster.flow import ClusterFlow
+from intact.run.cluster.standalone import Host
+from intact.run.storage.keeping import open_own_key, open_store
+from intact.run.storage.memory import ClusterState, make_router, open_state
 from lab.postgres import Postgres
 
 REPORTS = 300

@@ -26,7 +26,7 @@ from intact.baseline.table import load_table, reopen_table, seal_table
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
 from intact.model.layer import Baseline, Form, Grade, Record, complete_parents
-from intact.run.keeping import open_store
+from intact.run.storage.keeping import open_store
 
 LOOKUPS = 50_000
 HOLD = """
@@ -35,7 +35,7 @@ from pathlib import Path
 import intact.run.cli.agent
 from intact.adapters.keys.signing import load_private_key
 from intact.baseline.signing import KeySigner
-from intact.run.keeping import open_store
+from intact.run.storage.keeping import open_store
 store = open_store(Path(sys.argv[1]), KeySigner(load_private_key(Path(sys.argv[2]))))
 held = [store.get(str(key)) for key in store.keys()] if sys.argv[3] == "all" else []
 for baseline in held:

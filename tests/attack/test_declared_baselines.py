@@ -14,7 +14,7 @@ from intact.baseline.document import encode_document
 from intact.ingest.image import ingest
 from intact.model.digest import Digest
 from intact.model.layer import Baseline
-from intact.run import supplied
+from intact.run.cluster import supplied
 from lab.registries import Registry
 from tests.integration.test_cluster_baselines import Supplying, declare, image, library
 

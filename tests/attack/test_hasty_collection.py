@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from intact.adapters.store.baselines import BaselineDirectory
 from intact.baseline.store import BaselineStore
 from intact.run.cli import cli
-from intact.run.housekeeping import EVERY_S
+from intact.run.cluster.housekeeping import EVERY_S
 from tests.unit.baseline.test_store import OWN, make_baseline
 
 

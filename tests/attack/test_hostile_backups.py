@@ -14,8 +14,8 @@ from intact.adapters.store.database import Database
 from intact.adapters.store.inbox import SqlTerms, TermTransactions
 from intact.baseline.signing import KeySigner
 from intact.model.errors import InputError, TemporaryError
-from intact.run.archive import extract_archive
-from tests.unit.run.test_backup import fill, run
+from intact.run.storage.archive import extract_archive
+from tests.unit.run.storage.test_backup import fill, run
 
 ANYBODY = KeySigner(Ed25519PrivateKey.from_private_bytes(bytes([1]) * 32)).public
 

@@ -20,7 +20,7 @@ from intact.adapters.store.objects import Bucket
 from intact.adapters.store.shared_baselines import SharedBaselines
 from intact.baseline.store import BaselineStore
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
-from intact.run.baselines import ClusterBaselines
+from intact.run.cluster.baselines import ClusterBaselines
 from lab.pki import issue_server_certificate
 from lab.s3 import ObjectServer
 from tests.unit.baseline.test_store import OWN, make_baseline

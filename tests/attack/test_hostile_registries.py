@@ -30,7 +30,7 @@ from intact.ingest.image import ingest
 from intact.model.digest import Digest
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
 from intact.model.layer import Baseline
-from intact.run.attached import find_attached
+from intact.run.cluster.attached import find_attached
 from lab import layers
 from tests.attack.hostile_registry import Handler, HostileRegistry
 

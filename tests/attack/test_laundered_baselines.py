@@ -13,7 +13,7 @@ from intact.ingest.image import ingest
 from intact.model.digest import Algorithms, Digest
 from intact.model.errors import TrustError
 from intact.model.layer import Baseline, Grade, Record
-from intact.run.supplied import check_own
+from intact.run.cluster.supplied import check_own
 from lab import layers
 from lab.images import pack_entries
 from lab.oci import write_layout

@@ -13,8 +13,8 @@ import pytest
 from intact.act.ports import ContainerState
 from intact.model.digest import Digest
 from intact.model.errors import TemporaryError
-from intact.run import images
-from intact.run.images import ImageReader
+from intact.run.cluster import images
+from intact.run.cluster.images import ImageReader
 from tests.attack.hostile_registry import Handler
 from tests.attack.test_hostile_registries import QUICK, Stage
 from tests.attack.test_hostile_registries import stage as stage

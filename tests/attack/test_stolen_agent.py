@@ -12,9 +12,9 @@ from intact.model.finding import Change, Difference, Finding, Level, State, Verd
 from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.seam import Coverage, NodeStatus, Report
-from intact.run.cluster_flow import bound_times
-from intact.run.images import image_to_read
-from intact.run.reconcile import silence
+from intact.run.cluster.flow import bound_times
+from intact.run.cluster.images import image_to_read
+from intact.run.cluster.reconcile import silence
 
 NOW = 1000.0
 CONTAINER = Container(id="c1", name="web", image="i", image_key=None, node="n1", pod=Pod(namespace="shop", name="web-1", uid="p1"))

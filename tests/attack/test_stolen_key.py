@@ -26,8 +26,8 @@ from intact.baseline.trust import TrustedKey, TrustRoot
 from intact.baseline.trust_document import encode_trust
 from intact.model.errors import IntactError, TrustError
 from intact.model.layer import Baseline, Grade
-from intact.run.memory import open_state
-from intact.run.own_keys import OwnKeys
+from intact.run.storage.memory import open_state
+from intact.run.storage.own_keys import OwnKeys
 from intact.run.trust import PinnedTrust
 from tests.unit.baseline.test_store import make_baseline
 

@@ -18,7 +18,7 @@ from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.policy import ActionKind, Cause, Condition, Corroboration, Guard, Mode, Policy, Response
 from intact.model.seam import Coverage, Report
-from intact.run.truth import MAX_KEYS_PER_NODE, UNDECLARED_PER_POD
+from intact.run.cluster.truth import MAX_KEYS_PER_NODE, UNDECLARED_PER_POD
 from tests.unit.clusters import Staged, staged
 
 KEY, OTHER = Digest.of(b"image"), Digest.of(b"another image")

@@ -9,7 +9,7 @@ import pytest
 from intact.model.incident import Workload
 from intact.model.policy import Cause
 from tests.unit.baseline.cosigned import IMAGE, SIMPLE
-from tests.unit.run.test_image_trust import NAME, Shop, container, pod
+from tests.unit.run.cluster.test_image_trust import NAME, Shop, container, pod
 
 THIEF = Workload(kind="Pod", namespace="play", name="copy", uid="uid-play-copy")
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from intact.adapters.store.rows import PORTABLE, REVISION, import_rows, make_database_at
 from intact.baseline.signing import KeySigner
 from intact.model.errors import IntactError
-from intact.run.archive import create_archive, extract_archive
-from intact.run.backup import decode_stored
+from intact.run.storage.archive import create_archive, extract_archive
+from intact.run.storage.backup import decode_stored
 
 KEY = KeySigner(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 NAMES = st.sampled_from(

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from intact.adapters.store.inbox import SqlCommands, SqlInbox, SqlTerms, TermTransactions
-from intact.run.acting import CommandWriter, InboxReader, watch_term
-from intact.run.cluster_flow import ClusterFlow
-from intact.run.memory import ClusterState, make_router, open_state
-from intact.run.replica import ReplicaSide, SharedCommands
+from intact.run.cluster.acting import CommandWriter, InboxReader, watch_term
+from intact.run.cluster.flow import ClusterFlow
+from intact.run.cluster.replica import ReplicaSide, SharedCommands
+from intact.run.storage.memory import ClusterState, make_router, open_state
 from tests.unit.clusters import Library, Pods, Told
 
 NODES = ("node1", "node2", "node3")

@@ -27,9 +27,9 @@ from intact.baseline.trust import NOBODY, TrustRoot
 from intact.ingest.image import ingest
 from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.layer import Baseline, Grade
-from intact.run.baselines import ClusterBaselines
-from intact.run.keeping import open_own_key, open_store
-from intact.run.supplied import Declaration, SuppliedBaselines, read_declarations
+from intact.run.cluster.baselines import ClusterBaselines
+from intact.run.cluster.supplied import Declaration, SuppliedBaselines, read_declarations
+from intact.run.storage.keeping import open_own_key, open_store
 from lab import layers
 from lab.images import pack_entries
 from lab.oci import ImageLayout, write_layout

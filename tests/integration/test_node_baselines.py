@@ -22,9 +22,9 @@ from intact.model.container import Running
 from intact.model.digest import Digest
 from intact.model.errors import TemporaryError, TrustError
 from intact.model.layer import Baseline, Grade
-from intact.run.eyes import HostEyes, HostMounts
-from intact.run.keeping import open_store
-from intact.run.node_baselines import NodeBaselines
+from intact.run.node.baselines import NodeBaselines
+from intact.run.node.eyes import HostEyes, HostMounts
+from intact.run.storage.keeping import open_store
 from lab import images, layers, oci
 from lab.runtime import Runtime
 from tests.integration.watching import Watching

@@ -19,7 +19,7 @@ from intact.baseline.trust import Trust
 from intact.ingest.image import ingest
 from intact.model.errors import IntactError, PermanentError, TrustError
 from intact.model.layer import Baseline
-from intact.run.attached import find_attached, push_attached
+from intact.run.cluster.attached import find_attached, push_attached
 from lab import layers
 from lab.images import pack_entries
 from lab.oci import ImageLayout, copy_image, write_layout

@@ -23,8 +23,8 @@ from intact.baseline.table import seal_table
 from intact.baseline.trust import TrustRoot
 from intact.model.digest import Digest
 from intact.model.layer import Grade
-from intact.run.baselines import ClusterBaselines
-from intact.run.keeping import open_own_key, open_store
+from intact.run.cluster.baselines import ClusterBaselines
+from intact.run.storage.keeping import open_own_key, open_store
 from lab import layers
 from lab.images import pack_entries
 from lab.oci import ImageLayout, architecture, write_layout

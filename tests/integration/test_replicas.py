@@ -30,8 +30,8 @@ from intact.model.finding import Change, Difference, Finding, Level, State, Verd
 from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.seam import CommandOutcome, Coverage, Gap, Report
-from intact.run.memory import ClusterState, open_state
-from intact.run.replica import ReplicaSide
+from intact.run.cluster.replica import ReplicaSide
+from intact.run.storage.memory import ClusterState, open_state
 from lab.postgres import Postgres
 from tests.integration.replica import NODES, act, make_side
 from tests.unit.seam_contract import wait_until

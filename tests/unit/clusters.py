@@ -20,10 +20,10 @@ from intact.model.layer import Grade
 from intact.model.policy import Policy, RollbackTo
 from intact.model.revision import RevisionRecord
 from intact.model.seam import Coverage, NodeStatus, Report
-from intact.run.cluster_flow import ClusterFlow
-from intact.run.library import Known
-from intact.run.looks import Looks
-from intact.run.memory import ClusterState, make_router, open_state
+from intact.run.cluster.flow import ClusterFlow
+from intact.run.cluster.library import Known
+from intact.run.cluster.looks import Looks
+from intact.run.storage.memory import ClusterState, make_router, open_state
 from tests.unit.seam_contract import wait_until
 
 START = 1_000_000.0
@@ -106,7 +106,7 @@ class Pods:
 
 @dataclass
 class Library:
-    """Implements `cluster_flow.BaselineLibrary`: the roots that the cluster computed itself."""
+    """Implements `run.cluster.library.BaselineLibrary`: the roots that the cluster computed itself."""
 
     roots: dict[Digest, Digest] = field(default_factory=dict)
     taken_back: list[Digest] = field(default_factory=list)

@@ -30,7 +30,7 @@ from intact.model.incident import Incident
 from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.seam import Command, Coverage, NodeStatus, Plan, PodPlan, Report
-from intact.run.commands import CommandBox
+from intact.run.cluster.commands import CommandBox
 
 NODE = "node-a"
 KEY = Digest.of(b"an image's configuration")

@@ -9,7 +9,7 @@ FORBIDDEN = ("alembic", "fastapi", "lightkube", "obstore", "psycopg", "sigstore"
 
 
 def test_the_agent_loads_no_library_of_the_controller() -> None:
-    script = f"import sys, intact.run.agent; print([name for name in {FORBIDDEN!r} if name in sys.modules])"
+    script = f"import sys, intact.run.node.agent; print([name for name in {FORBIDDEN!r} if name in sys.modules])"
     environment = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "[]"

@@ -33,7 +33,7 @@ from intact.run.cli import incident as incident_command
 from intact.run.cli import source
 from intact.run.cli.source_cluster import ClusterSource
 from intact.run.cli.status import View, print_view, take_view
-from intact.run.memory import open_state
+from intact.run.storage.memory import open_state
 from tests.unit.decide.cases import WISH, facts, found, pod
 
 NOW = time.time()

@@ -6,9 +6,9 @@ import os
 
 import click
 
-from intact.run.agent import run_agent
 from intact.run.descriptors import raise_descriptor_limit
 from intact.run.logs import configure_logs
+from intact.run.node.agent import run_agent
 from intact.run.settings import read_agent_settings
 from intact.run.signals import stop_on_signals
 

@@ -207,7 +207,7 @@ def _describe(index: int, leaf: Leaf) -> dict[str, Any]:
 @contextmanager
 def _open_store(state_dir: Path) -> Iterator[Any]:
     from intact.adapters.store.leaves import SqlLeafStore
-    from intact.run.recorded import open_recorded
+    from intact.run.storage.recorded import open_recorded
 
     database = open_recorded(state_dir)
     try:

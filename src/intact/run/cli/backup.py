@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from intact.model.errors import InputError
-from intact.run.backup import write_backup
+from intact.run.storage.backup import write_backup
 
 from .output import check_replaceable
 from .progress import by_kind, show_progress

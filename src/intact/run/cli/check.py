@@ -26,7 +26,7 @@ from intact.model.layer import Baseline
 from intact.model.observation import Unobserved
 from intact.model.stated import EVERYTHING, Stated
 from intact.observe.walk import walk_tree
-from intact.run.eyes import HostEyes, HostMounts
+from intact.run.node.eyes import HostEyes, HostMounts
 
 from .baseline.files import read_document
 from .baseline.inputs import open_document

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from intact.run.controller import run_controller
+from intact.run.cluster.controller import run_controller
 from intact.run.descriptors import raise_descriptor_limit
 from intact.run.logs import configure_logs
 from intact.run.settings import read_controller_settings

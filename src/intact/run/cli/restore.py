@@ -11,8 +11,8 @@ import click
 from intact.adapters.keys.signing import load_public_key
 from intact.baseline.signing import PublicKey
 from intact.model.errors import InputError
-from intact.run.memory import AUDIT_KEY
-from intact.run.restore import claim, restore_backup
+from intact.run.storage.memory import AUDIT_KEY
+from intact.run.storage.restore import claim, restore_backup
 
 from .progress import by_kind, show_progress
 from .storage import Storage, storage_options

@@ -19,7 +19,7 @@ from intact.decide.summary import summarise_paths
 from intact.model.entry import display_path
 from intact.model.incident import Incident, Outcome
 from intact.model.seam import Coverage
-from intact.run.recorded import open_recorded
+from intact.run.storage.recorded import open_recorded
 
 from .output import describe_time
 from .source import Row

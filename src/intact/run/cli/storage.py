@@ -17,7 +17,7 @@ from intact.adapters.store.object_settings import ObjectSettings
 from intact.baseline.ports import BaselineFiles
 from intact.model.errors import InputError
 from intact.run.settings import read_database_url, read_object_settings
-from intact.run.storage import open_baseline_files
+from intact.run.storage.open import open_baseline_files
 
 _OPTIONS = (
     click.option(

@@ -23,19 +23,19 @@ from intact.model.finding import Verdict
 from intact.model.observation import Scope
 from intact.model.policy import Policy
 from intact.notify.ports import Sink
-from intact.run.baselines import ClusterBaselines
-from intact.run.cluster_flow import ClusterFlow
-from intact.run.delivery import start_delivery
+from intact.run.cluster.baselines import ClusterBaselines
+from intact.run.cluster.delivery import start_delivery
+from intact.run.cluster.flow import ClusterFlow
+from intact.run.cluster.sinks import open_sinks
+from intact.run.cluster.standalone import Host
 from intact.run.descriptors import raise_descriptor_limit
-from intact.run.eyes import HostEyes
-from intact.run.keeping import open_own_key, open_store
 from intact.run.logs import configure_logs
-from intact.run.memory import make_router, open_state
-from intact.run.node import NodeProcess
-from intact.run.node_baselines import NodeBaselines
+from intact.run.node.baselines import NodeBaselines
+from intact.run.node.eyes import HostEyes
+from intact.run.node.process import NodeProcess
 from intact.run.signals import stop_on_signals
-from intact.run.sinks import open_sinks
-from intact.run.standalone import Host
+from intact.run.storage.keeping import open_own_key, open_store
+from intact.run.storage.memory import make_router, open_state
 
 from .output import describe_finding, describe_verdict
 

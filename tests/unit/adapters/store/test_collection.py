@@ -21,7 +21,7 @@ from intact.baseline.collect import collect
 from intact.baseline.store import BaselineStore
 from intact.model.errors import InputError
 from intact.run.cli import cli
-from intact.run.housekeeping import BaselineKeeper
+from intact.run.cluster.housekeeping import BaselineKeeper
 from tests.unit.audit.test_note import KEY, PRIVATE
 from tests.unit.baseline.test_store import OWN, make_baseline
 

@@ -12,7 +12,7 @@ from intact.baseline.collect import RETAIN_S, Harvest, collect
 from intact.model.errors import InputError
 from intact.run.cli.progress import show_progress
 from intact.run.cli.storage import Storage, storage_options
-from intact.run.storage import BASELINES
+from intact.run.storage.open import BASELINES
 
 from .files import clean
 

@@ -13,10 +13,10 @@ from intact.adapters.registry.access import RegistryAccess
 from intact.adapters.registry.source import RegistrySource
 from intact.adapters.store.atomic import write_atomically
 from intact.model.errors import InputError, TrustError
-from intact.run.attached import NOT_USED, find_attached
 from intact.run.cli.output import check_replaceable
 from intact.run.cli.progress import show_progress
 from intact.run.cli.registry import registry_options
+from intact.run.cluster.attached import NOT_USED, find_attached
 from intact.run.trust import open_trust
 
 from .files import PATH, clean

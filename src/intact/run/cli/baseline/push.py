@@ -15,9 +15,9 @@ from intact.baseline.document import load_document, split_document
 from intact.baseline.signing import open_envelope
 from intact.model.errors import InputError
 from intact.model.layer import Baseline
-from intact.run.attached import push_attached, push_standing_alone
 from intact.run.cli.progress import show_progress
 from intact.run.cli.registry import registry_options
+from intact.run.cluster.attached import push_attached, push_standing_alone
 from intact.run.trust import open_trust
 
 from .files import PATH, naming, read_document, trust_option

@@ -23,8 +23,7 @@ from intact.audit.note import NoteKey
 from intact.model.errors import InputError, PermanentError, TemporaryError
 from intact.notify.ports import Sink
 from intact.notify.router import Router
-
-from .casebook import Memory
+from intact.run.cluster.casebook import Memory
 
 AUDIT_KEY = "audit"
 RETIRED_AUDIT_KEYS = "audit.retired"

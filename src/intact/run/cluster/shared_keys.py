@@ -15,8 +15,7 @@ import structlog
 from intact.adapters.keys.signing import generate_key
 from intact.adapters.keys.tls import CertificateStore
 from intact.model.errors import TemporaryError
-
-from .memory import AUDIT_KEY
+from intact.run.storage.memory import AUDIT_KEY
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from intact.model.container import Container, Pod
 from intact.model.finding import State, Verdict
 from intact.model.observation import Scope
 from intact.model.seam import Coverage
-from intact.run.looks import Looks
+from intact.run.cluster.looks import Looks
 
 POD = Pod(namespace="shop", name="web-1", uid="p1")
 WEB = Container(id="c1", name="web", image="i", image_key=None, node="n", pod=POD)

@@ -12,7 +12,7 @@ from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Unobserved
 from intact.model.seam import Coverage, Report
 from intact.observe.ports import Rings, Tier
-from intact.run.node_flow import NodeFlow
+from intact.run.node.flow import NodeFlow
 from tests.unit.seam_contract import wait_until
 from tests.unit.trees import CONTAINER, file, image, seen
 
@@ -38,7 +38,7 @@ class Bell:
 
 
 class Eyes:
-    """Implements `run.node_flow.Eyes`: a container that is what its baseline says."""
+    """Implements `run.node.flow.Eyes`: a container that is what its baseline says."""
 
     def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
         return seen()
@@ -49,7 +49,7 @@ class Eyes:
 
 @dataclass
 class Shelf:
-    """Implements `run.node_flow.Baselines`."""
+    """Implements `run.node.flow.Baselines`."""
 
     baseline: Baseline | None = BEFORE
 

@@ -43,7 +43,7 @@ from intact.model.errors import InputError, TemporaryError
 from .archive import Advance, extract_archive, read_lines
 from .backup import INDEX, decode_stored
 from .memory import AUDIT_KEY, AUDIT_ORIGIN, REPLACED, RESTORING, RETIRED_AUDIT_KEYS, read_audit_key, read_retired_keys
-from .storage import BASELINES
+from .open import BASELINES
 
 STAGED, MOVED, DONE = "new", "moved", ".replaced"
 KEPT = frozenset({"lock", "lost+found", RESTORING, DONE})

@@ -17,10 +17,10 @@ from intact.audit.ports import Query
 from intact.audit.query import find_leaves
 from intact.audit.record import Leaf, LeafKind
 from intact.model.errors import InputError, TemporaryError
-from intact.run.policies import KnownPolicy
-from intact.run.policy_record import PolicyRecord
+from intact.run.cluster.policies import KnownPolicy
+from intact.run.cluster.policy_record import PolicyRecord
+from intact.run.cluster.shared_keys import share_audit_key
 from intact.run.settings import read_controller_settings
-from intact.run.shared_keys import share_audit_key
 from tests.unit.adapters.store.test_stores import KEY, PRIVATE
 
 
@@ -122,7 +122,7 @@ def test_the_authority_of_the_database_is_part_of_its_url_unless_that_names_one(
 
 
 def test_a_state_that_is_not_there_is_said_also_with_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from intact.run.recorded import open_recorded
+    from intact.run.storage.recorded import open_recorded
 
     monkeypatch.delenv("INTACT_DATABASE_URL", raising=False)
     with pytest.raises(InputError, match="there is no"):

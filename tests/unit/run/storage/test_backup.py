@@ -39,7 +39,7 @@ from intact.baseline.signing import KeySigner
 from intact.baseline.store import BaselineStore
 from intact.model.errors import InputError, IntactError, PermanentError
 from intact.run.cli import cli
-from intact.run.memory import AUDIT_KEY, AUDIT_ORIGIN, REPLACED, RESTORING, open_state, read_audit_key, read_retired_keys
+from intact.run.storage.memory import AUDIT_KEY, AUDIT_ORIGIN, REPLACED, RESTORING, open_state, read_audit_key, read_retired_keys
 from lab.postgres import Postgres
 from lab.s3 import ObjectServer
 from tests.unit.baseline.test_store import OWN, make_baseline
@@ -285,7 +285,7 @@ def test_a_restore_killed_at_any_moment_leaves_the_old_or_the_new_or_a_refusal(o
 HOLDING = """
 import sys
 from pathlib import Path
-from intact.run.memory import open_state
+from intact.run.storage.memory import open_state
 state = open_state(Path(sys.argv[1]))
 print(flush=True)
 input()

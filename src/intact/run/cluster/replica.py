@@ -27,8 +27,8 @@ from intact.notify.alert import alert_for_forged
 from intact.notify.router import Router
 
 from .casebook import Memory
-from .cluster_flow import bound_times
 from .commands import CommandBox
+from .flow import bound_times
 from .images import running_images
 from .library import BaselineLibrary
 from .world import World

@@ -17,9 +17,9 @@ from intact.adapters.seam.ports import Cluster
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Gap, Report
 
+from .baselines import NodeBaselines
 from .eyes import HostMounts
-from .node_baselines import NodeBaselines
-from .node_flow import Eyes, NodeFlow
+from .flow import Eyes, NodeFlow
 
 log = structlog.get_logger()
 

@@ -8,8 +8,7 @@ from typing import Protocol
 from intact.audit.export import export_log
 from intact.model.incident import Incident
 from intact.model.seam import NodeStatus
-
-from .memory import ClusterState
+from intact.run.storage.memory import ClusterState
 
 MOST_INCIDENTS = 500
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from intact.model.container import Container
 from intact.model.incident import Workload
 from intact.model.seam import Coverage, NodeStatus
-from intact.run.standalone import Host
+from intact.run.cluster.standalone import Host
 from tests.unit.trees import CONTAINER
 
 GONE = Workload(kind="Container", namespace="", name="gone", uid="gone")

@@ -13,8 +13,7 @@ from intact.adapters.cluster.api import Api
 from intact.adapters.cluster.keystore import SecretStore, publish_pinned
 from intact.adapters.keys.tls import ensure_serving
 from intact.model.errors import TemporaryError
-
-from .web.server import ApiServer
+from intact.run.web.server import ApiServer
 
 log = structlog.get_logger()
 

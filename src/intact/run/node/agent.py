@@ -11,13 +11,13 @@ from intact.adapters.runtime.discover import find_socket
 from intact.adapters.seam.https import Endpoint, HttpsCluster
 from intact.adapters.seam.sender import Sender
 from intact.adapters.seam.spool import Spool
+from intact.run.settings import AgentSettings
+from intact.run.storage.keeping import open_own_key, open_store
+from intact.run.trust import PinnedTrust
 
+from .baselines import NodeBaselines
 from .eyes import HostEyes
-from .keeping import open_own_key, open_store
-from .node import NodeProcess
-from .node_baselines import NodeBaselines
-from .settings import AgentSettings
-from .trust import PinnedTrust
+from .process import NodeProcess
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from intact.model.errors import TemporaryError
-from intact.run.commands import MAX_PER_NODE, REDELIVER_S, CommandBox
+from intact.run.cluster.commands import MAX_PER_NODE, REDELIVER_S, CommandBox
 from tests.unit.seam_contract import make_command
 
 

@@ -9,7 +9,7 @@ import pytest
 from intact.model.finding import Level
 from intact.model.incident import Incident, IncidentState, Matter, Workload
 from intact.model.policy import Cause
-from intact.run.matters import Matters
+from intact.run.cluster.matters import Matters
 from tests.unit.clusters import staged
 
 NODE = Workload(kind="Node", namespace="", name="node2")

@@ -36,33 +36,33 @@ from intact.decide.summary import summarise_paths
 from intact.model.digest import Digest
 from intact.model.errors import TemporaryError
 from intact.notify.router import Router
+from intact.run.registries import open_signatures, read_registries
+from intact.run.settings import ControllerSettings
+from intact.run.storage.memory import make_router, open_state
+from intact.run.storage.open import open_baseline_files
+from intact.run.storage.own_keys import OwnKeys
+from intact.run.trust import TrustDirectory
+from intact.run.web.app import make_app
+from intact.run.web.server import ApiServer
 
 from .acting import CommandWriter, InboxReader, watch_term
 from .baselines import ClusterBaselines
 from .casebook import Memory
 from .certificates import Certificates
-from .cluster_flow import ClusterFlow
 from .delivery import start_delivery
+from .flow import ClusterFlow
 from .housekeeping import BaselineKeeper
 from .image_trust import ImageTrust, list_running
 from .images import ImageReader, running_images
 from .kubernetes import KubernetesWorld
-from .memory import make_router, open_state
-from .own_keys import OwnKeys
 from .people import People
 from .policies import PolicyBook, show_policies
 from .policy_record import PolicyRecord
-from .registries import open_signatures, read_registries
 from .replica import ReplicaSide, SharedCommands, warm_library
-from .settings import ControllerSettings
 from .shared_keys import share_audit_key
 from .shown_baselines import ShownBaselines, existing_keys
 from .sinks import open_sinks
-from .storage import open_baseline_files
 from .supplied import SuppliedBaselines, read_declarations
-from .trust import TrustDirectory
-from .web.app import make_app
-from .web.server import ApiServer
 
 log = structlog.get_logger()
 

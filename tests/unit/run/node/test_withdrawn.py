@@ -18,8 +18,8 @@ from intact.model.digest import Digest
 from intact.model.errors import IntactError
 from intact.model.layer import Baseline, Form, Grade, Record, complete_parents
 from intact.model.observation import Unobserved
-from intact.run.keeping import open_own_key, open_store
-from intact.run.node_baselines import NodeBaselines
+from intact.run.node.baselines import NodeBaselines
+from intact.run.storage.keeping import open_own_key, open_store
 from tests.unit.trees import file
 
 KEY = Digest.of(b"image")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from intact.run.queue import FIRST_RETRY_S, LONGEST_RETRY_S, WorkQueue
+from intact.run.cluster.queue import FIRST_RETRY_S, LONGEST_RETRY_S, WorkQueue
 
 
 class Clock:

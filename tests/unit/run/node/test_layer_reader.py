@@ -15,7 +15,7 @@ from intact.model.entry import Entry, Kind
 from intact.model.errors import InputError
 from intact.model.layer import Form, Record
 from intact.model.observation import Unobserved
-from intact.run.layer_reader import EVERY_S, LayerReader, Reading
+from intact.run.node.layer_reader import EVERY_S, LayerReader, Reading
 
 RECORDS = [
     Record(path=b"/", entry=Entry(path=b"/", kind=Kind.DIRECTORY, mode=0o755), implicit=True),

@@ -11,7 +11,7 @@ from intact.model.finding import Change, Difference, Finding, Level, State, Verd
 from intact.model.layer import Baseline, Grade
 from intact.model.observation import Scope
 from intact.observe.ports import Process
-from intact.run.watched import EXITED, Watched, merge
+from intact.run.node.watched import EXITED, Watched, merge
 
 CONTAINER = Container(id="c", name="c", image="i", image_key=None, node="n")
 SHELL = Process(pid=7, parent_pid=1, executable=b"/bin/sh\x1b[2J", arguments=(b"sh", b"-c", b"x"), started_ticks=1, root_device=None)

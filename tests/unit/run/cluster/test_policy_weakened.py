@@ -8,7 +8,7 @@ import pytest
 
 from intact.adapters.cluster.kinds import POLICY
 from intact.model.policy import Mode, Policy, Signatory
-from intact.run.policies import KnownPolicy, is_weaker
+from intact.run.cluster.policies import KnownPolicy, is_weaker
 
 CI, OTHER = Signatory(key="ci"), Signatory(key="other")
 WORKFLOW = Signatory(identity="workflow", issuer="forge")

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from intact.adapters.store.database import FILE_NAME, Database
-
-from .settings import read_database_url
+from intact.run.settings import read_database_url
 
 
 def open_recorded(state_dir: Path) -> Database:

@@ -20,7 +20,7 @@ from intact.model.errors import PermanentError, TemporaryError, TrustError
 from intact.model.incident import IncidentState, Matter, PodFacts, Workload
 from intact.model.policy import Cause, Mode, Policy, Signatory
 from intact.model.revision import RevisionRecord
-from intact.run.image_trust import LAST_RETRY_S, PATIENCE_S, SIGNED_S, UNSIGNED_S, ImageTrust, image_to_check
+from intact.run.cluster.image_trust import LAST_RETRY_S, PATIENCE_S, SIGNED_S, UNSIGNED_S, ImageTrust, image_to_check
 from tests.unit.baseline.cosigned import BUNDLE, IMAGE, P256, SIMPLE
 from tests.unit.clusters import staged
 

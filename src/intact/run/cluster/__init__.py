@@ -1,0 +1,1 @@
+"""The cluster's half: what decides, acts, tells and records."""

@@ -1,0 +1,1 @@
+"""The node's half: what runs beside the containers."""

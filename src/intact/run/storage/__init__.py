@@ -1,0 +1,1 @@
+"""Where a process keeps what it knows, and how that is carried elsewhere."""
