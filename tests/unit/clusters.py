@@ -39,7 +39,7 @@ class Clock:
 
 @dataclass
 class Pods:
-    """Implements `run.world.World`: `pods` by UID. Nothing is ever carried out."""
+    """Implements `run.cluster.world.World`: `pods` by UID. Nothing is ever carried out."""
 
     pods: dict[str, PodFacts] = field(default_factory=dict)
     declared: tuple[Policy, ...] = ()

@@ -126,7 +126,7 @@ class _Controller:
         self._keys = _retry(
             lambda: OwnKeys(secrets, people=self._trust.read, now=time.time(), rotate_after_s=settings.rotate_keys_after_s), stop
         )
-        self._files = _retry(lambda: open_baseline_files(settings.state_dir, self._state.database, settings.objects), stop)
+        self._files = open_baseline_files(settings.state_dir, self._state.database, settings.objects)
         store = BaselineStore(self._files, signer=self._keys, retired=self._keys.retired, trust=self._read_trust)
         access = read_registries(settings.registries_file)
         self._supplied = _retry(

@@ -41,7 +41,7 @@ class Policies(Protocol):
 
 
 class KubernetesWorld:
-    """Implements `run.world.World`. `own_namespace` is Intact's, where nothing is ever acted on."""
+    """Implements `run.cluster.world.World`. `own_namespace` is Intact's, where nothing is ever acted on."""
 
     def __init__(
         self,

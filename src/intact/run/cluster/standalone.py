@@ -21,7 +21,8 @@ NO_CLUSTER = "there is no Kubernetes here that could replace the container: star
 
 
 class Host:
-    """Implements `run.world.World`. `policies` select by namespace (the pod's, if the runtime knows one) and have no labels to go by."""
+    """Implements `run.cluster.world.World`. `policies` select by namespace (the pod's, if the runtime knows one) and have no labels to go
+    by."""
 
     def __init__(self, node: str, policies: tuple[Policy, ...] = ()) -> None:
         self._node = node
