@@ -155,9 +155,10 @@ def test_the_controller_has_exactly_these_rights(cluster: Cluster) -> None:
     policies = "integritypolicies clusterintegritypolicies"
     assert rights(one(objects, "ClusterRole", "intact-controller")) == (
         every("", "pods", "get list watch")
+        | every("", "nodes", "list watch")
         | every("apps", "deployments", "get list watch")
         | every("apps", "replicasets", "list watch")
-        | every("intact.dev", policies, "list watch")
+        | every("intact.dev", f"{policies} imagebaselines", "list watch")
         | every("intact.dev", " ".join(f"{p}/status" for p in policies.split()), "patch")
         | every("intact.dev", records, "get list create patch delete")
         | every("intact.dev", " ".join(f"{r}/status" for r in records.split()), "patch")

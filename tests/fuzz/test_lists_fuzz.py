@@ -6,7 +6,7 @@ INTACT_FUZZ_EXAMPLES sets how long to try.
 import contextlib
 import os
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from intact.baseline.document import encode_document, load_document
@@ -60,6 +60,7 @@ def test_checksum_lists(data: bytes, zero: bool) -> None:
     read_anyhow(data, "checksums", zero)
 
 
+@example(MTREE.replace(b"mode=0644", b"", 1))
 @given(damaged(MTREE) | st.binary(max_size=500))
 @FUZZ
 def test_mtree_specifications(data: bytes) -> None:

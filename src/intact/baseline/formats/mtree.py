@@ -226,7 +226,8 @@ class _Reading:
         if dropped:
             self.losses.notes[f"only some files have {join_words(dropped)}: it is not compared"] = 1
         stated = Stated(kinds=kinds, aspects=frozenset(aspects), below=below)
-        is_uniform = self.some_algorithms == algorithms and not self.lacking.keys() & self.having
+        # Without modes there is something to take back all the same: that of symbolic links, which needs no stating.
+        is_uniform = self.some_algorithms == algorithms and not self.lacking.keys() & self.having and Aspect.MODE in aspects
         self.losses.of_all = (*(aspect for aspect in _APPLIES if aspect not in aspects), Aspect.XATTRS)
 
         def make(_: bytes, encoded: bytes) -> Entry:
