@@ -55,7 +55,9 @@ def test_a_report_that_says_nothing_of_coverage_still_says_nothing_of_it() -> No
     [
         ("registry.example:5000/shop/web:1", f"evil.example/x@{SHA}", f"registry.example:5000/shop/web@{SHA}"),
         (f"registry.example/shop/web@{SHA}", f"registry.example/shop/web@{SHA}", f"registry.example/shop/web@{SHA}"),
-        ("web", f"docker.io/library/web@{SHA}", f"web@{SHA}"),
+        ("web", f"evil.example/library/web@{SHA}", f"docker.io/library/web@{SHA}"),
+        ("shop/web:1", f"evil.example/shop/web@{SHA}", f"docker.io/shop/web@{SHA}"),
+        ("http://evil.example/web", f"registry.example/web@{SHA}", ""),
         ("registry.example/web:1", SHA, ""),
     ],
 )

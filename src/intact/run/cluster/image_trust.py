@@ -40,7 +40,7 @@ from intact.model.incident import Matter, PodFacts, Workload
 from intact.model.policy import Cause, Mode, Policy, Signatory
 from intact.model.revision import RevisionRecord
 
-from .images import image_to_read
+from .images import image_to_read, join_reference
 
 log = structlog.get_logger()
 
@@ -238,10 +238,7 @@ def list_running(cache: ClusterCache) -> Iterator[tuple[PodFacts, tuple[Containe
 def image_to_check(container: ContainerState) -> str:
     """`HOST/REPO@sha256:…`. A digest in the pod's specification is what everybody agreed to run; else what the node says it pulled."""
     name, at, digest = container.image.partition("@")
-    if not at:
-        return image_to_read(container)
-    head, slash, last = name.rpartition("/")
-    return f"{head}{slash}{last.partition(':')[0]}@{digest}"
+    return join_reference(name, digest) if at else image_to_read(container)
 
 
 def _matter(use: _Use, cause: Cause, level: Level, text: str, *, about: str = "") -> Matter:

@@ -11,10 +11,11 @@ import structlog
 from intact.act.ports import ContainerState
 from intact.adapters.cluster.cache import ClusterCache
 from intact.adapters.cluster.revisions import pulled_image
+from intact.adapters.layout.names import parse_reference
 from intact.audit.log import AuditLog
 from intact.audit.steps import record_baseline
 from intact.model.digest import Digest
-from intact.model.errors import IntactError
+from intact.model.errors import InputError, IntactError
 
 from .baselines import ClusterBaselines
 
@@ -27,13 +28,20 @@ LAST_RETRY_S = 300.0
 
 
 def image_to_read(container: ContainerState) -> str:
-    """`repo@sha256:…` of what the container runs, from the repository that its pod names: the digest is the node's word, and a node must
-    not choose what the controller connects to. Empty where there is no digest."""
+    """`HOST/REPO@sha256:…` of what the container runs, from the repository that its pod names, spelt out as baselines are kept: the digest
+    is the node's word, and a node must not choose what the controller connects to. Empty where there is no digest, or no repository that
+    could be asked."""
     digest = pulled_image(container).partition("@")[2]
-    if not digest:
+    return join_reference(container.image.partition("@")[0], digest) if digest else ""
+
+
+def join_reference(image: str, digest: str) -> str:
+    """`nginx:1` and a digest → `docker.io/library/nginx@sha256:…`; empty for what is no image's name."""
+    try:
+        name = parse_reference(image)
+    except InputError:
         return ""
-    head, slash, last = container.image.partition("@")[0].rpartition("/")
-    return f"{head}{slash}{last.partition(':')[0]}@{digest}"
+    return f"{name.host}/{name.repository}@{digest}"
 
 
 def running_images(cache: ClusterCache) -> set[tuple[str, str]]:
