@@ -68,6 +68,7 @@ def ingest(
     source: BlobSource,
     *,
     platform: str | None = None,
+    image: Resolved | None = None,
     limits: Limits | None = None,
     algorithms: Algorithms = SHA256,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -77,12 +78,13 @@ def ingest(
 ) -> Baseline:
     """Reads and verifies the image of `source`.
 
-    `platform` None: this machine's where the image offers several, whatever it is where it offers one. `algorithms`: by what its files are
-    to be known. `parallel`: layers fetched at once, of a source that several threads may read. Raises InputError (damaged, refused, no such
-    platform), TrustError (a digest is wrong), TemporaryError (the source is not reachable).
+    `platform` None: this machine's where the image offers several, whatever it is where it offers one. `image`: its documents, where they
+    were read from this source already. `algorithms`: by what its files are to be known. `parallel`: layers fetched at once, of a source that
+    several threads may read. Raises InputError (damaged, refused, no such platform), TrustError (a digest is wrong), TemporaryError (the
+    source is not reachable).
     """
     limits = limits or Limits()
-    image = resolve(source, platform=platform, limits=limits)
+    image = image or resolve(source, platform=platform, limits=limits)
     manifest, config = image.manifest, image.config
     for layer in manifest.layers:
         check_layer_type(layer.media_type)

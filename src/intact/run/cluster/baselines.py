@@ -154,7 +154,7 @@ class ClusterBaselines:
                 return known
             baseline = ingest(
                 source,
-                platform=wanted,
+                image=image,
                 algorithms=self._algorithms,
                 known_layers=lambda diff_id: self._store.find_layer(diff_id, self._algorithms),
                 seal=seal_table,

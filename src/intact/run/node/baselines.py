@@ -124,22 +124,19 @@ class NodeBaselines:
         return self._stored(baseline, envelope)
 
     def _computed(self, key: Digest) -> Baseline:
-        source = ContainerdSource(str(key), self._socket)
-        try:
-            baseline = ingest(source, known_layers=self._store.find_layer, seal=seal_table)
-        finally:
-            source.close()
-        if baseline.key != key:
-            raise TrustError(f"the runtime's image {key} has the configuration {baseline.key}")
-        return self._stored(baseline)
+        return self._read(key, partial(ingest, known_layers=self._store.find_layer, seal=seal_table))
 
     def _first_seen(self, running: Running, key: Digest, why: str) -> Baseline:
         assert running.mounted is not None, "who calls this has looked"
         log.warning("baseline_by_first_sight", key=str(key), reason=why)
         directories = [partial(self._read_layer, running, lower) for lower in reversed(running.mounted.lowers)]
+        return self._read(key, partial(ingest_unpacked, directories=directories, known_layers=self._store.find_layer, seal=seal_table))
+
+    def _read(self, key: Digest, read: Callable[[ContainerdSource], Baseline]) -> Baseline:
+        """What `read` makes of the runtime's image, stored."""
         source = ContainerdSource(str(key), self._socket)
         try:
-            baseline = ingest_unpacked(source, directories, known_layers=self._store.find_layer, seal=seal_table)
+            baseline = read(source)
         finally:
             source.close()
         if baseline.key != key:
