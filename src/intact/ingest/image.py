@@ -79,9 +79,9 @@ def ingest(
     """Reads and verifies the image of `source`.
 
     `platform` None: this machine's where the image offers several, whatever it is where it offers one. `image`: its documents, where they
-    were read from this source already. `algorithms`: by what its files are to be known. `parallel`: layers fetched at once, of a source that
-    several threads may read. Raises InputError (damaged, refused, no such platform), TrustError (a digest is wrong), TemporaryError (the
-    source is not reachable).
+    were read from this source already. `algorithms`: by what its files are to be known. `parallel`: layers fetched at once, of a source
+    that several threads may read. Raises InputError (damaged, refused, no such platform), TrustError (a digest is wrong), TemporaryError
+    (the source is not reachable).
     """
     limits = limits or Limits()
     image = image or resolve(source, platform=platform, limits=limits)
