@@ -16,19 +16,18 @@ import structlog
 
 from intact.audit.log import AuditLog
 from intact.audit.record import Leaf
-from intact.audit.steps import record_forged_report, record_gap, record_verdict
+from intact.audit.steps import record_gap, record_verdict
 from intact.audit.tally import CleanTally
 from intact.decide.agreement import Own
 from intact.decide.expect import is_clean
-from intact.decide.govern import compile_plan
 from intact.model.container import Container
 from intact.model.digest import Digest
 from intact.model.finding import State, Verdict
 from intact.model.incident import Matter, PodFacts, Reported, Workload
 from intact.model.layer import Grade
 from intact.model.policy import Cause
-from intact.model.seam import Command, Coverage, NodeStatus, Plan, Report
-from intact.notify.alert import alert_for_blind, alert_for_forged
+from intact.model.seam import Coverage, NodeStatus, Report
+from intact.notify.alert import alert_for_blind
 from intact.notify.router import Router
 
 from .casebook import Casebook, IsSigned, Memory
@@ -37,6 +36,7 @@ from .library import BaselineLibrary
 from .looks import Looks
 from .matters import Matters
 from .reconcile import SILENT_S, Key, Reconciler
+from .side import AgentSide
 from .truth import MIN_NODES, Truth
 from .world import World
 
@@ -74,7 +74,7 @@ def is_blind(verdict: Verdict) -> bool:
     return verdict.state is State.UNOBSERVED and any(one.path == b"/" for one in verdict.unobserved)
 
 
-class ClusterFlow:
+class ClusterFlow(AgentSide):
     """Implements `adapters.seam.ports.ClusterSide`. Threads: any number call the seam's methods; one calls `run`."""
 
     def __init__(
@@ -90,13 +90,12 @@ class ClusterFlow:
         corroborating_nodes: int = MIN_NODES,
         is_signed: IsSigned = lambda record, policy: not policy.signed_by,
     ) -> None:
-        self._world, self._memory, self._audit, self._router, self._library = world, memory, audit, router, library
-        self._clock, self._on_verdict = clock, on_verdict
+        super().__init__(world=world, memory=memory, audit=audit, router=router, library=library, commands=CommandBox(clock), clock=clock)
+        self._on_verdict = on_verdict
         self._lock = threading.RLock()
         self._tally = CleanTally()
         self._nodes: dict[str, NodeStatus] = {}
         self._looks = Looks()
-        self._commands = CommandBox(clock)
         self._matters = Matters()
         self._truth = Truth(own=self._own, nodes=self._count_nodes, minimum=corroborating_nodes, is_supplied=library.has_supplied)
         self._awaited: set[str] = set()
@@ -170,27 +169,9 @@ class ClusterFlow:
         if report.coverage is not None:
             self._reconciler.wake(Key("node", node))
 
-    def node_of(self, pod_uid: str) -> str | None:
-        return self._world.node_of(pod_uid)
-
     def forged(self, node: str, claim: str, reason: str) -> None:
-        now = self._clock()
-        log.warning("forged_report", node=node, claim=claim, reason=reason)
-        with self._lock, self._memory.transactions.transaction():
-            self._audit.append([record_forged_report(node, claimed=claim, reason=reason, now=now)])
-            self._router.submit(alert_for_forged(node, claim, reason, now=now))
-
-    def plan_for(self, node: str) -> Plan:
-        return compile_plan(self._world.pods_on(node), self._world.policies(), withdrawn=self._library.withdrawn())
-
-    def baseline_for(self, key: Digest) -> bytes | None:
-        return self._library.document(key)
-
-    def commands_for(self, node: str, wait_s: float) -> tuple[Command, ...]:
-        return self._commands.take(node, wait_s)
-
-    def when_commanded(self, call: Callable[[str], None]) -> None:
-        self._commands.when_put(call)
+        with self._lock:
+            super().forged(node, claim, reason)
 
     # -- what the controller itself holds ----------------------------------------------------------------------------
 

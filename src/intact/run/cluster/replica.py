@@ -17,13 +17,9 @@ from intact.adapters.store.bell import COMMANDS, Bell
 from intact.adapters.store.database import Database
 from intact.adapters.store.inbox import SqlCommands, SqlInbox
 from intact.audit.log import AuditLog
-from intact.audit.steps import record_forged_report
-from intact.decide.govern import compile_plan
-from intact.model.digest import Digest
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.layer import Baseline
-from intact.model.seam import Command, NodeStatus, Plan, Report
-from intact.notify.alert import alert_for_forged
+from intact.model.seam import Command, NodeStatus, Report
 from intact.notify.router import Router
 
 from .casebook import Memory
@@ -31,6 +27,7 @@ from .commands import CommandBox
 from .flow import bound_times
 from .images import running_images
 from .library import BaselineLibrary
+from .side import AgentSide
 from .world import World
 
 log = structlog.get_logger()
@@ -41,7 +38,7 @@ WARM_EVERY_S = 2.0
 WARM_RETRY_S = 60.0
 
 
-class ReplicaSide:
+class ReplicaSide(AgentSide):
     """Implements `adapters.seam.ports.ClusterSide` for a replica that need not be the one that acts."""
 
     def __init__(
@@ -56,36 +53,14 @@ class ReplicaSide:
         commands: SharedCommands,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._world, self._memory, self._inbox, self._audit, self._router = world, memory, inbox, audit, router
-        self._library, self._commands, self._clock = library, commands, clock
+        super().__init__(world=world, memory=memory, audit=audit, router=router, library=library, commands=commands.box, clock=clock)
+        self._inbox, self._shared = inbox, commands
 
     def receive(self, node: str, report: Report) -> None:
         now = self._clock()
         self._inbox.put(node, bound_times(report, now), now)
         for outcome in report.outcomes:
-            self._commands.settle(node, outcome.command_id)
-
-    def node_of(self, pod_uid: str) -> str | None:
-        return self._world.node_of(pod_uid)
-
-    def forged(self, node: str, claim: str, reason: str) -> None:
-        now = self._clock()
-        log.warning("forged_report", node=node, claim=claim, reason=reason)
-        with self._memory.transactions.transaction():
-            self._audit.append([record_forged_report(node, claimed=claim, reason=reason, now=now)])
-            self._router.submit(alert_for_forged(node, claim, reason, now=now))
-
-    def plan_for(self, node: str) -> Plan:
-        return compile_plan(self._world.pods_on(node), self._world.policies(), withdrawn=self._library.withdrawn())
-
-    def baseline_for(self, key: Digest) -> bytes | None:
-        return self._library.document(key)
-
-    def commands_for(self, node: str, wait_s: float) -> tuple[Command, ...]:
-        return self._commands.box.take(node, wait_s)
-
-    def when_commanded(self, call: Callable[[str], None]) -> None:
-        self._commands.box.when_put(call)
+            self._shared.settle(node, outcome.command_id)
 
     def status(self) -> tuple[NodeStatus, ...]:
         """What every node said last, as the one that acts has stored it."""
