@@ -10,13 +10,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import cast
-
-from isal import isal_zlib
-from isal.igzip_lib import IsalError
 
 from intact.model.errors import InputError
 
+from .gzip import CHUNK_BYTES, DamagedGzip, TruncatedGzip, inflate
 from .limits import Limits
 
 if sys.version_info >= (3, 14):
@@ -24,7 +21,6 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-CHUNK_BYTES = 1 << 20
 ZSTD_WINDOW_LOG = 27
 """128 MiB: what `zstd --long` writes at most without a further option."""
 
@@ -42,7 +38,6 @@ DETECTED_TYPES = frozenset(
 )
 
 
-_GZIP_ERROR = cast(type[Exception], IsalError)
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
@@ -126,25 +121,12 @@ def _pieces(chunk: bytes) -> Iterator[bytes]:
 
 
 def _inflate(chunks: Iterator[bytes], layer: str) -> Iterator[bytes]:
-    """Gzip members one after the other (RFC 1952 §2.2); anything else after a member is an error, as it is to Go's compress/gzip."""
-    member = isal_zlib.decompressobj(wbits=31)
-    started = False
-    for chunk in chunks:
-        data, more = chunk, True
-        while data or more:
-            started = True
-            try:
-                out = member.decompress(data, CHUNK_BYTES)
-            except _GZIP_ERROR as error:
-                raise InputError(f"layer {layer}: damaged gzip data: {error}", code="Gzip") from None
-            if out:
-                yield out
-            if member.eof:
-                data, member, started, more = member.unused_data, isal_zlib.decompressobj(wbits=31), False, False
-            else:
-                data, more = member.unconsumed_tail, len(out) == CHUNK_BYTES
-    if started:
-        raise InputError(f"layer {layer}: gzip data ends too early", code="Truncated")
+    try:
+        yield from inflate(chunks)
+    except DamagedGzip as error:
+        raise InputError(f"layer {layer}: damaged gzip data: {error}", code="Gzip") from None
+    except TruncatedGzip:
+        raise InputError(f"layer {layer}: gzip data ends too early", code="Truncated") from None
 
 
 def _unzstd(chunks: Iterator[bytes], layer: str) -> Iterator[bytes]:

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from intact.ingest.compression import CHUNK_BYTES, decompress
+from intact.ingest.compression import decompress
+from intact.ingest.gzip import CHUNK_BYTES
 from intact.ingest.limits import Limits
 from intact.model.errors import InputError
 

@@ -12,18 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from posixpath import normpath
-from typing import cast
 
 import msgspec
-from isal import isal_zlib
-from isal.igzip_lib import IsalError
 
+from intact.ingest.gzip import CHUNK_BYTES, DamagedGzip, TruncatedGzip, inflate
 from intact.model.entry import display_path
 from intact.model.errors import InputError, TrustError
 
 from .beneath import Beneath, Missing
 
-CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 16 << 20
 MAX_NAME_BYTES = 4096
 MAX_FILE_BYTES = 256 << 30
@@ -34,7 +31,6 @@ FREE_LINE_BYTES = 1 << 20
 _FILE, _SEGMENT = 1, 2
 _NOTHING_READ = bytes(8)
 """The CRC-64 of no bytes: a link whose header states a size has no content in the archive."""
-_GZIP_ERROR = cast(type[Exception], IsalError)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -137,21 +133,9 @@ def _lines(chunks: Iterator[bytes], max_bytes: int, layer: str) -> Iterator[byte
 
 
 def _inflate(chunks: Iterable[bytes], layer: str) -> Iterator[bytes]:
-    """Gzip members one after the other (RFC 1952 §2.2), never more than CHUNK_BYTES of them at a time."""
-    member, started = isal_zlib.decompressobj(wbits=31), False
-    for chunk in chunks:
-        data, more = chunk, True
-        while data or more:
-            started = True
-            try:
-                out = member.decompress(data, CHUNK_BYTES)
-            except _GZIP_ERROR as error:
-                raise InputError(f"layer {layer}: its tar-split is damaged: {error}", code="TarSplit") from None
-            if out:
-                yield out
-            if member.eof:
-                data, member, started, more = member.unused_data, isal_zlib.decompressobj(wbits=31), False, False
-            else:
-                data, more = member.unconsumed_tail, len(out) == CHUNK_BYTES
-    if started:
-        raise InputError(f"layer {layer}: its tar-split ends too early", code="Truncated")
+    try:
+        yield from inflate(chunks)
+    except DamagedGzip as error:
+        raise InputError(f"layer {layer}: its tar-split is damaged: {error}", code="TarSplit") from None
+    except TruncatedGzip:
+        raise InputError(f"layer {layer}: its tar-split ends too early", code="Truncated") from None
