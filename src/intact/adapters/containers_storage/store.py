@@ -12,12 +12,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
+from intact.ingest.gzip import CHUNK_BYTES
 from intact.model.errors import InputError
 
 from .beneath import Beneath, Missing
 from .place import DRIVERS
 from .records import MAX_LISTING_BYTES, ImageRecord, LayerRecord, document_file, parse_images, parse_layers
-from .tarsplit import CHUNK_BYTES
 
 MAX_DOCUMENT_BYTES = 8 << 20
 _Record = TypeVar("_Record", ImageRecord, LayerRecord)
