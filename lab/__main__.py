@@ -33,11 +33,12 @@ def build_binaries() -> None:
 @main.command()
 @cluster_id
 @click.option("--nodes", type=click.IntRange(1, MAX_NODES), default=1, show_default=True)
-def up(id: int, nodes: int) -> None:
+@click.option("--newer-runtime", is_flag=True, help="With containerd 2 and runc 1.4, built here: for user-namespaced pods.")
+def up(id: int, nodes: int, newer_runtime: bool) -> None:
     """Start a cluster."""
     become_root()
     began = time.monotonic()
-    cluster = Cluster(nodes=nodes, id=id)
+    cluster = Cluster(nodes=nodes, id=id, newer_runtime=newer_runtime)
     cluster.up()
     say(f"cluster {id}: {nodes} node{'s' if nodes > 1 else ''} Ready after {time.monotonic() - began:.1f} s")
     print(describe_environment(cluster.plan))

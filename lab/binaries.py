@@ -1,4 +1,5 @@
-"""The Kubernetes, etcd and helm programs: from a directory the user names, else from the cache, else built.
+"""The Kubernetes, etcd and helm programs: from a directory the user names, else from the cache, else built. Also a newer container runtime
+than the distribution's, for nodes that ask for it.
 
 In: INTACT_KUBE_BIN, the cache, go.mod and go.sum beside build.sh. Out: a directory that has them all, and the pause program.
 Never takes a build that did not finish; two builds never run at once.
@@ -21,6 +22,7 @@ from lab.progress import step
 from lab.settings import REPOSITORY, LabError, cache_dir
 
 SOURCES = REPOSITORY / "lab/kube"
+RUNTIME_SOURCES = REPOSITORY / "lab/containerd"
 PROGRAMS = (
     "etcd",
     "helm",
@@ -40,7 +42,7 @@ def find_binaries() -> Path | None:
         if missing := [name for name in PROGRAMS if not os.access(directory / name, os.X_OK)]:
             raise LabError(f"INTACT_KUBE_BIN={named} lacks {', '.join(missing)}: add them, or unset it to have all built")
         return directory
-    directory = cache_dir() / f"kube-{_key(ensure_go())}"
+    directory = cache_dir() / f"kube-{_key(SOURCES, ensure_go())}"
     return directory if directory.exists() else None
 
 
@@ -49,7 +51,14 @@ def ensure_binaries() -> Path:
     if found := find_binaries():
         return found
     with lock("kube"):
-        return find_binaries() or _build(ensure_go())
+        return find_binaries() or _build(SOURCES, "kube", "Kubernetes, etcd and helm")
+
+
+def ensure_newer_runtime() -> Path:
+    """A directory with containerd 2, its shim and client, and runc 1.4: built at the first time (a few minutes)."""
+    with lock("containerd"):
+        directory = cache_dir() / f"containerd-{_key(RUNTIME_SOURCES, ensure_go())}"
+        return directory if directory.exists() else _build(RUNTIME_SOURCES, "containerd", "containerd and runc")
 
 
 def ensure_pause() -> Path:
@@ -62,25 +71,25 @@ def ensure_pause() -> Path:
     return directory / "pause"
 
 
-def _key(go: Path) -> str:
+def _key(sources: Path, go: Path) -> str:
     """sha256 over go.mod, go.sum, build.sh and the output of `go version`."""
     digest = hashlib.sha256()
     for name in ("go.mod", "go.sum", "build.sh"):
-        digest.update((SOURCES / name).read_bytes())
+        digest.update((sources / name).read_bytes())
     digest.update(describe_go(go).encode())
     return digest.hexdigest()[:16]
 
 
-def _build(go: Path) -> Path:
-    target = cache_dir() / f"kube-{_key(go)}"
+def _build(sources: Path, name: str, title: str) -> Path:
+    go = ensure_go()
+    target = cache_dir() / f"{name}-{_key(sources, go)}"
     environment = {**go_environment(go), "GOFLAGS": "-v"}  # -v names each package as it is compiled
     compiled = 0
-    with step("Kubernetes, etcd and helm: modules"):
-        run(go, "mod", "download", env=environment, cwd=SOURCES)
-        packages = len(run(go, "list", "-deps", "tool", env=environment, cwd=SOURCES).stdout.split())
-    title = "Kubernetes, etcd and helm: build"
-    with finished_directory(target) as partial, step(title, lambda: f"{compiled} of {packages} packages"):
-        command = ["bash", str(SOURCES / "build.sh"), str(partial)]
+    with step(f"{title}: modules"):
+        run(go, "mod", "download", env=environment, cwd=sources)
+        packages = len(run(go, "list", "-deps", "tool", env=environment, cwd=sources).stdout.split())
+    with finished_directory(target) as partial, step(f"{title}: build", lambda: f"{compiled} of {packages} packages"):
+        command = ["bash", str(sources / "build.sh"), str(partial)]
         last: list[str] = []
         build = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
         assert build.stderr is not None
@@ -94,7 +103,7 @@ def _build(go: Path) -> Path:
             build.wait()
             raise
         if build.returncode:
-            raise LabError(f"the build of the Kubernetes programs failed:\n{''.join(last)}")
+            raise LabError(f"the build of {title} failed:\n{''.join(last)}")
     return target
 
 

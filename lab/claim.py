@@ -36,14 +36,14 @@ def remove_cluster(id: int) -> None:
         _remove_empty(state.parent)
 
 
-def claim(wanted: int | None, nodes: int, binaries: Path) -> ClusterPlan:
+def claim(wanted: int | None, nodes: int, binaries: Path, runtime: Path | None = None) -> ClusterPlan:
     """Takes an id by making its bridge: the kernel lets only one succeed. What a dead owner left is removed first."""
     for id in [wanted] if wanted is not None else range(MAX_ID, 0, -1):
         if _is_abandoned(id):
             remove_cluster(id)
         made = subprocess.run(["ip", "link", "add", bridge_name(id), "type", "bridge"], capture_output=True, text=True)
         if made.returncode == 0:
-            plan = ClusterPlan(id=id, nodes=nodes, state=cluster_state(id), binaries=binaries)
+            plan = ClusterPlan(id=id, nodes=nodes, state=cluster_state(id), binaries=binaries, runtime=runtime)
             try:
                 if plan.state.exists():
                     shutil.rmtree(plan.state)

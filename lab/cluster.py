@@ -20,7 +20,7 @@ from typing import Self
 
 from lab import mountpoints, node
 from lab.api import ApiReader
-from lab.binaries import ensure_binaries, ensure_pause
+from lab.binaries import ensure_binaries, ensure_newer_runtime, ensure_pause
 from lab.claim import claim, is_running, remove_cluster
 from lab.layers import build_tar, file
 from lab.nodefiles import PAUSE_IMAGE, write_cluster_files
@@ -39,12 +39,13 @@ class Cluster:
     Without an id the first free one is taken, from the highest down, so tests and `make cluster` (0) do not meet.
     """
 
-    def __init__(self, *, nodes: int = 1, id: int | None = None) -> None:
+    def __init__(self, *, nodes: int = 1, id: int | None = None, newer_runtime: bool = False) -> None:
+        """`newer_runtime`: containerd and runc are built, newer than the machine's."""
         if not 1 <= nodes <= MAX_NODES:
             raise LabError(f"a cluster has 1 to {MAX_NODES} nodes, not {nodes}")
         if id is not None and not 0 <= id <= MAX_ID:
             raise LabError(f"a cluster's id is 0 to {MAX_ID}, not {id}")
-        self._wanted_id, self._nodes = id, nodes
+        self._wanted_id, self._nodes, self._newer_runtime = id, nodes, newer_runtime
         self._plan: ClusterPlan | None = None
         self._at_exit = contextlib.ExitStack()
 
@@ -112,8 +113,8 @@ class Cluster:
 
     def up(self, *, owner: int | None = None) -> None:
         """Starts the cluster and returns when every node is Ready. `owner`: the process whose end ends its use."""
-        binaries = ensure_binaries()
-        self._plan = claim(self._wanted_id, self._nodes, binaries)
+        runtime = ensure_newer_runtime() if self._newer_runtime else None
+        self._plan = claim(self._wanted_id, self._nodes, ensure_binaries(), runtime)
         try:
             with terminate_as_interrupt():
                 if owner:

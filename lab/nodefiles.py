@@ -4,6 +4,7 @@ In: a node's plan. Out: files in its state directory. Never starts anything. Why
 """
 
 import json
+import shutil
 import subprocess
 
 from lab.plan import ClusterPlan, NodePlan
@@ -48,10 +49,11 @@ def write_node_files(node: NodePlan) -> None:
         path.write_text(value + "\n")
 
 
-def containerd_version() -> tuple[int, ...]:
-    """The version of the machine's containerd, for example (1, 6, 20)."""
+def containerd_version(cluster: ClusterPlan) -> tuple[int, ...]:
+    """The version of the nodes' containerd, for example (1, 6, 20)."""
+    program = shutil.which("containerd", path=cluster.search_path) or "containerd"
     try:
-        answer = subprocess.run(["containerd", "--version"], capture_output=True, text=True, check=True).stdout
+        answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         raise LabError(f"containerd does not run ({error}): `make tools` installs it") from error
     version = answer.split()[2].lstrip("v").partition("~")[0].partition("-")[0].partition("+")[0]
@@ -69,7 +71,7 @@ state = "/run/containerd"
   path = "/run/containerd-opt"
 """
     certificates = f'config_path = "{node.state}/certs.d"'
-    if containerd_version() >= (2,):
+    if containerd_version(node.cluster) >= (2,):
         return f"""version = 3
 {common}
 [plugins."io.containerd.cri.v1.runtime"]

@@ -35,7 +35,7 @@ class NodeInit:
         self.binaries = node.cluster.binaries
         self.names: dict[int, str] = {}
         self.environment = {
-            "PATH": f"{self.binaries}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": node.cluster.search_path,
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(REPOSITORY),

@@ -24,6 +24,8 @@ class ClusterPlan:
     nodes: int
     state: Path
     binaries: Path
+    runtime: Path | None = None
+    """Where containerd and runc are, if not the machine's own."""
 
     @property
     def bridge(self) -> str:
@@ -50,6 +52,12 @@ class ClusterPlan:
         return f"10.{244 - self.id}.0.0/16"
 
     @property
+    def search_path(self) -> str:
+        """PATH on its nodes."""
+        own = f"{self.runtime}:" if self.runtime else ""
+        return f"{own}{self.binaries}:/usr/sbin:/usr/bin:/sbin:/bin"
+
+    @property
     def kubeconfig(self) -> Path:
         return self.state / "admin.kubeconfig"
 
@@ -63,7 +71,8 @@ class ClusterPlan:
         return NodePlan(cluster=self, number=number)
 
     def save(self) -> None:
-        values = {"id": self.id, "nodes": self.nodes, "binaries": str(self.binaries)}
+        runtime = str(self.runtime) if self.runtime else None
+        values = {"id": self.id, "nodes": self.nodes, "binaries": str(self.binaries), "runtime": runtime}
         (self.state / "plan.json").write_text(json.dumps(values))
 
 
@@ -115,4 +124,10 @@ def load_plan(state: Path) -> ClusterPlan:
         values = json.loads((state / "plan.json").read_text())
     except FileNotFoundError:
         raise LabError(f"no cluster in {state}: start one with `make cluster` or `python -m lab up`") from None
-    return ClusterPlan(id=values["id"], nodes=values["nodes"], state=state, binaries=Path(values["binaries"]))
+    return ClusterPlan(
+        id=values["id"],
+        nodes=values["nodes"],
+        state=state,
+        binaries=Path(values["binaries"]),
+        runtime=Path(values["runtime"]) if values["runtime"] else None,
+    )

@@ -9,6 +9,7 @@ packages=(
   iproute2 iptables nftables kmod                                # networks of the nodes
   docker-registry skopeo mmdebstrap busybox-static               # registry and images
   gcc libc6-dev                                                  # the pause program
+  libseccomp-dev pkg-config                                      # a newer runc
   rsyslog                                                        # a real receiver of alerts
   podman crun                                                    # containers-storage
   postgresql                                                     # the store of many replicas
