@@ -143,11 +143,11 @@ properties:
         paths: {{- include "intact.crd.paths" . | nindent 10 }}
         changes:
           type: array
-          description: The kinds of change that are fine; all of them if left out.
+          description: The kinds of change that are fine; all of files if left out. Executed and Mounted must be named.
           minItems: 1
-          maxItems: 5
+          maxItems: 7
           x-kubernetes-list-type: set
-          items: {type: string, enum: [Added, Deleted, Type, Modified, Metadata]}
+          items: {type: string, enum: [Added, Deleted, Type, Modified, Metadata, Executed, Mounted]}
         grows:
           type: boolean
           description: Only added files, and files that did not shrink.

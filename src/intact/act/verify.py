@@ -100,8 +100,8 @@ def _unproven(pod: PodState, seen: tuple[Verdict, ...], acted_at: float) -> str:
     """What keeps the pod from being proven intact; empty if nothing does."""
     latest = _latest(pod, seen, acted_at)
     for container in pod.containers:
-        # A look at the layers alone says nothing about what the container wrote.
-        states = {v.state for v in latest if v.container.name == container.name and v.scope is not Scope.LAYERS}
+        # A look at the layers, or at what runs, says nothing about what the container wrote.
+        states = {v.state for v in latest if v.container.name == container.name and v.scope in (Scope.DRIFT, Scope.TREE)}
         if not states:
             return f"container {container.name} was not looked at yet"
         if State.UNOBSERVED in states:

@@ -30,6 +30,7 @@ def record_finding(finding: Finding, *, workload: Workload | None, incident: str
         "path": write_bytes(difference.path),
         "change": difference.change.value,
         "fields": [write_text(name, SHORT) for name in difference.fields[:MAX_LISTED]],
+        **({"reason": write_text(difference.reason)} if difference.reason else {}),
         "expected": _entry(difference.expected),
         "actual": _entry(difference.actual),
         "level": finding.level.title,

@@ -71,6 +71,8 @@ def explain(
         why = f"{_name(again)} is back in {again.pod}, which started after another pod of revision {again.revision} was replaced for it"
         return Explained(cause=Cause.REVISION, why=why)
     pods = _list({one.pod for one in seen})
+    if seen and all(one.scope is Scope.LIVE for one in seen):
+        return Explained(cause=Cause.CONTAINER, why=f"what runs or is mounted in {pods} is not the image's; layers and baseline verify")
     return Explained(cause=Cause.CONTAINER, why=f"only the writable layer of {pods} differs; layers and baseline verify")  # 6
 
 

@@ -3,6 +3,7 @@
 A finding and a policy in, a level or None out. The last `levels` entry that matches decides. An expectation excuses what it names, except:
 
 * read-only layers that differ are never expected;
+* what is executed or mounted only by an expectation whose `changes` name that: a place for data is not thereby one for programs;
 * set-user-ID, set-group-ID and capabilities are excused only by an expectation that names the very path, without wildcards.
 """
 
@@ -58,7 +59,7 @@ def _excuses(expectation: Expectation, finding: Finding, now: float) -> bool:
     difference = finding.difference
     if expectation.until is not None and now >= expectation.until:
         return False
-    if expectation.changes and difference.change not in expectation.changes:
+    if (expectation.changes or finding.scope is Scope.LIVE) and difference.change not in expectation.changes:
         return False
     if expectation.grows and not _grew(difference):
         return False

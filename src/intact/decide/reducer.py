@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from intact.model.entry import Kind, describe
 from intact.model.facts import WorkloadFacts
-from intact.model.finding import Finding, Level
+from intact.model.finding import Finding, Level, describe_actual
 from intact.model.incident import Affected, Decision, Incident, IncidentState, Matter, Outcome, Phase, Reported, Seen, Taken
 from intact.model.layer import Grade
 from intact.model.policy import ActionKind, Cause, Mode, Policy
@@ -122,7 +122,7 @@ def sign(finding: Finding) -> str:
     actual = difference.actual
     if actual is not None and actual.kind is Kind.FILE and actual.digest is None:
         return ""
-    text = repr((difference.path, difference.change.value, describe(actual), finding.scope.value))
+    text = repr((difference.path, difference.change.value, describe_actual(difference), finding.scope.value))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -213,7 +213,7 @@ def _remember(news: _News) -> Seen:
         node=pod.node,
         revision=pod.revision,
         at=finding.observed_at,
-        actual=describe(finding.difference.actual),
+        actual=describe_actual(finding.difference),
         expected=describe(finding.difference.expected),
         rule=finding.rule,
         scope=finding.scope,

@@ -8,13 +8,16 @@ from enum import IntEnum, StrEnum
 
 from .container import Container
 from .digest import Digest
-from .entry import Entry
+from .entry import Entry, describe, display_path
 from .layer import Grade
 from .observation import Scope, Unobserved
 
+MAX_REASON = 400
+"""Characters of a reason that people are shown."""
+
 
 class Change(StrEnum):
-    """The kinds of difference; where several hold, the first in this order is the one named."""
+    """The kinds of difference; where several hold, the first in this order is the one named. The last two are of scope LIVE alone."""
 
     ADDED = "Added"
     DELETED = "Deleted"
@@ -23,6 +26,10 @@ class Change(StrEnum):
     METADATA = "Metadata"
     UNREAD = "Unread"
     """Not known to differ: type and size are the image's, but nobody read the content. `judge` says Unobserved, never clean."""
+    EXECUTED = "Executed"
+    """A process runs or maps what is not the image's, or runs where the container's own processes do not."""
+    MOUNTED = "Mounted"
+    """Something is mounted over the path that the container's configuration does not mount there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +44,14 @@ class Difference:
     actual: Entry | None
     fields: tuple[str, ...] = ()
     reason: str = ""
-    """Why the content was not read, where that is known."""
+    """Why the content was not read, where that is known; of what is executed or mounted, what it is."""
+
+
+def describe_actual(difference: Difference) -> str:
+    """What is there now, in one line for people; of what is mounted or in memory alone, what that is."""
+    if difference.actual is None and difference.reason:
+        return display_path(difference.reason.encode("utf-8", "backslashreplace"), MAX_REASON)
+    return describe(difference.actual)
 
 
 class Level(IntEnum):
@@ -56,8 +70,8 @@ class Level(IntEnum):
 class Finding:
     """A difference judged: `rule` names the default rule that spoke, `level` what it says before any policy.
 
-    `scope` tells whether the writable layer or the read-only layers differ. `observed_at` is when the look began; `process` is who did it
-    where that is known, `exited` where it is not, empty where nobody looked.
+    `scope` tells whether the writable layer, the read-only layers, or what runs and is mounted differs. `observed_at` is when the look
+    began; `process` is who did it where that is known, `exited` where it is not, empty where nobody looked.
     """
 
     container: Container
@@ -69,6 +83,10 @@ class Finding:
     grade: Grade
     observed_at: float
     process: str = ""
+    changed_at: float = 0.0
+    """When it was made, by the node's clock and what no container can set; of what is gone, no earlier than it went. 0: nobody knows."""
+    lines: Digest | None = None
+    """Of a small text: of the set of its lines, the same whatever their order and however often they occur."""
 
     @property
     def id(self) -> str:
@@ -76,7 +94,8 @@ class Finding:
         d = self.difference
         state = d.actual and (d.actual.kind.value, d.actual.mode, d.actual.uid, d.actual.gid, d.actual.size_bytes, str(d.actual.digest),
                               d.actual.target, d.actual.device, d.actual.xattrs)  # fmt: skip
-        text = repr(("finding v1", self.container.id, d.path, d.change.value, state, self.scope.value))
+        live = (self.rule, d.reason) if self.scope is Scope.LIVE else ()
+        text = repr(("finding v1", self.container.id, d.path, d.change.value, state, self.scope.value, *live))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

@@ -18,6 +18,9 @@ class Scope(StrEnum):
     """The whole tree was walked: a path that is not mentioned does not exist."""
     LAYERS = "layers"
     """The read-only layers were read: as TREE, but of the image's own part of the tree."""
+    LIVE = "live"
+    """What runs and what is mounted was looked at: only what is mentioned is known to be other than the image and the container's
+    configuration say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from intact.model.alert import Alert, AlertKind, AlertPath
 from intact.model.entry import Entry, display_path
-from intact.model.finding import Change, Level, Verdict
+from intact.model.finding import Change, Level, Verdict, describe_actual
 from intact.model.incident import Decision, Incident, IncidentState, Outcome, Phase, Reported
 from intact.model.policy import ActionKind
 
@@ -198,7 +198,7 @@ def _choose_paths(reported: Sequence[Reported]) -> tuple[AlertPath, ...]:
                 change=difference.change.value,
                 level=finding.level,
                 expected=describe_entry(difference.expected),
-                actual=describe_entry(difference.actual),
+                actual=describe_actual(difference) if difference.actual is None else describe_entry(difference.actual),
                 pod=_plain(f"{one.pod.namespace}/{one.pod.name}" if one.pod.namespace else one.pod.name),
                 node=_plain(finding.container.node),
                 container=_plain(finding.container.name),

@@ -116,6 +116,7 @@ def describe_finding(finding: Finding) -> dict[str, Any]:
         "path": display_path(difference.path),
         "change": difference.change.value,
         "fields": list(difference.fields),
+        "reason": difference.reason,
         "level": finding.level.title,
         "rule": finding.rule,
         "scope": finding.scope.value,

@@ -93,7 +93,7 @@ class Looks:
                 return None
         if not looks or not all(look.clean for look in looks):
             return None
-        return min((look.verdict.at for look in looks if look.verdict.scope is not Scope.LAYERS), default=None)
+        return min((look.verdict.at for look in looks if look.verdict.scope in (Scope.DRIFT, Scope.TREE)), default=None)
 
     def verdicts(self, pod_uid: str) -> tuple[Verdict, ...]:
         with self._lock:

@@ -20,13 +20,17 @@ from .files import clean
 from .inputs import Named
 from .sizes import show_size
 
-MARKS = {Change.ADDED: "+", Change.DELETED: "-", Change.TYPE: "t", Change.MODIFIED: "~", Change.METADATA: "m", Change.UNREAD: "?"}
+MARKS = {
+    Change.ADDED: "+", Change.DELETED: "-", Change.TYPE: "t", Change.MODIFIED: "~", Change.METADATA: "m", Change.UNREAD: "?",
+    Change.EXECUTED: "x", Change.MOUNTED: "o",
+}  # fmt: skip
 _WORDS = {
     Change.ADDED: "added", Change.DELETED: "deleted", Change.TYPE: "other type", Change.MODIFIED: "modified",
     Change.METADATA: "metadata only", Change.UNREAD: "not compared",
+    Change.EXECUTED: "executed", Change.MOUNTED: "mounted over",
 }  # fmt: skip
 _COLOURS = {Change.ADDED: "green", Change.DELETED: "red", Change.TYPE: "magenta", Change.MODIFIED: "yellow", Change.METADATA: "cyan",
-            Change.UNREAD: None}  # fmt: skip
+            Change.UNREAD: None, Change.EXECUTED: "red", Change.MOUNTED: "red"}  # fmt: skip
 DIRECTORIES = 20
 """Lines of a summary by directory."""
 
