@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from intact.adapters.linux.known import KnownFiles
@@ -16,8 +16,10 @@ from intact.adapters.linux.tree import HostTree
 from intact.model.container import Mounted, Running
 from intact.model.digest import SHA256, Algorithms
 from intact.model.errors import InputError
+from intact.model.finding import Finding
 from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Scope, Unobserved
+from intact.observe.dating import date_findings
 from intact.observe.drift import scan_drift
 from intact.observe.layers import read_layer
 
@@ -43,6 +45,19 @@ class HostEyes:
             now = time.time()
             unobserved = (Unobserved(path=b"/", reason=str(error)),)
             return Observation(container=running.container, scope=Scope.DRIFT, unobserved=unobserved, started_at=now, finished_at=now)
+
+    def date(
+        self, running: Running, baseline: Baseline, findings: tuple[Finding, ...], known: Mapping[str, Finding]
+    ) -> tuple[Finding, ...]:
+        """`findings` with the moments at which they were made; as they are where the writable layer cannot be looked at any more."""
+        mounted = running.mounted
+        if mounted is None or not findings:
+            return findings
+        try:
+            with HostTree(mounted.upper, user_attributes=uses_user_attributes(mounted), known=self._known) as tree:
+                return date_findings(tree, baseline, findings, known)
+        except (InputError, OSError):
+            return findings
 
     def read_layer(self, running: Running, directory: bytes, algorithms: Algorithms = SHA256) -> Iterator[Record | Unobserved]:
         """One read-only layer as it lies on disk, its page cache left as it was. Raises InputError if it is not there."""

@@ -22,7 +22,7 @@ from intact.compare.judge import judge, judge_layers
 from intact.model.container import Running
 from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.errors import IntactError, TemporaryError
-from intact.model.finding import State, Verdict
+from intact.model.finding import Finding, State, Verdict
 from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Scope, Unobserved
 from intact.model.seam import Command, CommandOutcome, Coverage, Gap, Plan, PodPlan, Report
@@ -51,6 +51,11 @@ class Eyes(Protocol):
 
     def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
         """The writable layer, or only `paths` of it; None if there is no such layer any more."""
+
+    def date(
+        self, running: Running, baseline: Baseline, findings: tuple[Finding, ...], known: Mapping[str, Finding]
+    ) -> tuple[Finding, ...]:
+        """`findings` with the moments at which they were made, `known` being those that were dated before, by id."""
 
     def read_layer(self, running: Running, directory: bytes, algorithms: Algorithms = SHA256) -> Iterator[Record | Unobserved]:
         """What one read-only layer holds on disk; throttled. Raises InputError or OSError where it cannot be read."""
@@ -290,6 +295,8 @@ class NodeFlow:
             self._miss(watched)
             return
         verdict = judge(watched.baseline, observation, compare(watched.baseline, observation))
+        known = {finding.id: finding for finding in watched.drift.findings} if watched.drift is not None else {}
+        verdict = replace(verdict, findings=self._eyes.date(watched.running, watched.baseline, verdict.findings, known))
         watched.drift = watched.sign(verdict if paths is None else merge(watched.drift, verdict, paths))
         self._tell(watched, watched.drift, anyway=anyway)
         for layer in watched.baseline.layers:
