@@ -11,6 +11,7 @@ few dozen descriptors however deep the tree, and never builds a path for the ker
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import heapq
 import os
@@ -24,7 +25,7 @@ from types import MappingProxyType
 from typing import Self
 
 from intact.model.digest import SHA256, Algorithms
-from intact.model.entry import Entry, Kind, is_compared_xattr
+from intact.model.entry import COMPARED_XATTRS, Entry, Kind, is_compared_xattr
 from intact.model.errors import InputError
 from intact.model.hashing import split_values
 from intact.model.observation import Unobserved
@@ -43,6 +44,9 @@ _NO_OVERLAY: MappingProxyType[bytes, bytes] = MappingProxyType({})
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK, stat.S_IFCHR: Kind.CHAR,
           stat.S_IFBLK: Kind.BLOCK, stat.S_IFIFO: Kind.FIFO, stat.S_IFSOCK: Kind.SOCKET}  # fmt: skip
 _OVERLAY_NAMES = (b"opaque", b"redirect", b"metacopy", b"whiteout")
+_ALWAYS_COMPARED = tuple(name for name in COMPARED_XATTRS if not name.endswith(b"."))
+_TOO_MANY = (b"user.\xe2\x80\xa6", b"more names than listxattr(2) can tell")
+"""Stands for a file's `user.` attributes where there are more: no image has it, so that it is a difference."""
 
 
 @dataclass(slots=True)
@@ -117,7 +121,10 @@ class HostTree:
         levels.append(first)
         assert first.descriptor is not None
         if start > after:
-            yield self._examine(first.descriptor, b".", first.trail.itself())
+            try:
+                yield self._examine(first.descriptor, b".", first.trail.itself())
+            except OSError as error:
+                yield Unobserved(path=first.trail.itself(), reason=_say(error))
         yield from self._begin(first, ordered, after)
         while levels:
             yield from self._step(levels, ordered, after)
@@ -224,14 +231,15 @@ class HostTree:
         path = level.trail.path_of(name)
         try:
             node = self._examine(level.descriptor, name, path)
+            may_be_directory = node.entry.kind is Kind.DIRECTORY
+            if path > after:
+                yield node
         except FileNotFoundError:
             return
         except OSError as error:
             yield Unobserved(path=path, reason=_say(error))
-            return
-        if path > after:
-            yield node
-        if node.entry.kind is Kind.DIRECTORY:
+            may_be_directory = True  # what is below it is no less to be looked at
+        if may_be_directory:
             below = path + b"/"
             if after >= below and not after.startswith(below):
                 return
@@ -246,8 +254,10 @@ class HostTree:
         try:
             descriptor = os.open(name, _DIRECTORY, dir_fd=level.descriptor)
         except OSError as error:
-            gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-            return None if gone else Unobserved(path=level.trail.path_of(name), reason=_say(error))
+            if error.errno == errno.ENOENT:
+                return None
+            reason = "is no directory any more" if error.errno in (errno.ENOTDIR, errno.ELOOP) else _say(error)
+            return Unobserved(path=level.trail.path_of(name), reason=reason)
         status = os.fstat(descriptor)
         if status.st_dev != level.status.st_dev:
             os.close(descriptor)
@@ -257,11 +267,12 @@ class HostTree:
     def _leave(self, level: _Level, levels: list[_Level]) -> None:
         """4. Back to the directory above: by `..` if it has no descriptor and no handle."""
         if levels and levels[-1].descriptor is None and levels[-1].handle is None and level.descriptor is not None:
-            above = os.open(b"..", _DIRECTORY, dir_fd=level.descriptor)
-            if os.path.samestat(os.fstat(above), levels[-1].status):
-                levels[-1].descriptor = above
-            else:
-                os.close(above)
+            with contextlib.suppress(OSError):  # then what is left there counts as moved away
+                above = os.open(b"..", _DIRECTORY, dir_fd=level.descriptor)
+                if os.path.samestat(os.fstat(above), levels[-1].status):
+                    levels[-1].descriptor = above
+                else:
+                    os.close(above)
         _let_go(level)
 
     def _return_to(self, level: _Level) -> bool:
@@ -327,21 +338,34 @@ class HostTree:
         path = b"/proc/self/fd/%d/%s" % (directory, name)
         try:
             names = [os.fsencode(found) for found in os.listxattr(path, follow_symlinks=False)]
+            compared = []
         except OSError as error:
             if error.errno in (errno.ENOTSUP, errno.EPERM):
                 return _NOTHING
-            raise
-        if not names:
-            return _NOTHING
-        compared, overlay = [], []
+            if error.errno != errno.E2BIG:
+                raise
+            names = [*_ALWAYS_COMPARED, *(self._prefix + last for last in _OVERLAY_NAMES)]
+            compared = [_TOO_MANY]
+        overlay = []
         for found in sorted(names):
-            if found.startswith(self._prefix):
-                last = found[len(self._prefix) :]
-                if last in _OVERLAY_NAMES:
-                    overlay.append((last, os.getxattr(path, found, follow_symlinks=False)))
-            elif is_compared_xattr(found):
-                compared.append((found, os.getxattr(path, found, follow_symlinks=False)))
-        return tuple(compared), tuple(overlay)
+            last = found[len(self._prefix) :] if found.startswith(self._prefix) else b""
+            if last in _OVERLAY_NAMES and (value := _attribute(path, found)) is not None:
+                overlay.append((last, value))
+            elif is_compared_xattr(found) and (value := _attribute(path, found)) is not None:
+                compared.append((found, value))
+        if not compared and not overlay:
+            return _NOTHING
+        return tuple(sorted(compared)), tuple(overlay)
+
+
+def _attribute(path: bytes, name: bytes) -> bytes | None:
+    """None if it is gone, though it was listed a moment ago: whoever sets and removes it in a loop does not end the look."""
+    try:
+        return os.getxattr(path, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENODATA:
+            return None
+        raise
 
 
 def open_root(path: Path) -> HostTree:
