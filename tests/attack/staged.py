@@ -57,7 +57,9 @@ class Staged:
         return self._overlay
 
     def running(self, uid_map: tuple[IdMap, ...] = ()) -> Running:
-        mounted = Mounted(upper=os.fsencode(self.upper), lowers=(os.fsencode(self.image),), device=0, uid_map=uid_map, gid_map=uid_map)
+        options = tuple(os.fsdecode(name if value is None else name + b"=" + value) for name, value in self._options)
+        upper, lowers = os.fsencode(self.upper), (os.fsencode(self.image),)
+        mounted = Mounted(upper=upper, lowers=lowers, device=0, options=options, uid_map=uid_map, gid_map=uid_map)
         return Running(container=CONTAINER, init_pid=0, mounted=mounted)
 
     def look(self, only: set[bytes] | None = None, budget: Budget | None = None, user_attributes: bool = False) -> Observation:
@@ -65,11 +67,11 @@ class Staged:
             return scan_drift(self.running(), tree, baseline=self.baseline, clock=time.time, only=only, budget=budget)
 
 
-def baseline_of(*layers: Path) -> Baseline:
+def baseline_of(*layers: Path, user_attributes: bool = False) -> Baseline:
     """The baseline of unpacked layers, bottom first."""
     tables = []
     for number, layer in enumerate(layers):
-        with HostTree(os.fsencode(layer)) as tree:
+        with HostTree(os.fsencode(layer), user_attributes=user_attributes) as tree:
             found = list(read_layer(tree))
         records = tuple(record for record in found if isinstance(record, Record))
         assert len(records) == len(found), [item for item in found if not isinstance(item, Record)]

@@ -18,7 +18,8 @@ import pytest
 from intact.model.container import IdMap
 from intact.model.digest import Digest
 from intact.model.entry import Kind, display_path
-from intact.observe.drift import UNMAPPED_ID, map_id, scan_drift
+from intact.observe.drift import scan_drift
+from intact.observe.owners import UNMAPPED_ID, map_id
 from intact.observe.ports import Budget
 from tests.attack.staged import Staged, seen
 
@@ -274,26 +275,29 @@ def test_user_attributes_count_where_the_mount_says_so(tmp_path: Path) -> None:
         assert staged.look(user_attributes=False).opaque == ()
 
 
-def test_metacopy_is_said_and_not_hashed_as_zeros(tmp_path: Path) -> None:
-    with Staged(tmp_path / "staged", options=((b"metacopy", b"on"),)) as staged:
+def test_a_metadata_only_copy_is_not_hashed_as_the_zeros_it_holds(tmp_path: Path) -> None:
+    with Staged(tmp_path / "staged", options=((b"metacopy", b"on"), (b"redirect_dir", b"on"))) as staged:
         (staged.image / "big").write_bytes(b"x" * 8192)
         staged.start()
         (staged.inside / "big").chmod(0o700)
         observation = staged.look()
+        assert observation.unobserved == ()
         assert seen(observation)[b"/big"].mode == 0o700
-        assert seen(observation)[b"/big"].digest is None
-        assert [item.path for item in observation.unobserved] == [b"/big"]
+        assert seen(observation)[b"/big"].digest == Digest.of(b"x" * 8192)
+        with (staged.inside / "big").open("r+b") as file:
+            file.write(b"y")
+        assert seen(staged.look())[b"/big"].digest == Digest.of(b"y" + b"x" * 8191)
 
 
-def test_redirected_directory_is_said(tmp_path: Path) -> None:
+def test_a_renamed_directory_takes_its_files_along(tmp_path: Path) -> None:
     with Staged(tmp_path / "staged", options=((b"redirect_dir", b"on"),)) as staged:
         (staged.image / "etc").mkdir()
         (staged.image / "etc" / "conf").touch()
         staged.start()
         (staged.inside / "etc").rename(staged.inside / "moved")
-        observation = staged.look()
-        assert observation.absent == (b"/etc",)
-        assert [item.path for item in observation.unobserved] == [b"/moved"]
+        for observation in (staged.look(), staged.look({b"/etc/", b"/moved/"})):
+            assert (observation.absent, observation.opaque, observation.unobserved) == ((b"/etc",), (b"/moved",), ())
+            assert seen(observation)[b"/moved/conf"].digest == Digest.of(b"")
 
 
 def test_file_that_never_holds_still(staged: Staged) -> None:

@@ -8,7 +8,7 @@ The forms are those of the kernel's Documentation/filesystems/overlayfs.rst:
 1. a character device 0:0 is a whiteout: the name is gone;
 2. a directory with `opaque` = y hides everything the layers beneath hold below it;
 3. `metacopy`: the file's content is still in a layer beneath, the upper file is a hole; `redirect`: a directory's is, under
-   another name;
+   another name (`beneath`): such files have the image's content, and what a renamed directory holds is present under its new name;
 4. anything else is present, with the owner as the container's user namespace shows it;
 5. a file is hashed when it has the kind and size the image declares, or, from a budget of its own, when people or rules want to see its
    hash; one that does not hold still differs if what was read of it does;
@@ -22,19 +22,19 @@ from dataclasses import dataclass, field, replace
 
 from intact.model.container import IdMap, Running
 from intact.model.digest import SHA256, Algorithms
-from intact.model.entry import Entry, Kind, ancestors
+from intact.model.entry import Entry, Kind, ancestors, parent
 from intact.model.errors import InputError
 from intact.model.layer import Baseline
 from intact.model.observation import Observation, Scope, Unobserved
 
+from .beneath import Beneath, is_metadata_only, is_moved
+from .owners import map_owners
 from .ports import Budget, Content, Node, Tree, Unsteady
 
 SHOWN_HASH_BYTES = 64 << 20
 """Up to this size a file of other size than the image's is hashed all the same, so that people see both hashes."""
 SMALL_BYTES = 1 << 20
 """Up to this size an added file is hashed, whatever it is."""
-UNMAPPED_ID = 0xFFFFFFFF
-"""The id of an owner who has none in the container's user namespace; no file can have it (chown(2))."""
 
 _CODE = (b"\x7fELF", b"#!", b"<?", b"PK\x03\x04", b"\xca\xfe\xba\xbe", b"!<arch>", b"MZ", b"\0asm")
 _WHITEOUT = (0, 0)
@@ -53,9 +53,9 @@ def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock
     started = clock()
     limits = budget or Budget()
     wanted = None if only is None else frozenset(only)
-    scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits)
+    scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline))
     if wanted is not None and not scan.cover(wanted):
-        scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits)
+        scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline))
         scan.cover_everything(wanted)
     elif wanted is None:
         scan.cover_everything()
@@ -72,16 +72,6 @@ def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock
         started_at=started,
         finished_at=clock(),
     )
-
-
-def map_id(outside: int, lines: tuple[IdMap, ...]) -> int:
-    """The id the container sees for the host's `outside` (user_namespaces(7)); without lines they are the same."""
-    if not lines:
-        return outside
-    for line in lines:
-        if line.outside <= outside < line.outside + line.count:
-            return line.inside + outside - line.outside
-    return UNMAPPED_ID
 
 
 def _look(tree: Tree, wanted: frozenset[bytes], limits: Budget) -> Iterator[Node | Unobserved]:
@@ -109,6 +99,7 @@ class _Scan:
     uid_map: tuple[IdMap, ...]
     gid_map: tuple[IdMap, ...]
     limits: Budget
+    beneath: Beneath
     present: list[Entry] = field(default_factory=list)
     absent: list[bytes] = field(default_factory=list)
     opaque: list[bytes] = field(default_factory=list)
@@ -120,9 +111,9 @@ class _Scan:
 
     def cover(self, wanted: frozenset[bytes]) -> bool:
         """Looks; False, and to be done again for everything, if one of the wanted files has other names too, or what is not looked at
-        would be taken for deleted."""
+        would be taken for deleted, or a renamed directory brought something with it."""
         for found in _look(self.tree, wanted, self.limits):
-            if isinstance(found, Node) and (self._has_other_names(found) or self._hides_some(found)):
+            if isinstance(found, Node) and (self._has_other_names(found) or self._hides_some(found) or self._brings_some(found, wanted)):
                 return False
             self.take(found)
         return True
@@ -137,15 +128,20 @@ class _Scan:
         for found in self.tree.walk(seconds=self.limits.seconds):
             if isinstance(found, Unobserved) or found.entry.path not in taken:
                 self.take(found)
+        self._take_moved()
 
     def _has_other_names(self, found: Node) -> bool:
         return found.links > 1 and found.entry.kind is Kind.FILE
 
     def _hides_some(self, found: Node) -> bool:
         """Whether `found` is a directory put in place of one of the image: what it holds must be seen to tell what is gone."""
-        if self.baseline is None or found.overlay.get(b"opaque") != b"y":
+        if self.baseline is None or not (found.overlay.get(b"opaque") == b"y" or is_moved(found)):
             return False
         return next(self.baseline.scan(found.entry.path), None) is not None
+
+    def _brings_some(self, found: Node, wanted: frozenset[bytes]) -> bool:
+        """Whether `found` is a renamed directory of which everything is wanted."""
+        return is_moved(found) and any(path.rstrip(b"/") + b"/" in wanted for path in (found.entry.path, *ancestors(found.entry.path)))
 
     def take(self, found: Node | Unobserved) -> None:
         if isinstance(found, Unobserved):
@@ -156,23 +152,52 @@ class _Scan:
             self.absent.append(path)
             return
         expected = self.baseline.find(path) if self.baseline else None
-        if not self._may_list(found, expected):
+        unknown = self.beneath.enter(found) if found.entry.kind is Kind.DIRECTORY else None  # 3
+        if not self._may_list(found.entry, expected):
             self.unlisted += 1
             return
-        if found.overlay.get(b"opaque") == b"y":  # 2
+        if found.overlay.get(b"opaque") == b"y" or (is_moved(found) and unknown is None):  # 2
             self.opaque.append(path)
-        entry = found.entry
-        if self.uid_map or self.gid_map:  # 4
-            entry = replace(entry, uid=map_id(entry.uid, self.uid_map), gid=map_id(entry.gid, self.gid_map))
+        entry = map_owners(found.entry, self.uid_map, self.gid_map)  # 4
         if path == b"/" and _is_as_the_runtime_makes_it(entry):
             return
-        if b"redirect" in found.overlay:  # 3
-            self._note(Unobserved(path=path, reason="redirect: its content is in a layer beneath under another name"))
-        elif b"metacopy" in found.overlay:
-            self._note(Unobserved(path=path, reason="metacopy: its content is in a layer beneath"))
+        if unknown is not None:
+            self._note(unknown)
+        elif is_metadata_only(found):  # 3
+            shown = self.beneath.find_content(found)
+            if isinstance(shown, Unobserved):
+                self._note(shown)
+            else:
+                entry = replace(entry, digest=shown.digest, further=shown.further)
         elif entry.kind is Kind.FILE and (content := self._hash(found, expected)):  # 5
             entry = replace(entry, digest=content.digest, further=content.further)
         self.present.append(entry)
+
+    def _take_moved(self) -> None:
+        """3. What renamed directories show of the layers beneath, where the upper directory does not say otherwise."""
+        moved = [path for path, origin in self.beneath.directories.items() if origin is not None]
+        if not moved:
+            return
+        own = {entry.path for entry in self.present}
+        ends = {entry.path for entry in self.present if entry.kind is not Kind.DIRECTORY}
+        ends.update(self.absent, self.opaque, (one.path for one in self.unobserved))
+        left = 10 * self.limits.entries
+        for directory in sorted(moved):
+            gone: set[bytes] = set()
+            for entry in self.beneath.list_moved(directory):
+                left -= 1
+                if left < 0:
+                    self._note(Unobserved(path=directory, reason="redirect: too many entries in the layers beneath"))
+                    return
+                above = parent(entry.path)
+                if above in gone or (above in ends and above != directory):
+                    gone.add(entry.path)
+                elif entry.path in own or entry.path in ends:
+                    continue
+                elif self._may_list(entry, self.baseline.find(entry.path) if self.baseline else None):
+                    self.present.append(entry)
+                else:
+                    self.unlisted += 1
 
     def tell_bounds(self) -> None:
         """6. A bound that bit is said, never silent."""
@@ -185,10 +210,10 @@ class _Scan:
         else:
             self.unlisted += 1
 
-    def _may_list(self, node: Node, expected: Entry | None) -> bool:
+    def _may_list(self, entry: Entry, expected: Entry | None) -> bool:
         if len(self.present) < self.limits.entries:
             return True
-        return len(self.present) < 2 * self.limits.entries and (expected is not None or _grants(node))
+        return len(self.present) < 2 * self.limits.entries and (expected is not None or _grants(entry))
 
     def _hash(self, node: Node, expected: Entry | None) -> Content | None:
         """5. The digest, by what the baseline is compared by, where one is wanted; None where the size tells, or nobody will ask."""
@@ -231,8 +256,7 @@ def _is_as_the_runtime_makes_it(root: Entry) -> bool:
     return root.mode == 0o755 and root.uid == 0 and root.gid == 0 and not root.xattrs
 
 
-def _grants(node: Node) -> bool:
-    entry = node.entry
+def _grants(entry: Entry) -> bool:
     if entry.kind in (Kind.CHAR, Kind.BLOCK):
         return True
     return entry.kind is Kind.FILE and bool(entry.mode & 0o6111 or any(name == b"security.capability" for name, _ in entry.xattrs))

@@ -16,7 +16,7 @@ from intact.model.entry import Kind
 from intact.model.layer import Record
 from intact.model.observation import Unobserved
 
-from .drift import map_id
+from .owners import map_owners
 from .ports import Budget, Content, Node, Tree, Unsteady
 
 _WHITEOUT = (0, 0)
@@ -40,7 +40,7 @@ def read_layer(tree: Tree, *, after: bytes = b"", uid_map: tuple[IdMap, ...] = (
         if _is_whiteout(found, holders):
             yield Record(path=path, entry=None)
             continue
-        entry = replace(found.entry, uid=map_id(found.entry.uid, uid_map), gid=map_id(found.entry.gid, gid_map))
+        entry = map_owners(found.entry, uid_map, gid_map)
         reason = None
         for attribute in (b"redirect", b"metacopy"):
             if attribute in found.overlay:

@@ -13,7 +13,7 @@ from intact.model.digest import SHA256, Algorithms
 from intact.model.entry import Entry, Kind
 from intact.model.observation import Observation, Scope, Unobserved
 
-from .drift import map_id
+from .owners import map_owners
 from .ports import Budget, Content, Node, Tree, Unsteady
 
 
@@ -33,7 +33,7 @@ def walk_tree(container: Container, tree: Tree, *, clock: Callable[[], float], b
         if len(present) >= limits.entries:
             unlisted += 1
             continue
-        entry = replace(found.entry, uid=map_id(found.entry.uid, uid_map), gid=map_id(found.entry.gid, gid_map))
+        entry = map_owners(found.entry, uid_map, gid_map)
         if entry.kind is Kind.FILE:
             result = _read(tree, found, limits.read_bytes - read_bytes, algorithms)
             if isinstance(result, Content):

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from intact.model.container import Mounted
 from intact.model.entry import display_path
@@ -19,7 +21,9 @@ from intact.model.errors import TemporaryError
 from . import syscalls
 
 HOST_TABLE = Path("/proc/1/mountinfo")
+DEFAULTS = Path("/sys/module/overlay/parameters")
 
+_NO_DEFAULTS: Mapping[str, bytes] = MappingProxyType({})
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _UNDERSTOOD = {
     "rw", "ro", "relatime", "noatime", "nodev", "nosuid", "noexec", "lowerdir", "upperdir", "workdir", "index", "nfs_export", "xino",
@@ -85,12 +89,15 @@ def parse_mounts(data: bytes) -> tuple[Mount, ...]:
     return tuple(mounts)
 
 
-def confirm_overlay(declared: Mounted, mounts: tuple[Mount, ...], *, root_device: int) -> Mounted | Unconfirmed:
+def confirm_overlay(
+    declared: Mounted, mounts: tuple[Mount, ...], *, root_device: int, defaults: Mapping[str, bytes] = _NO_DEFAULTS
+) -> Mounted | Unconfirmed:
     """What the runtime declares, with device and options as the host's table has them, or why it cannot be believed.
 
     1. `root_device` (`processes.root_device` of the container's first process) is the device of an overlay in the host's table;
     2. that overlay's upper directory is the declared one: the same directory, whatever it is called in either place;
-    3. every option of that overlay is understood.
+    3. every option of that overlay is understood; those that the table leaves out are the kernel's `defaults` (`read_defaults`);
+    4. no lower directory is on a FUSE file system: what its server shows is not what lies anywhere, and it may never answer.
     Lower directories are not compared: for idmapped and for many layers the table shows names that lead nowhere.
     """
     overlay = next((mount for mount in mounts if mount.device == root_device and mount.kind == b"overlay"), None)  # 1
@@ -106,8 +113,49 @@ def confirm_overlay(declared: Mounted, mounts: tuple[Mount, ...], *, root_device
     unknown = sorted({name for name, _ in overlay.options} - _UNDERSTOOD)
     if unknown:  # 3
         return Unconfirmed(reason=f"overlay option not understood: {', '.join(unknown)}")
-    options = tuple(name if not value else f"{name}={os.fsdecode(value)}" for name, value in overlay.options if not _is_layer(name))
+    if any(_is_fuse(mount) for mount in mounts):  # 4
+        for lower in declared.lowers:
+            holder = find_mount(lower, mounts)
+            if holder is not None and _is_fuse(holder):
+                return Unconfirmed(reason=f"its layer {display_path(lower)} is on a FUSE file system ({display_path(holder.kind)})")
+    shown = {name: value for name, value in overlay.options if not _is_layer(name)}
+    options = tuple(name if not value else f"{name}={os.fsdecode(value)}" for name, value in {**defaults, **shown}.items())
     return replace(declared, device=overlay.device, options=options)
+
+
+def find_mount(path: bytes, mounts: tuple[Mount, ...]) -> Mount | None:
+    """The mount that an absolute path without symbolic links is on: the last one of the longest target. Asks no file system."""
+    found: Mount | None = None
+    for mount in mounts:
+        above = mount.target.rstrip(b"/") + b"/"
+        if (path + b"/").startswith(above) and (found is None or len(mount.target) >= len(found.target)):
+            found = mount
+    return found
+
+
+def _is_fuse(mount: Mount) -> bool:
+    return mount.kind in (b"fuse", b"fuseblk") or mount.kind.startswith(b"fuse.")
+
+
+def read_defaults(path: Path = DEFAULTS) -> dict[str, bytes]:
+    """What overlayfs does where its mount says nothing, as the options that would say it. Nothing where the kernel does not tell: then no
+    option is taken for granted."""
+    found = {}
+    for option in ("metacopy", "index", "nfs_export"):
+        if _read_switch(path / option):
+            found[option] = b"on"
+    if _read_switch(path / "redirect_dir"):
+        found["redirect_dir"] = b"on"
+    elif _read_switch(path / "redirect_always_follow"):
+        found["redirect_dir"] = b"follow"
+    return found
+
+
+def _read_switch(path: Path) -> bool:
+    try:
+        return path.read_bytes().strip() in (b"Y", b"1")
+    except OSError:
+        return False
 
 
 def uses_user_attributes(mounted: Mounted) -> bool:

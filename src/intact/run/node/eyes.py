@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from intact.adapters.linux.known import KnownFiles
-from intact.adapters.linux.mounts import confirm_overlay, read_mounts, root_device, uses_user_attributes
+from intact.adapters.linux.mounts import confirm_overlay, read_defaults, read_mounts, root_device, uses_user_attributes
 from intact.adapters.linux.tree import HostTree
 from intact.model.container import Mounted, Running
 from intact.model.digest import SHA256, Algorithms
@@ -91,5 +91,5 @@ class HostMounts:
         device = root_device(init_pid)
         if device is None:
             return "its first process is gone"
-        confirmed = confirm_overlay(declared, read_mounts(), root_device=device)
+        confirmed = confirm_overlay(declared, read_mounts(), root_device=device, defaults=read_defaults())
         return confirmed if isinstance(confirmed, Mounted) else confirmed.reason

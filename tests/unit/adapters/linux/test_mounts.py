@@ -10,6 +10,7 @@ from intact.adapters.linux.mounts import (
     Unconfirmed,
     confirm_overlay,
     parse_mounts,
+    read_defaults,
     read_mounts,
     root_device,
     uses_user_attributes,
@@ -64,6 +65,27 @@ def test_the_same_directory_under_two_names_is_the_same(tmp_path: Path) -> None:
     table = b"100 27 0:50 / /r rw - overlay o rw,lowerdir=a,upperdir=%s,workdir=w\n" % os.fsencode(tmp_path / "fs")
     declared = Mounted(upper=os.fsencode(tmp_path / "alias/fs"), lowers=(), device=0)
     assert isinstance(confirm_overlay(declared, parse_mounts(table), root_device=os.makedev(0, 50)), Mounted)
+
+
+def test_options_that_the_table_leaves_out_are_the_kernels_defaults(tmp_path: Path) -> None:
+    for name, value in {"metacopy": "Y", "index": "N", "redirect_dir": "N", "redirect_always_follow": "Y"}.items():
+        (tmp_path / name).write_text(value + "\n")
+    defaults = read_defaults(tmp_path)
+    assert defaults == {"metacopy": b"on", "redirect_dir": b"follow"}
+    table = TABLE.replace(b",xino=off", b",xino=off,metacopy=off")
+    confirmed = confirm_overlay(DECLARED, parse_mounts(table), root_device=os.makedev(0, 50), defaults=defaults)
+    assert isinstance(confirmed, Mounted)
+    assert set(confirmed.options) == {"rw", "xino=off", "metacopy=off", "redirect_dir=follow"}
+    assert read_defaults(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize("kind", [b"fuse", b"fuse.stargz", b"fuseblk"])
+def test_a_layer_on_a_fuse_file_system_is_refused_with_the_reason(kind: bytes) -> None:
+    table = TABLE + b"103 27 0:60 / /s/1 rw - %s server rw\n104 27 0:61 / /s/10 rw - ext4 /dev/x rw\n" % kind
+    found = confirm_overlay(DECLARED, parse_mounts(table), root_device=os.makedev(0, 50))
+    assert isinstance(found, Unconfirmed) and found.reason == f"its layer /s/1/fs is on a FUSE file system ({kind.decode()})"
+    covered = table + b"105 27 0:62 / /s/1/fs rw - ext4 /dev/y rw\n"
+    assert isinstance(confirm_overlay(DECLARED, parse_mounts(covered), root_device=os.makedev(0, 50)), Mounted)
 
 
 def test_this_hosts_table_and_this_process(tmp_path: Path) -> None:
