@@ -34,7 +34,9 @@ def judge(baseline: Baseline, observation: Observation, differences: Iterable[Di
         baseline=baseline,
         scope=observation.scope,
         at=observation.started_at,
-        judge=Judge(baseline, observation.scope, resolve_stubs(observation.targets, baseline.find)),
+        judge=Judge(
+            baseline, observation.scope, resolve_stubs(observation.targets, baseline.find), runnable=frozenset(observation.runnable)
+        ),
     )
     verdict.take_unobserved(observation.unobserved)
     if observation.unlisted and not observation.unobserved:

@@ -18,6 +18,12 @@ CODE_EXTENSIONS = frozenset(
 """Extensions of files that a machine or an interpreter runs, or that decide what it runs."""
 SERVED_EXTENSIONS = CODE_EXTENSIONS | frozenset(b"html htm xhtml shtml svg".split())
 """Also what a browser runs. A directory with such files in the image is one that something serves or runs from."""
+CODE_NAMES = frozenset(
+    b".user.ini web.config package.json pyvenv.cfg config.ru Rakefile Makefile Gemfile Jenkinsfile application.properties application.yml"
+    b" application.yaml bootstrap.yml bootstrap.properties .babelrc .mocharc.js .pythonstartup".split()
+)
+"""Names of files that decide what is loaded by what stands beside them: user.ini(PHP), a package's main module, Spring's sources of
+configuration."""
 
 _CREDENTIALS = re.compile(
     rb"""/etc/(?:(?:passwd|shadow|group|gshadow|subuid|subgid)-?|sudoers(?:\.d/.*)?|doas\.conf|ssh/.*|pam\.d/.*|pam\.conf|security/.*
@@ -25,7 +31,8 @@ _CREDENTIALS = re.compile(
     |.*/\.(?:ssh|gnupg|aws|kube|docker)/.*
     |.*/(?:authorized_keys2?|\.rhosts|\.netrc|\.pgpass|\.my\.cnf|\.htpasswd)
     |/usr/(?:local/)?share/ca-certificates/.*
-    |.*/lib/security/cacerts""",
+    |/usr/(?:local/)?lib/ssl/.*
+    |.*/(?:lib/security/cacerts|certifi/cacert\.pem)""",
     re.DOTALL | re.VERBOSE,
 )
 _AUTOSTART = re.compile(
@@ -35,14 +42,28 @@ _AUTOSTART = re.compile(
     |/var/spool/(?:cron|at)/.*
     |(?:/usr)?/(?:local/)?lib/systemd/.*
     |.*/(?:sitecustomize|usercustomize)\.py
-    |.*/(?:site|dist)-packages/[^/]*\.pth
+    |.*/(?:site|dist)-packages/[^/]*\.(?:pth|egg-link)
+    |.*/conf/Catalina/[^/]+/[^/]*\.xml
     |.*/php[^/]*/(?:.*/)?conf\.d/.*
-    |(?:/root|/home/[^/]+)/\.(?:bashrc|bash_profile|bash_login|profile|zshrc|zshenv|zprofile|config/autostart/.*)
-    |/docker-entrypoint(?:\.d/.*|-initdb\.d/.*)""",
+    |.*/\.(?:bashrc|bash_profile|bash_login|bash_logout|bash_aliases|profile|zshrc|zshenv|zprofile|zlogin|inputrc|vimrc|exrc|nanorc|emacs
+        |gitconfig|npmrc|yarnrc|gemrc|irbrc|pryrc|psqlrc|gdbinit|curlrc|wgetrc|forward|procmailrc|screenrc|tmux\.conf|pip/pip\.conf
+        |config/(?:autostart/.*|pip/pip\.conf|git/config|fish/.*))
+    |/(?:docker-)?entrypoint(?:\.d/.*|-initdb\.d/.*|\.sh)
+    |/(?:init|usr/local/etc/(?:rc\.d|cont-init\.d)/.*)""",
     re.DOTALL | re.VERBOSE,
 )
+_CONFIGURATION = re.compile(
+    rb"/(?:etc|usr/etc|usr/local/etc|opt/(?:[^/]+/)*(?:etc|conf))/.*|.*/(?:conf|sites|mods|modules)(?:\.d|-enabled)/.*", re.DOTALL
+)
 _SYSTEM = re.compile(
-    rb"/(?:bin|sbin|lib[^/]*|usr/(?:bin|sbin|lib[^/]*|libexec)|usr/local/(?:bin|sbin|lib[^/]*|libexec|share)|opt/[^/]+/bin)/.*", re.DOTALL
+    rb"/(?:bin|sbin|lib[^/]*|usr/(?:bin|sbin|lib[^/]*|libexec)|usr/local/(?:bin|sbin|lib[^/]*|libexec)|opt/[^/]+/s?bin)/.*", re.DOTALL
+)
+_LOADED = re.compile(
+    rb"""/usr/local/share/.*
+    |/usr/share/(?:perl[0-9]*|php[^/]*|nodejs|node_modules|ruby[^/]*|rubygems[^/]*|java|lua|python[^/]*|tcltk|guile|R)/.*
+    |.*/(?:site|dist)-packages/.*
+    |.*/node_modules/(?!\.cache/).*""",
+    re.DOTALL | re.VERBOSE,
 )
 _LIBRARY = re.compile(rb".*\.so(?:\.[0-9.]+)?", re.DOTALL)
 _LOG = re.compile(rb"/var/log/.*|.*/logs?/(?:.*/)?[^/]*\.log(?:[.-][^/]*)?|(?:/var)?/run/utmp", re.DOTALL)
@@ -61,8 +82,10 @@ def is_autostart(path: bytes) -> bool:
     return _AUTOSTART.fullmatch(path) is not None
 
 
+@lru_cache(maxsize=4096)
 def is_configuration(path: bytes) -> bool:
-    return path.startswith(b"/etc/")
+    """Whether what stands at `path` is read as configuration of the system or of a service."""
+    return _CONFIGURATION.fullmatch(path) is not None
 
 
 def is_system_place(path: bytes) -> bool:
@@ -70,13 +93,21 @@ def is_system_place(path: bytes) -> bool:
     return _SYSTEM.fullmatch(path) is not None
 
 
+def is_loaded_place(path: bytes) -> bool:
+    """Whether interpreters look there for code by themselves, whoever put it there: user site directories and the like."""
+    return _LOADED.fullmatch(path) is not None
+
+
 def is_log(path: bytes) -> bool:
-    return _LOG.fullmatch(path) is not None
+    """Whether a log is kept at `path`; what is called code is none, wherever it lies."""
+    return _LOG.fullmatch(path) is not None and not is_code_name(path, SERVED_EXTENSIONS)
 
 
 def is_code_name(path: bytes, extensions: frozenset[bytes] = CODE_EXTENSIONS) -> bool:
     name = path[path.rfind(b"/") + 1 :]
-    return name[name.rfind(b".") + 1 :].lower() in extensions if b"." in name and len(name) < 256 else False
+    if len(name) > 255:
+        return False
+    return name in CODE_NAMES or (b"." in name and name[name.rfind(b".") + 1 :].lower() in extensions)
 
 
 def is_code_like(entry: Entry) -> bool:

@@ -1,8 +1,8 @@
 """The default rules: what a difference means before any policy. One table, cited by documentation and command line.
 
-`Judge.consider` gives a difference the first rule that speaks, or silence with a name. The rules look at paths, kinds, modes and at what
-the image holds nearby; never at content, and never at who did it. They were measured on stock services: what those do in a normal life is
-`Silent` here, and still counted.
+`Judge.consider` gives a difference the first rule that speaks, or silence with a name. The rules look at paths, kinds, modes, at what the
+image holds nearby, and at whether a file begins as code does; never at who did it. They were measured on stock services: what those do in
+a normal life is `Silent` here, and still counted.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from intact.model.entry import Entry, Kind, ancestors, parent
+from intact.model.entry import Entry, Kind, ancestors
 from intact.model.finding import Change, Difference, Level
 from intact.model.layer import Baseline
 from intact.model.observation import Scope
 
 from . import places
-
-MAX_NEARBY = 100_000
-"""Records of the image read to tell what a directory holds; beyond it the answer is taken to be yes, code."""
+from .nearby import Nearby
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +59,7 @@ RULES: dict[str, Rule] = {
         Rule(
             id="image-log-changed",
             levels=(),
-            sentence="A log file that came with the image was written, rotated or removed; it has no execute bit.",
+            sentence="A log file that came with the image was written, rotated or removed; it has no execute bit and is not called code.",
         ),
         Rule(
             id="image-directory-metadata",
@@ -77,8 +75,8 @@ RULES: dict[str, Rule] = {
         Rule(
             id="control-file-added",
             levels=_MEDIUM_HIGH,
-            sentence="A file was added that controls the system: below /etc, accounts, keys, trust, scheduled or autoloaded code, a program"
-            " or library in a system directory.",
+            sentence="A file was added that controls the system: configuration, accounts, keys, trust, scheduled or autoloaded code,"
+            " anything in a directory of programs or libraries.",
         ),
         Rule(
             id="bytecode-cache-added",
@@ -87,8 +85,8 @@ RULES: dict[str, Rule] = {
         ),
         Rule(
             id="code-added",
-            levels=(Level.HIGH,),
-            sentence="A code-like file was added where the image itself keeps code: a web shell, a module, a program.",
+            levels=_MEDIUM_HIGH,
+            sentence="A code-like file, or a link, was added where the image itself keeps code: a web shell, a module, a program.",
         ),
         Rule(
             id="code-in-scratch",
@@ -115,12 +113,17 @@ class Spoken:
 
 @dataclass(slots=True)
 class Judge:
-    """Considers the differences of one look; remembers what directories of the image hold."""
+    """Considers the differences of one look; remembers what directories of the image hold. `runnable`: the added files whose first bytes
+    are those of code."""
 
     baseline: Baseline
     scope: Scope
     stubs: frozenset[bytes]
-    _code: dict[tuple[bytes, bool], bool] = field(default_factory=dict)
+    runnable: frozenset[bytes] = frozenset()
+    _nearby: Nearby = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._nearby = Nearby(self.baseline)
 
     def consider(self, difference: Difference) -> Spoken:
         """The first rule of `RULES` that speaks for `difference`. An `Unread` one must not come here."""
@@ -140,7 +143,7 @@ class Judge:
 
     def _consider_image_path(self, difference: Difference, expected: Entry) -> Spoken:
         path, actual = difference.path, difference.actual
-        if places.is_log(path) and not _runs(actual) and (actual is None or actual.kind is expected.kind):
+        if places.is_log(path) and not _runs(expected) and (actual is None or _is_like_a_log(expected, actual)):
             return Spoken("image-log-changed", None)
         if expected.kind is Kind.DIRECTORY and difference.change is Change.METADATA and not self._guards(path, actual):
             return Spoken("image-directory-metadata", None)
@@ -158,59 +161,41 @@ class Judge:
         return is_sensitive or is_program or _runs(actual)
 
     def _guards(self, directory: bytes, actual: Entry | None) -> bool:
-        """Whether who may write in `directory` matters: code or credentials are in it or below it."""
+        """Whether who may write in `directory` matters: code or credentials are in it or below it, or will be looked for there."""
         if directory == b"/":
             return actual is not None and bool(actual.mode & 0o022)
         inside = directory + b"/x"
         if places.is_configuration(inside) or places.is_system_place(inside) or places.is_credential(inside) or places.is_autostart(inside):
             return True
-        return self._holds_code(directory, deep=True)
+        return directory == b"/root" or self._nearby.guards_anything(directory)
 
     def _consider_added(self, entry: Entry) -> Spoken:
         path = entry.path
         is_empty = entry.kind is Kind.DIRECTORY or (entry.kind is Kind.FILE and entry.size_bytes == 0)
         if is_empty and path in self.stubs:
             return Spoken("runtime-stub", None)
-        if entry.kind in (Kind.FILE, Kind.SYMLINK):
-            is_code = places.is_code_like(entry)
-            if is_code and self._is_bytecode_of_image(path):
-                return Spoken("bytecode-cache-added", Level.LOW)
-            if places.is_credential(path) or places.is_autostart(path):
-                return Spoken("control-file-added", Level.HIGH)
-            if places.is_system_place(path) and (is_code or entry.kind is Kind.SYMLINK):
-                return Spoken("control-file-added", Level.HIGH)
-            if places.is_configuration(path):
-                return Spoken("control-file-added", Level.MEDIUM)
-            if is_code or places.is_code_name(path, places.SERVED_EXTENSIONS):
-                is_near = self._holds_code(self.baseline.nearest_directory(path), deep=False)
-                return Spoken("code-added", Level.HIGH) if is_near else Spoken("code-in-scratch", None)
+        if entry.kind not in (Kind.FILE, Kind.SYMLINK):
+            return Spoken("data-added", None)
+        is_code = places.is_code_like(entry) or path in self.runnable
+        if places.is_credential(path) or places.is_autostart(path):
+            return Spoken("control-file-added", Level.HIGH)
+        if is_code and self._is_bytecode_of_image(path):
+            return Spoken("bytecode-cache-added", Level.LOW)
+        if places.is_system_place(path):
+            return Spoken("control-file-added", Level.HIGH if is_code or entry.kind is Kind.SYMLINK else Level.MEDIUM)
+        if is_code and places.is_loaded_place(path):
+            return Spoken("control-file-added", Level.HIGH)
+        if places.is_configuration(path):
+            return Spoken("control-file-added", Level.HIGH if is_code else Level.MEDIUM)
+        if is_code or places.is_code_name(path, places.SERVED_EXTENSIONS):
+            return Spoken("code-added", Level.HIGH) if self._nearby.is_beside_code(path) else Spoken("code-in-scratch", None)
+        if entry.kind is Kind.SYMLINK and self._nearby.is_beside_code(path):
+            return Spoken("code-added", Level.MEDIUM)
         return Spoken("data-added", None)
 
     def _is_bytecode_of_image(self, path: bytes) -> bool:
         source = places.cached_source(path)
         return source is not None and self.baseline.find(source) is not None
-
-    def _holds_code(self, directory: bytes, *, deep: bool) -> bool:
-        """Whether the image holds code in `directory` (`deep`: or anywhere below it)."""
-        key = (directory, deep)
-        if key not in self._code:
-            self._code[key] = self._search_code(directory, deep)
-        return self._code[key]
-
-    def _search_code(self, directory: bytes, deep: bool) -> bool:
-        looked_at = 0
-        for layer in self.baseline.layers:
-            for record in layer.scan(directory):
-                looked_at += 1
-                if looked_at > MAX_NEARBY:
-                    return True
-                entry = record.entry
-                if entry is None or entry.kind is not Kind.FILE or not (deep or parent(record.path) == directory):
-                    continue
-                is_code = places.is_code_like(entry) or places.is_code_name(entry.path, places.SERVED_EXTENSIONS)
-                if is_code and self.baseline.find(record.path) is not None:
-                    return True
-        return False
 
 
 def resolve_stubs(targets: Iterable[bytes], find: Callable[[bytes], Entry | None]) -> frozenset[bytes]:
@@ -252,3 +237,8 @@ def _resolve(path: bytes, find: Callable[[bytes], Entry | None]) -> bytes | None
 
 def _runs(entry: Entry | None) -> bool:
     return entry is not None and entry.kind is Kind.FILE and bool(entry.mode & 0o111)
+
+
+def _is_like_a_log(expected: Entry, actual: Entry) -> bool:
+    """Whether rotation can leave `actual` where `expected` was: also a file in place of a link, never what can be run."""
+    return not _runs(actual) and (actual.kind is expected.kind or (expected.kind is Kind.SYMLINK and actual.kind is Kind.FILE))

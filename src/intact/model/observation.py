@@ -37,7 +37,8 @@ class Observation:
 
     `present` holds what exists, `absent` the paths a whiteout removes, `opaque` the directories below which nothing of the layers beneath
     is visible (their own entry is in `present`). A regular file whose size already differs from the image's may come without a digest.
-    `targets` are the mount targets of the container's own configuration. `unlisted` counts entries seen and left out because a bound bit;
+    `targets` are the mount targets of the container's own configuration. `runnable` names the added files whose first bytes are those of a
+    program, a script or bytecode, where they were read. `unlisted` counts entries seen and left out because a bound bit;
     each such bound also stands in `unobserved`.
     """
 
@@ -48,6 +49,7 @@ class Observation:
     opaque: tuple[bytes, ...] = ()
     unobserved: tuple[Unobserved, ...] = ()
     targets: tuple[bytes, ...] = ()
+    runnable: tuple[bytes, ...] = ()
     unlisted: int = 0
     started_at: float = 0.0
     finished_at: float = 0.0
