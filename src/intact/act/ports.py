@@ -35,7 +35,8 @@ class ContainerState:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodState:
     """A pod. `owner` None: nobody would replace it. `static`: its kubelet runs it from a file, the API shows a mirror. `revision` is the
-    pod template hash. `finished`: its phase is Succeeded or Failed."""
+    pod template hash, `template` also the one that a StatefulSet or DaemonSet gives. `ready_since`: since when it is ready, or is not, in
+    whole seconds by its node's clock. `finished`: its phase is Succeeded or Failed."""
 
     uid: str
     namespace: str
@@ -47,7 +48,9 @@ class PodState:
     revision: str = ""
     containers: tuple[ContainerState, ...] = ()
     init_containers: tuple[ContainerState, ...] = ()
+    template: str = ""
     ready: bool = False
+    ready_since: float = 0.0
     terminating: bool = False
     finished: bool = False
     static: bool = False

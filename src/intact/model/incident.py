@@ -36,6 +36,12 @@ class PodFacts:
     workload: Workload
     revision: str = ""
     """The pod template hash, or another name of the revision; empty where the workload has none."""
+    template: str = ""
+    """The hash of the template that the pod was made from, of whatever kind its controller is; empty where there is none."""
+    is_ready: bool | None = None
+    """None where nobody knows."""
+    ready_since: float = 0.0
+    """Since when it is ready, or is not, by its node's clock: in whole seconds, cut down. 0 where nobody knows."""
 
 
 class IncidentState(StrEnum):

@@ -220,6 +220,9 @@ def facts_of(pod: PodState) -> PodFacts:
         labels=pod.labels,
         workload=pod.workload,
         revision=pod.revision,
+        template=pod.template,
+        is_ready=pod.ready,
+        ready_since=pod.ready_since,
     )
 
 

@@ -17,6 +17,8 @@ MIRROR = "kubernetes.io/config.mirror"
 ARGO_CD = "argocd.argoproj.io/tracking-id"
 REVISION = "deployment.kubernetes.io/revision"
 HASH_LABEL = "pod-template-hash"
+CONTROLLER_HASH_LABEL = "controller-revision-hash"
+"""What StatefulSets and DaemonSets give their pods; a Deployment's have `HASH_LABEL`. A Job's template makes no second pod of one kind."""
 
 
 class OwnerReference(msgspec.Struct):
@@ -81,6 +83,7 @@ class ContainerStatus(msgspec.Struct):
 class ConditionShape(msgspec.Struct):
     type: str = ""
     status: str = ""
+    lastTransitionTime: datetime | None = None
 
 
 class PodStatus(msgspec.Struct):
@@ -140,6 +143,8 @@ def pod_state(pod: PodShape) -> PodState:
     owner = meta.owner
     statuses = {s.name: s for s in (*(status.containerStatuses or ()), *(status.initContainerStatuses or ()))}
     init = spec.initContainers or ()
+    ready = next((c for c in status.conditions or () if c.type == "Ready"), ConditionShape())
+    labels = meta.labels or {}
     # An init container that restarts always is a sidecar: it runs as long as the pod.
     lasting = [*(c for c in init if c.restartPolicy == "Always"), *(spec.containers or ())]
     return PodState(
@@ -158,7 +163,10 @@ def pod_state(pod: PodShape) -> PodState:
         revision=(meta.labels or {}).get(HASH_LABEL, ""),
         containers=tuple(_container(c, statuses) for c in lasting),
         init_containers=tuple(_container(c, statuses) for c in init if c.restartPolicy != "Always"),
-        ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
+        # Anybody may label a pod of their own: only who controls it says what it was made from.
+        template=labels.get(HASH_LABEL) or labels.get(CONTROLLER_HASH_LABEL, "") if owner else "",
+        ready=ready.status == "True",
+        ready_since=ready.lastTransitionTime.timestamp() if ready.lastTransitionTime else 0.0,
         terminating=meta.deletionTimestamp is not None,
         finished=status.phase in ("Succeeded", "Failed"),
         static=meta.annotations is not None and meta.annotations.mirror is not None,

@@ -44,6 +44,21 @@ def pod(uid: str = "p1", **changes: Any) -> PodShape:
     return msgspec.convert(raw, PodShape)
 
 
+def test_since_when_a_pod_is_ready_and_from_which_template_it_was_made() -> None:
+    cache = ClusterCache()
+    ready = {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:09Z"}]}
+    made = pod()
+    made.status = msgspec.convert(ready, type(made.status))
+    cache.pods.upsert(made)
+    found = cache.facts("p1")
+    assert found is not None
+    assert (found.template, found.is_ready, found.ready_since) == ("h1", True, 1767225609.0)
+    cache.pods.upsert(pod("p2", labels={"controller-revision-hash": "db-1"}))
+    assert (cached := cache.facts("p2")) is not None and (cached.template, cached.ready_since) == ("db-1", 0.0)
+    cache.pods.upsert(pod("p3", ownerReferences=[]))
+    assert (bare := cache.facts("p3")) is not None and bare.template == "", "a label alone makes no template"
+
+
 REPLICA_SET = msgspec.convert(
     {
         "metadata": {

@@ -1,0 +1,179 @@
+"""Start profiles: what the entry points of one pod template do before their pods are ready, learnt from several pods. Pure.
+
+In: when a difference was made, what the pod's readiness says, and what other pods of the template started with. Out: whether it is
+expected. A profile is a value; learning is the same whatever the order in which pods are heard.
+
+1. Only differences of rules that name content count here. What runs, grants rights, is mounted, or lies in a read-only layer is never
+   excused, nor is anything that was not made at the start.
+2. A profile is established when two pods have become ready and said what they started with; on two nodes, if the workload's pods are on
+   several.
+3. What at least two of them have alike is expected of every pod: kind, mode, owner and attributes are the same, and the digest or the set
+   of lines.
+4. What no two of them have alike, though path and shape are the same, varies: host keys, salts. It is silent only at the start, and never
+   for programs or what is started by itself.
+5. Until the profile is established, differences at the start are told once, without an alert. Afterwards what is not in it counts at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from intact.model.entry import Kind
+from intact.model.finding import Finding
+from intact.model.incident import PodFacts
+from intact.model.observation import Scope
+from intact.model.start import Moment, StartEntry, StartProfile, Witness
+
+MAX_START_S = 600.0
+"""Nothing that happens later than this after a container's start is taken for its start, ready or not."""
+WHOLE_SECOND_S = 1.0
+"""Kubernetes cuts the time of a condition down to whole seconds (metav1.Time)."""
+TICK_S = 0.01
+"""A file's times lag behind the clock by at most a tick of the kernel, 10 ms at the slowest (CONFIG_HZ=100)."""
+MAX_WITNESSES = 6
+MAX_ENTRIES = 400
+ENOUGH = 2
+
+EXCUSABLE = frozenset({"image-file-changed", "control-file-added", "code-added", "bytecode-cache-added"})
+"""The rules about what files contain: all that a profile can excuse."""
+NEVER_VARYING = frozenset({"code-added", "bytecode-cache-added"})
+
+
+class Word(StrEnum):
+    """What a profile says of a difference."""
+
+    EXPECTED = "Expected"
+    VARIES = "Varies"
+    """Expected, with a content of its own in each pod."""
+    FIRST = "First"
+    """Made at the start, and nobody knows yet whether other pods do the same."""
+    COUNTS = "Counts"
+    """It is judged as if there were no profile."""
+
+
+def tell_moment(changed_at: float, started_at: float, pod: PodFacts, ready_at: float | None = None) -> Moment:
+    """When a difference made at `changed_at` happened, seen from a container that started at `started_at` in `pod`. `ready_at` is when the
+    pod was first ready with this container, where somebody remembers it. All times are of the node's clock: its kubelet writes the pod's
+    conditions.
+
+    1. What is not known is later. 2. Nothing is a start for ever. 3. Ready is known in whole seconds: what happened in that second is
+    unclear. 4. A pod that is not ready and was not since the container started is starting. 5. A condition that is older than the
+    container, or a pod that was ready since and is not now, leaves it unclear.
+    """
+    if changed_at <= 0 or started_at <= 0 or pod.is_ready is None or pod.ready_since <= 0:  # 1
+        return Moment.LATER
+    if changed_at > started_at + MAX_START_S:  # 2
+        return Moment.LATER
+    ready_at = find_ready(started_at, pod) if ready_at is None else ready_at
+    if ready_at is not None:  # 3
+        if changed_at + TICK_S <= ready_at:
+            return Moment.START
+        return Moment.UNCLEAR if changed_at < ready_at + WHOLE_SECOND_S else Moment.LATER
+    if not pod.is_ready and pod.ready_since <= started_at + WHOLE_SECOND_S:  # 4
+        return Moment.START
+    return Moment.UNCLEAR  # 5
+
+
+def find_ready(started_at: float, pod: PodFacts) -> float | None:
+    """Since when the pod is ready with a container that started at `started_at`; None if it is not, or that was with an earlier one."""
+    return pod.ready_since if pod.is_ready and pod.ready_since >= math.floor(started_at) else None
+
+
+def describe_start(finding: Finding) -> StartEntry | None:
+    """The difference as a profile remembers it; None for what no profile can excuse (1), and for a file whose content nobody read."""
+    difference = finding.difference
+    actual = difference.actual
+    if finding.rule not in EXCUSABLE or finding.scope not in (Scope.DRIFT, Scope.TREE):
+        return None
+    if actual is not None and actual.kind is Kind.FILE and actual.digest is None:
+        return None
+    state = actual and (actual.kind.value, actual.mode, actual.uid, actual.gid, actual.target, actual.device, actual.xattrs)
+    runs = actual is not None and actual.kind is Kind.FILE and bool(actual.mode & 0o111)
+    is_file = actual is not None and actual.kind is Kind.FILE
+    return StartEntry(
+        path=difference.path,
+        shape=hashlib.sha256(repr((difference.change.value, state)).encode()).hexdigest()[:32],
+        content=str(actual.digest) if actual is not None and is_file else "",
+        lines=str(finding.lines or ""),
+        rule=finding.rule,
+        may_vary=is_file and not runs and finding.rule not in NEVER_VARYING,
+    )
+
+
+def learn(profile: StartProfile, witness: Witness) -> StartProfile:
+    """`profile` with what one more pod, that became ready, had started with. Told twice, or in another order, it is the same."""
+    entries = tuple(sorted(set(witness.entries))[:MAX_ENTRIES])
+    known = {one.pod_uid: one for one in profile.witnesses}
+    before = known.get(witness.pod_uid)
+    if before is not None:
+        entries = tuple(sorted({*before.entries, *entries})[:MAX_ENTRIES])
+    known[witness.pod_uid] = replace(min(before or witness, witness, key=lambda w: (w.node, w.pod)), entries=entries)
+    return replace(profile, witnesses=tuple(known[uid] for uid in sorted(known)[:MAX_WITNESSES]))
+
+
+def is_established(profile: StartProfile, *, is_spread: bool) -> bool:
+    """2. Whether enough pods said what they start with. `is_spread`: the workload's pods are on several nodes."""
+    return len(profile.witnesses) >= ENOUGH and _has_nodes({one.node for one in profile.witnesses}, is_spread)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a profile knows of each path and shape: contents and sets of lines that enough pods have, and whether it varies."""
+
+    alike: frozenset[str]
+    varies: bool
+
+
+def summarise(profile: StartProfile, *, is_spread: bool) -> Mapping[tuple[bytes, str], Expected]:
+    """3 and 4. All that is expected, by path and shape."""
+    held: dict[tuple[bytes, str], list[tuple[Witness, StartEntry]]] = {}
+    for witness in profile.witnesses:
+        for entry in witness.entries:
+            held.setdefault((entry.path, entry.shape), []).append((witness, entry))
+    known: dict[tuple[bytes, str], Expected] = {}
+    for place, entries in held.items():
+        by_value: dict[str, list[Witness]] = {}
+        for witness, entry in entries:
+            for value in _values(entry):
+                by_value.setdefault(value, []).append(witness)
+        alike = frozenset(value for value, witnesses in by_value.items() if _are_enough(witnesses, is_spread))
+        differ = all(len({one.pod_uid for one in witnesses}) == 1 for witnesses in by_value.values())
+        varies = differ and all(entry.may_vary for _, entry in entries) and _are_enough([one for one, _ in entries], is_spread)
+        if alike or varies:
+            known[place] = Expected(alike, varies)
+    return known
+
+
+def excuse(profile: StartProfile, finding: Finding, moment: Moment, *, is_spread: bool) -> Word:
+    """What `profile` says of a finding that was made at `moment`."""
+    entry = describe_start(finding)
+    if entry is None or moment is Moment.LATER:  # 1
+        return Word.COUNTS
+    if not is_established(profile, is_spread=is_spread):  # 2, 5
+        return Word.FIRST if moment is Moment.START else Word.COUNTS
+    expected = summarise(profile, is_spread=is_spread).get((entry.path, entry.shape))
+    if expected is None:
+        return Word.COUNTS
+    if expected.alike & set(_values(entry)):  # 3
+        return Word.EXPECTED
+    return Word.VARIES if expected.varies and entry.may_vary and moment is Moment.START else Word.COUNTS  # 4
+
+
+def _values(entry: StartEntry) -> tuple[str, ...]:
+    """What makes two entries of one shape alike: one of these is the same. What has no content is alike by its shape."""
+    if not entry.content:
+        return ("",)
+    return (f"content {entry.content}", f"lines {entry.lines}") if entry.lines else (f"content {entry.content}",)
+
+
+def _are_enough(witnesses: Iterable[Witness], is_spread: bool) -> bool:
+    found = tuple(witnesses)
+    return len({one.pod_uid for one in found}) >= ENOUGH and _has_nodes({one.node for one in found}, is_spread)
+
+
+def _has_nodes(nodes: set[str], is_spread: bool) -> bool:
+    return len(nodes) >= (ENOUGH if is_spread else 1)
