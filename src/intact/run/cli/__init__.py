@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "baseline": "baseline",
     "check": "check",
     "controller": "controller",
+    "diff": "diff",
     "incident": "incident",
     "restore": "restore",
     "status": "status",

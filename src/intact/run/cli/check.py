@@ -8,33 +8,26 @@ from pathlib import Path
 
 import click
 
-from intact.adapters.layout.names import DirectoryName, open_image, parse_image_name
 from intact.adapters.linux.tree import open_root
-from intact.adapters.runtime.containerd import Containerd
 from intact.adapters.runtime.discover import find_container, find_socket
-from intact.baseline.table import seal_table
-from intact.compare.differ import compare, compare_layer
-from intact.compare.judge import judge, judge_layers
+from intact.compare.differ import compare
+from intact.compare.judge import judge
 from intact.compare.rules import RULES
-from intact.ingest.image import Progress, ingest
-from intact.model.container import Container, Running
-from intact.model.digest import Digest
+from intact.model.container import Container
 from intact.model.entry import display_path
-from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED, InputError
-from intact.model.finding import Difference, Verdict
+from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED
+from intact.model.finding import Verdict
 from intact.model.layer import Baseline
-from intact.model.observation import Unobserved
 from intact.model.stated import EVERYTHING, Stated
 from intact.observe.walk import walk_tree
-from intact.run.node.eyes import HostEyes, HostMounts
 
 from .baseline.files import read_document
 from .baseline.inputs import open_document
+from .looking import list_containers, look_at
 from .output import FINDING_COLUMNS, describe_finding, describe_known, output_option, print_rows, sort_findings
 from .progress import show_progress
 
 _PATH = click.Path(path_type=Path)
-UNTHROTTLED = 1 << 40
 SILENT = frozenset(name for name, rule in RULES.items() if not rule.levels)
 
 
@@ -95,50 +88,8 @@ def _check_root(baseline: Baseline, root: Path) -> Verdict:
 
 def _check_container(wanted: str, socket: str | None, *, with_layers: bool) -> list[Verdict]:
     address = find_socket(socket)
-    runtime = Containerd(address, HostMounts())
-    try:
-        running = find_container(runtime.list_running(os.uname().nodename), wanted)
-    finally:
-        runtime.close()
-    if running.mounted is None:
-        raise InputError(f"the files of {running.container.name} cannot be seen: {running.unobservable}", code="Unobservable")
-    if running.container.image_key is None:
-        raise InputError(f"the image of {running.container.name} cannot be told: {running.unkeyed}", code="Unkeyed")
-    baseline = _build(running.container.image_key, address)
-    eyes = HostEyes(layer_rate_bytes_s=UNTHROTTLED)
-    observation = eyes.look(running, baseline, None)
-    if observation is None:
-        raise InputError(f"{running.container.name} is gone", code="Gone")
-    verdicts = [judge(baseline, observation, compare(baseline, observation))]
-    if with_layers:
-        verdicts.append(_check_layers(running, baseline, eyes))
-    return verdicts
-
-
-def _build(key: Digest, address: str) -> Baseline:
-    source = open_image(parse_image_name(f"containerd:{key}"), containerd=address)
-    assert not isinstance(source, DirectoryName), "a containerd: name is never a directory"
-    with show_progress("baseline") as advance:
-
-        def report(at: Progress) -> None:
-            advance(f"layer {at.layer}/{at.layers}", at.bytes_done, at.bytes_total, f"{at.entries:,} entries")
-
-        return ingest(source, progress=report, seal=seal_table)
-
-
-def _check_layers(running: Running, baseline: Baseline, eyes: HostEyes) -> Verdict:
-    mounted = running.mounted
-    assert mounted is not None
-    now = time.time()
-    if len(mounted.lowers) != len(baseline.layers):
-        reason = f"the runtime mounts {len(mounted.lowers)} read-only layers, the image has {len(baseline.layers)}"
-        return judge_layers(running.container, baseline, (), (Unobserved(path=b"/", reason=reason),), now)
-    differences: list[Difference] = []
-    with show_progress("layers") as advance:
-        for number, (directory, table) in enumerate(zip(mounted.lowers, reversed(baseline.layers), strict=True), 1):
-            advance(f"layer {number}/{len(mounted.lowers)} on disk", 0, 0)
-            differences += compare_layer(table, eyes.read_layer(running, directory, baseline.compared_by))
-    return judge_layers(running.container, baseline, differences, (), now)
+    running = find_container(list_containers(address), wanted)
+    return list(look_at(running, address, with_layers=with_layers).verdicts)
 
 
 def _tell(verdicts: list[Verdict], output: str, stated: Stated) -> int:

@@ -1,4 +1,4 @@
-"""The same command, carried out in the controller's pod, for what only its store knows; the cluster says who may (pods/exec)."""
+"""The same command, carried out in one of Intact's own pods, for what only that can see; the cluster says who may (pods/exec)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 
+from intact.model.entry import display_path
 from intact.model.errors import InputError, PermanentError
 
 NAMESPACE = "intact-system"
@@ -16,16 +17,25 @@ _CHUNK_BYTES = 1 << 16
 
 def call_in_controller(arguments: Sequence[str], *, namespace: str = NAMESPACE) -> Iterator[bytes]:
     """What `intact ARGUMENTS` prints in the controller's pod. Raises InputError without kubectl, PermanentError when it fails."""
+    return call_in_pod("deploy/intact-controller", "controller", arguments, namespace=namespace)
+
+
+def call_in_pod(pod: str, container: str, arguments: Sequence[str], *, namespace: str = NAMESPACE) -> Iterator[bytes]:
+    """What `intact ARGUMENTS` prints in `pod`, as kubectl names one. Raises as `call_in_controller` does."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        raise InputError("--cluster needs kubectl on the PATH", hint="or run the command in the controller's pod")
-    command = [kubectl, "-n", namespace, "exec", "deploy/intact-controller", "-c", "controller", "--", *_PROGRAM, *arguments]
+        raise InputError("this needs kubectl on the PATH", hint=f"or run the command in the {container}'s pod")
+    command = [kubectl, "-n", namespace, "exec", pod, "-c", container, "--", *_PROGRAM, *arguments]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL) as running:
             assert running.stdout is not None
-            while chunk := running.stdout.read(_CHUNK_BYTES):
-                yield chunk
+            try:
+                while chunk := running.stdout.read(_CHUNK_BYTES):
+                    yield chunk
+            except BaseException:  # whoever asked wants no more of it
+                running.terminate()
+                raise
         if running.returncode:
             said.seek(0)
-            reason = said.read(4096).decode("utf-8", "replace").strip()
-            raise PermanentError(f"the controller could not be asked: {reason}", code="InCluster")
+            reason = display_path(said.read(4096).strip().replace(b"\n", b"; "))
+            raise PermanentError(f"the {container} could not be asked: {reason}", code="InCluster")

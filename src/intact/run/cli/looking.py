@@ -1,0 +1,95 @@
+"""One look at a running container of this host: what `intact check` and `intact diff` have in common.
+
+In: a container as the runtime lists it. Out: its baseline, every difference, the verdicts. Raises InputError where it cannot be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from intact.adapters.layout.names import DirectoryName, open_image, parse_image_name
+from intact.adapters.runtime.containerd import Containerd
+from intact.baseline.table import seal_table
+from intact.compare.differ import compare, compare_layer
+from intact.compare.judge import judge, judge_layers
+from intact.ingest.image import Progress, ingest
+from intact.model.container import Running
+from intact.model.digest import Digest
+from intact.model.errors import InputError
+from intact.model.finding import Difference, Verdict
+from intact.model.layer import Baseline
+from intact.model.observation import Unobserved
+from intact.run.node.eyes import HostEyes, HostMounts
+
+from .progress import show_progress
+
+UNTHROTTLED = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """`differences` are those of the writable layer, before any judgement; `verdicts` are on it and on the read-only layers."""
+
+    running: Running
+    baseline: Baseline
+    differences: tuple[Difference, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def list_containers(address: str) -> list[Running]:
+    """What the runtime at `address` runs."""
+    runtime = Containerd(address, HostMounts())
+    try:
+        return list(runtime.list_running(os.environ.get("INTACT_NODE_NAME") or os.uname().nodename))
+    finally:
+        runtime.close()
+
+
+def look_at(
+    running: Running, address: str, *, with_layers: bool, find_baseline: Callable[[Digest], Baseline | None] = lambda key: None
+) -> Looked:
+    """Compares with the baseline that `find_baseline` has, else with one made of the runtime's own blobs."""
+    if running.mounted is None:
+        raise InputError(f"the files of {running.container.name} cannot be seen: {running.unobservable}", code="Unobservable")
+    key = running.container.image_key
+    if key is None:
+        raise InputError(f"the image of {running.container.name} cannot be told: {running.unkeyed}", code="Unkeyed")
+    baseline = find_baseline(key) or _build(key, address)
+    eyes = HostEyes(layer_rate_bytes_s=UNTHROTTLED)
+    observation = eyes.look(running, baseline, None)
+    if observation is None:
+        raise InputError(f"{running.container.name} is gone", code="Gone")
+    differences = compare(baseline, observation)
+    verdicts = [judge(baseline, observation, differences)]
+    if with_layers:
+        verdicts.append(_look_at_layers(running, baseline, eyes))
+    return Looked(running=running, baseline=baseline, differences=differences, verdicts=tuple(verdicts))
+
+
+def _build(key: Digest, address: str) -> Baseline:
+    source = open_image(parse_image_name(f"containerd:{key}"), containerd=address)
+    assert not isinstance(source, DirectoryName), "a containerd: name is never a directory"
+    with show_progress("baseline") as advance:
+
+        def report(at: Progress) -> None:
+            advance(f"layer {at.layer}/{at.layers}", at.bytes_done, at.bytes_total, f"{at.entries:,} entries")
+
+        return ingest(source, progress=report, seal=seal_table)
+
+
+def _look_at_layers(running: Running, baseline: Baseline, eyes: HostEyes) -> Verdict:
+    mounted = running.mounted
+    assert mounted is not None
+    now = time.time()
+    if len(mounted.lowers) != len(baseline.layers):
+        reason = f"the runtime mounts {len(mounted.lowers)} read-only layers, the image has {len(baseline.layers)}"
+        return judge_layers(running.container, baseline, (), (Unobserved(path=b"/", reason=reason),), now)
+    differences: list[Difference] = []
+    with show_progress("layers") as advance:
+        for number, (directory, table) in enumerate(zip(mounted.lowers, reversed(baseline.layers), strict=True), 1):
+            advance(f"layer {number}/{len(mounted.lowers)} on disk", 0, 0)
+            differences += compare_layer(table, eyes.read_layer(running, directory, baseline.compared_by))
+    return judge_layers(running.container, baseline, differences, (), now)
