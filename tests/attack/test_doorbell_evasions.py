@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +14,8 @@ import pytest
 
 from intact.adapters.linux.doorbell import FanotifyDoorbell
 from intact.adapters.linux.scratch import mount_overlay
-from intact.observe.ports import Rings
+from intact.observe.flood import FloodGauge
+from intact.observe.ports import Rings, View
 from tests.attack.staged import Staged, seen
 
 pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.timeout(120)]
@@ -27,16 +30,27 @@ def staged(tmp_path: Path) -> Iterator[Staged]:
         yield staged.start()
 
 
-@pytest.fixture
-def doorbell(staged: Staged) -> Iterator[FanotifyDoorbell]:
-    bell = FanotifyDoorbell(staged.base)
+@pytest.fixture(params=["A", "B"])
+def doorbell(staged: Staged, request: pytest.FixtureRequest) -> Iterator[FanotifyDoorbell]:
+    """As each kernel would hear: B is how one before 6.5 does."""
+    yield from ringing(staged, FanotifyDoorbell(staged.base, at_most=request.param, gauge=FloodGauge(quiet_s=2)), request.param)
+
+
+def ringing(staged: Staged, bell: FanotifyDoorbell, wanted: str = "A") -> Iterator[FanotifyDoorbell]:
     tier = bell.start()
-    assert tier.name in "AB", tier.reason
-    if tier.name == "B":
-        pytest.skip(tier.reason)
-    assert bell.watch([os.fsencode(staged.upper), os.fsencode(staged.image)]) == {}
-    yield bell
-    bell.close()
+    try:
+        assert tier.name in "AB", tier.reason
+        if tier.name != wanted:
+            pytest.skip(tier.reason)
+        assert bell.watch([os.fsencode(staged.upper), os.fsencode(staged.image)], view_of(staged)) == {}
+        yield bell
+    finally:
+        bell.close()
+
+
+def view_of(staged: Staged) -> View:
+    root = b"/proc/self/fd/%d" % staged.overlay
+    return View(root=root, device=os.fstat(staged.overlay).st_dev, upper=os.fsencode(staged.upper))
 
 
 def ring(bell: FanotifyDoorbell, timeout_s: float = 5.0) -> Rings:
@@ -69,6 +83,7 @@ def look_where_it_rang(staged: Staged, bell: FanotifyDoorbell) -> dict[bytes, ob
     [
         (lambda root: (root / "new").write_bytes(b"x"), b"/new"),
         (lambda root: os.truncate(root / "etc/conf", 0), b"/etc/conf"),
+        (lambda root: (root / "etc/conf").write_bytes(b"setting = 2\n"), b"/etc/conf"),
         (lambda root: (root / "etc/conf").chmod(0o4755), b"/etc/conf"),
         (lambda root: os.setxattr(root / "etc/conf", "user.x", b"1"), b"/etc/conf"),
         (lambda root: (root / "etc/conf").unlink(), b"/etc/conf"),
@@ -182,21 +197,83 @@ def test_a_deep_directory_elsewhere_rings_for_nobody_where_only_a_part_of_the_di
         subprocess.run(["umount", mounted], check=True)
 
 
-def test_a_flood_overflows_is_counted_and_the_bell_goes_on(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+def test_a_write_to_a_file_that_was_changed_before(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    (staged.inside / "etc/conf").write_bytes(b"setting = 2\n")
+    ring(doorbell)
+    with (staged.inside / "etc/conf").open("r+b", buffering=0) as held:
+        for value in (b"3", b"4"):
+            held.seek(10)
+            held.write(value)
+            assert b"/etc/conf" in look_where_it_rang(staged, doorbell)
+
+
+def test_a_write_seen_through_a_lease_is_not_lost(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    """Where an event carries an open file, a lease keeps the kernel from opening it."""
+    (staged.inside / "leased").write_bytes(b"1")
+    ring(doorbell)
+    held = os.open(staged.inside / "leased", os.O_RDWR)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        os.write(held, b"2")
+        rings = ring(doorbell)
+        assert rings.overflowed or os.fsencode(staged.upper) in rings.dirty
+    finally:
+        os.close(held)
+        signal.signal(signal.SIGIO, before)
+
+
+def test_a_full_queue_of_the_kernel_is_counted_and_the_bell_goes_on(staged: Staged, doorbell: FanotifyDoorbell) -> None:
     limit = int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
-    group = doorbell._group
-    assert group is not None
-    with doorbell._rung:  # the listener cannot take anything while the queue fills
-        (staged.inside / "flood").mkdir()
-        for number in range(limit // 2 + 2000):
-            (staged.inside / f"flood/{number}").touch()
-            (staged.inside / f"flood/{number}").unlink()
-    deadline = time.monotonic() + 30
-    while not (rings := ring(doorbell, 20)).overflowed:
+    assert doorbell._drain is not None
+    with doorbell._drain._taken:  # nothing is taken out while the queue fills
+        fill(staged, limit // 2 + 2000)
+    assert_said_and_over(staged, doorbell)
+
+
+def test_a_full_queue_of_ours_is_counted_and_the_bell_goes_on(staged: Staged) -> None:
+    for bell in ringing(staged, FanotifyDoorbell(staged.base, held_bytes=10_000, gauge=FloodGauge(quiet_s=2))):
+        with bell._rung:  # nothing is followed while the queue fills
+            for _ in range(20):
+                fill(staged, 100)
+                time.sleep(0.02)
+        assert_said_and_over(staged, bell)
+
+
+def fill(staged: Staged, files: int) -> None:
+    (staged.inside / "flood").mkdir(exist_ok=True)
+    for number in range(files):
+        (staged.inside / f"flood/{number}").touch()
+        (staged.inside / f"flood/{number}").unlink()
+
+
+def assert_said_and_over(staged: Staged, bell: FanotifyDoorbell) -> None:
+    deadline = time.monotonic() + 60
+    while not (rings := bell.wait(1)).overflowed:
         assert time.monotonic() < deadline, "the queue was full, and nobody says so"
     assert rings.lost >= 1
+    while bell.wait(0.5).floods:
+        assert time.monotonic() < deadline, "all is quiet, and it is still a flood"
     (staged.inside / "after").touch()
-    assert b"/after" in look_where_it_rang(staged, doorbell)
+    assert b"/after" in look_where_it_rang(staged, bell)
+
+
+def test_one_that_floods_is_named_and_the_others_ring_as_before(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    with Staged(staged.base / "quiet") as quiet:
+        quiet.start()
+        doorbell.watch([os.fsencode(quiet.upper)])
+        loud, deadline = os.fsencode(staged.upper), time.monotonic() + 60
+        while loud not in doorbell.wait(0).floods:
+            fill(staged, 500)
+            assert time.monotonic() < deadline, "nobody says that it floods"
+        (quiet.inside / "new").touch()
+        heard: set[bytes] = set()
+        while b"/new/" not in heard:
+            rings = doorbell.wait(1)
+            heard |= rings.dirty.get(os.fsencode(quiet.upper)) or set()
+            assert rings.floods <= {loud} and time.monotonic() < deadline
+        while doorbell.wait(0.2).floods:
+            assert time.monotonic() < deadline, "all is quiet, and it is still a flood"
 
 
 def test_writer_is_named_only_when_it_is_certain(staged: Staged, doorbell: FanotifyDoorbell) -> None:
@@ -220,7 +297,8 @@ def test_containers_that_come_and_go_leave_nothing_behind(staged: Staged, doorbe
         upper.mkdir(parents=True)
         work.mkdir()
         overlay = mount_overlay((os.fsencode(staged.image),), os.fsencode(upper), os.fsencode(work))
-        doorbell.watch([os.fsencode(upper)])
+        view = View(root=b"/proc/self/fd/%d" % overlay, device=os.fstat(overlay).st_dev, upper=os.fsencode(upper))
+        assert doorbell.watch([os.fsencode(upper)], view) == {}
         os.close(os.open("dropped", os.O_WRONLY | os.O_CREAT, dir_fd=overlay))
         os.close(overlay)
         heard = False

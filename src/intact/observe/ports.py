@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from intact.model.derivation import Derivation
 from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.entry import Entry
 from intact.model.observation import Unobserved
@@ -85,6 +86,9 @@ class Tree(Protocol):
     def head(self, node: Node, size_bytes: int) -> bytes | Unobserved:
         """The first bytes of a regular file."""
 
+    def open(self, node: Node) -> int | Unobserved:
+        """A descriptor for reading a regular file, for another process; whoever asks closes it."""
+
     def close(self) -> None: ...
 
 
@@ -109,21 +113,34 @@ class Rings:
     A value is the set of absolute paths inside that directory that may differ now: only themselves, or with everything below them if they
     end in a slash; None means look everywhere. `overflowed`: the kernel dropped events (`lost` times), so anything below any watched
     directory may have changed, whatever `dirty` says.
+    `floods`: the directories that ring too much to be followed; they ring as a whole, now and then, and once when it is over.
     `writers` names, per directory and path, the process that touched it, or None where it had exited.
     """
 
     dirty: Mapping[bytes, frozenset[bytes] | None] = field(default_factory=lambda: MappingProxyType({}))
     overflowed: bool = False
     lost: int = 0
+    floods: frozenset[bytes] = frozenset()
     writers: Mapping[bytes, Mapping[bytes, Process | None]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """How much the bell hears. A: every change of a watched directory. B: names and metadata, not each write. C: nothing."""
+    """How the bell hears. A: every change of a watched directory. B: the same, but writes only where it was shown the overlay (`View`).
+    C: it hears nothing."""
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A container's overlay as the container sees it: `root` is a host path that leads there (`/proc/PID/root`), `device` the st_dev it
+    must have, `upper` the watched directory in which what is written through it ends."""
+
+    root: bytes
+    device: int
+    upper: bytes
 
 
 class Doorbell(Protocol):
@@ -132,13 +149,36 @@ class Doorbell(Protocol):
     def start(self) -> Tier:
         """Begins to listen, after it has tested itself on a scratch overlay."""
 
-    def watch(self, directories: Iterable[bytes]) -> Mapping[bytes, str]:
-        """Adds directories. What happened before is not told: look once after this returns. Returns those that cannot be heard, and why:
-        only timed looks see them."""
+    def watch(self, directories: Iterable[bytes], view: View | None = None) -> Mapping[bytes, str]:
+        """Adds directories; `view` is the container whose upper directory is among them. What happened before is not told: look once after
+        this returns. Returns those that cannot be heard, or not every write below them, and why: only timed looks see them."""
 
     def forget(self, directories: Iterable[bytes]) -> None: ...
 
     def wait(self, timeout_s: float) -> Rings:
         """Blocks until something rings or the time is over (then `dirty` is empty)."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What an archive holds: the sizes of its members, as far as they were read, which of the wanted contents, and why it was not read to
+    the end."""
+
+    sizes: Sequence[int]
+    found: frozenset[Digest]
+    reason: str = ""
+
+
+class Workshop(Protocol):
+    """Takes files of images apart, away from whoever asks: the files may be made to harm whoever reads them."""
+
+    def recompile(self, pairs: Iterable[tuple[bytes, bytes, str, int, int]]) -> Iterator[Derivation]:
+        """Whether each `.pyc` (content, source, name of the source, its mtime in seconds, level of optimisation) is what its source
+        compiles to; in order, one for each."""
+
+    def search(self, descriptor: int, wanted: Sequence[tuple[int, Digest]], algorithm: str) -> Contents | None:
+        """What of `wanted` (size, digest) the archive holds, and the sizes of all that it holds; None if it cannot be told."""
 
     def close(self) -> None: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import syscalls
 
@@ -24,13 +24,13 @@ _INIT = 0x1 | 0x2 | 0x200 | 0x400 | 0x800
 """CLOEXEC, NONBLOCK, REPORT_FID, REPORT_DIR_FID, REPORT_NAME; the queue keeps the kernel's bound."""
 _MARK_ADD_FILESYSTEM = 0x1 | 0x100
 _BUFFER_BYTES = 1 << 18
+_BUFFERS_AT_ONCE = 16
 _EVENT = struct.Struct("<IBBHQii")
 _INFO = struct.Struct("<BBH")
 _FID, _DFID_NAME, _DFID = 1, 2, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event. `directory` and `child` are file handles as `syscalls.open_by_handle` takes them, on the file system `fsid`."""
 
     mask: int
@@ -71,13 +71,17 @@ class Group:
             raise
         self._mounts.setdefault(fsid, {})[mount_id] = mount
 
-    def read(self) -> Iterator[Event]:
-        """Everything that is queued now."""
-        while True:
+    def read_buffers(self) -> Iterator[bytes]:
+        """What is queued now, as `parse_events` takes it; more than the kernel holds at once only if it goes on meanwhile, and bounded."""
+        for _ in range(_BUFFERS_AT_ONCE):
             try:
-                buffer = os.read(self.descriptor, _BUFFER_BYTES)
+                yield os.read(self.descriptor, _BUFFER_BYTES)
             except BlockingIOError:
                 return
+
+    def read(self) -> Iterator[Event]:
+        """The same, parsed."""
+        for buffer in self.read_buffers():
             yield from parse_events(buffer)
 
     def mounts(self, event: Event) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ import ctypes
 import os
 import platform
 import struct
+from dataclasses import dataclass
 
 from intact.model.errors import PermanentError
 
@@ -27,6 +28,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 _AT_NO_AUTOMOUNT = 0x800
 _AT_STATX_DONT_SYNC = 0x4000
+_STATX_NLINK, _STATX_MNT_ID = 0x4, 0x1000
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -117,6 +119,24 @@ def mount_detached(kind: bytes, options: tuple[tuple[bytes, bytes | None], ...])
 def settle(descriptor: int) -> None:
     """Writes a file's dirty pages back, so that the next store through a mapping faults and moves its ctime (sync_file_range(2))."""
     _call("sync_file_range", descriptor, 0, 0, _SYNC_WAIT_WRITE_WAIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an open descriptor stands on: st_dev, the id of the mount it was opened through, and the number of the file's names."""
+
+    device: int
+    mount_id: int
+    links: int
+
+
+def describe_open(descriptor: int) -> Opened:
+    """Asks nothing of a file but its inode (statx(2), STATX_MNT_ID: since Linux 5.8)."""
+    buffer = ctypes.create_string_buffer(256)
+    _call("statx", descriptor, b"", AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, _STATX_NLINK | _STATX_MNT_ID, buffer)
+    (links,) = struct.unpack_from("<I", buffer, 16)
+    major, minor, mount_id = struct.unpack_from("<IIQ", buffer, 136)
+    return Opened(os.makedev(major, minor), mount_id, links)
 
 
 def device_of(path: bytes) -> int:

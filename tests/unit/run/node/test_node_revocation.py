@@ -12,7 +12,7 @@ from intact.model.finding import Finding
 from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Unobserved
 from intact.model.seam import Coverage, Report
-from intact.observe.ports import Rings, Tier
+from intact.observe.ports import Rings, Tier, View
 from intact.run.node.flow import NodeFlow
 from tests.unit.seam_contract import wait_until
 from tests.unit.trees import CONTAINER, file, image, seen
@@ -27,7 +27,7 @@ class Bell:
     def start(self) -> Tier:
         return Tier(name="C", reason="of a test")
 
-    def watch(self, directories: Iterable[bytes]) -> Mapping[bytes, str]:
+    def watch(self, directories: Iterable[bytes], view: View | None = None) -> Mapping[bytes, str]:
         return {}
 
     def forget(self, directories: Iterable[bytes]) -> None: ...
@@ -43,6 +43,9 @@ class Eyes:
 
     def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
         return seen()
+
+    def can_look(self, running: Running) -> bool:
+        return True
 
     def date(
         self, running: Running, baseline: Baseline, findings: tuple[Finding, ...], known: Mapping[str, Finding]
@@ -87,6 +90,7 @@ class Node:
             baselines=self.shelf,
             send=self.reports.append,
             clock=lambda: self.now,
+            steady=lambda: self.now,
             revoked=lambda: self.revoked,
         )
 
