@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from intact.model.counted import CountedDrift
 from intact.model.incident import Incident, Outcome, Reported, Workload
 from intact.model.revision import RevisionRecord
 from intact.model.seam import Coverage, Gap, NodeStatus
+from intact.model.start import StartProfile, Template
 
 
 class Transactions(Protocol):
@@ -78,6 +80,30 @@ class RemediationStore(Protocol):
 
     def since(self, at: float) -> tuple[Outcome, ...]:
         """What was decided at or after `at` and not refused: what budgets count."""
+
+
+class StartStore(Protocol):
+    """What pods start with, by template, and what containers write that no rule tells."""
+
+    def save(self, profile: StartProfile, at: float) -> None:
+        """Adds the profile or replaces the one of the same template; `at` is when it was last of use."""
+
+    def get(self, template: Template) -> StartProfile | None: ...
+
+    def of_image(self, image: str) -> tuple[StartProfile, ...]:
+        """Profiles of containers of that image, at most a hundred, those last of use first."""
+
+    def list_all(self) -> tuple[StartProfile, ...]:
+        """Every workload's, of each those last of use first."""
+
+    def save_counted(self, counted: CountedDrift, at: float) -> None: ...
+
+    def counted(self, workload: Workload, container: str) -> CountedDrift | None: ...
+
+    def list_counted(self) -> tuple[CountedDrift, ...]: ...
+
+    def forget_before(self, at: float) -> int:
+        """Forgets what was last of use before `at`; returns how much."""
 
 
 class ReportStore(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, UniqueConstraint
 
-KNOWN = ("0001", "0002", "0003", "0004")
+KNOWN = ("0001", "0002", "0003", "0004", "0005")
 """All that this program can bring a database up from, the oldest first; the last one is what it works on."""
 HEAD = KNOWN[-1]
 
@@ -188,6 +188,26 @@ COMMANDS = Table(
     Column("id", TEXT, primary_key=True),
     Column("node", TEXT, nullable=False),
     Column("expires_at", Float, nullable=False, index=True),
+    Column("document", LargeBinary, nullable=False),
+)
+
+START_PROFILES = Table(
+    "start_profiles",
+    METADATA,
+    Column("workload", TEXT, primary_key=True),
+    Column("template", TEXT, primary_key=True),
+    Column("container", TEXT, primary_key=True),
+    Column("image", TEXT, primary_key=True, index=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("document", LargeBinary, nullable=False),
+)
+
+COUNTED_DRIFT = Table(
+    "counted_drift",
+    METADATA,
+    Column("workload", TEXT, primary_key=True),
+    Column("container", TEXT, primary_key=True),
+    Column("at", Float, nullable=False, index=True),
     Column("document", LargeBinary, nullable=False),
 )
 
