@@ -1,0 +1,166 @@
+"""A cluster with Intact and the services in it: what people do there, and what Intact then says, read as people read it.
+
+In: a running cluster. Out: pods, alerts, incidents, findings of the record. Everything lives in one namespace, gone after the block.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.noise.upper import Counts, count_upper
+from bench.noise.workloads import CONTAINER, Workload, describe
+from demo.receivers import Receivers
+from lab.cluster import Cluster
+from lab.install import NAMESPACE as SYSTEM
+from lab.install import install
+from lab.processes import run
+from lab.services import SERVICES, service_image
+from lab.settings import LabError
+
+NAMESPACE = "stock"
+INSIDE = ("/usr/bin/python3", "-IB", "-m", "intact")
+SNAPSHOTS = "/var/lib/containerd"
+Object = dict[str, Any]
+
+
+@contextmanager
+def open_stage(cluster: Cluster) -> Iterator[Stage]:
+    """Intact installed with receivers of its alerts; the machine has a way to the pods as long as the cluster lives."""
+    with tempfile.TemporaryDirectory(prefix="intact-noise-") as name, Receivers(cluster.host_ip, Path(name) / "receivers") as receivers:
+        settings = {"notify.syslog": receivers.syslog, "notify.webhook.url": receivers.webhook, "registries.insecure[0]": cluster.registry}
+        install(cluster, values=settings)
+        run("ip", "route", "replace", cluster.plan.node(1).pod_range, "via", cluster.plan.api_ip)
+        cluster.kubectl("create", "namespace", NAMESPACE)
+        try:
+            yield Stage(cluster, receivers, Path(name))
+        finally:
+            cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+
+
+@dataclass
+class Stage:
+    cluster: Cluster
+    receivers: Receivers
+    directory: Path
+    images: dict[str, str] = field(default_factory=dict)
+
+    def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:
+        return self.cluster.kubectl("-n", NAMESPACE, *arguments, input=input, check=check)
+
+    # -- what people do ----------------------------------------------------------------------------------------------
+
+    def deploy(self, workloads: Sequence[Workload], *, timeout_s: int = 600) -> None:
+        """Starts them all and waits until each is ready."""
+        objects = [describe(one, NAMESPACE, self._image(one.service)) for one in workloads]
+        self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        self.wait_ready(workloads, timeout_s=timeout_s)
+
+    def restart(self, workloads: Sequence[Workload], *, timeout_s: int = 600) -> None:
+        """A rolling restart of each."""
+        self.kubectl("rollout", "restart", *(f"deployment/{one.service}" for one in workloads))
+        self.wait_ready(workloads, timeout_s=timeout_s)
+
+    def wait_ready(self, workloads: Sequence[Workload], *, timeout_s: int) -> None:
+        for one in workloads:
+            try:
+                self.kubectl("rollout", "status", f"deployment/{one.service}", f"--timeout={timeout_s}s")
+            except LabError as error:
+                said = self.kubectl("logs", "-l", f"app={one.service}", "--tail=20", check=False)
+                pods = self.kubectl("get", "pods", "-l", f"app={one.service}", check=False)
+                raise LabError(f"{error}\n{pods}{said}") from error
+
+    def _image(self, service: str) -> str:
+        if service not in self.images:
+            name = f"stock/{service}:1"
+            layout = service_image(SERVICES[service], self.directory / service, f"{self.cluster.registry}/{name}")
+            self.images[service] = layout.push(self.cluster.registry, name)
+            shutil.rmtree(layout.directory)
+        return self.images[service]
+
+    def pods(self, service: str) -> list[Object]:
+        """Those that are not on their way out, by name."""
+        listed = json.loads(self.kubectl("get", "pods", "-l", f"app={service}", "-o", "json"))["items"]
+        return sorted((one for one in listed if "deletionTimestamp" not in one["metadata"]), key=lambda one: str(one["metadata"]["name"]))
+
+    def run_in(self, pod: Object, script: str, *, check: bool = True) -> str:
+        return self.kubectl("exec", pod["metadata"]["name"], "-c", CONTAINER, "--", "sh", "-c", script, check=check)
+
+    def start_in(self, pod: Object, script: str) -> subprocess.Popen[bytes]:
+        """`script` in the container; the caller ends the process."""
+        words = ["-n", NAMESPACE, "exec", pod["metadata"]["name"], "-c", CONTAINER, "--", "sh", "-c", script]
+        command = [str(self.cluster.binaries / "kubectl"), *words]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, env=self.cluster.environment, **quiet)  # type: ignore[call-overload, no-any-return]
+
+    # -- what Intact says --------------------------------------------------------------------------------------------
+
+    def alerts(self, service: str = "") -> list[Object]:
+        """What the webhook got about the namespace's workloads."""
+        found = [event["data"] | {"type": event["type"]} for event in self.receivers.events(NAMESPACE)]
+        return [one for one in found if not service or (one.get("workload") or {}).get("name") == service]
+
+    def incidents(self, service: str = "") -> list[Object]:
+        found = json.loads(self.kubectl("get", "incidents", "-o", "json"))["items"]
+        return [one for one in found if one.get("status") and (not service or one["spec"]["workload"]["name"] == service)]
+
+    def recorded(self, kind: str, service: str = "") -> list[Object]:
+        words = ("audit", "show", "--output", "jsonl", "--kind", kind, *(("--workload", f"{NAMESPACE}/{service}") if service else ()))
+        done = self.cluster.kubectl("-n", SYSTEM, "exec", "deploy/intact-controller", "-c", "controller", "--", *INSIDE, *words)
+        return [json.loads(line) for line in done.splitlines()]
+
+    def covered(self) -> dict[str, Object]:
+        """What the node says of each container, by `namespace/pod/container`."""
+        nodes = json.loads(self.cluster.kubectl("get", "nodeintegrities", "-o", "json"))["items"]
+        return {one["container"]: one for node in nodes for one in node.get("status", {}).get("containers", [])}
+
+    def wait_looked_at(self, workloads: Sequence[Workload], *, timeout_s: float = 300.0) -> None:
+        """Until every container of the services has a verdict."""
+
+        def is_done() -> bool:
+            covered = self.covered()
+            names = [f"{NAMESPACE}/{pod['metadata']['name']}/{CONTAINER}" for one in workloads for pod in self.pods(one.service)]
+            return all(covered.get(name, {}).get("verdict", "Pending") != "Pending" for name in names)
+
+        until(is_done, timeout_s, "every container has a verdict")
+
+    # -- what is so, without Intact ----------------------------------------------------------------------------------
+
+    def count_changes(self) -> dict[str, Counts]:
+        """What each pod's writable layer holds now, by the pod's name."""
+        node = self.cluster.plan.node(1)
+        tasks = self.cluster.run_on_node("ctr", "-n", "k8s.io", "tasks", "ls").stdout.splitlines()[1:]
+        pids = {words[0]: words[1] for words in (line.split() for line in tasks) if len(words) == 3 and words[2] == "RUNNING"}
+        counted = {}
+        for pod in json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]:
+            for status in pod["status"].get("containerStatuses", []):
+                pid = pids.get(str(status.get("containerID", "")).removeprefix("containerd://"))
+                if pid is None:
+                    continue
+                mounts = self.cluster.run_on_node("cat", f"/proc/{pid}/mountinfo", check=False).stdout.splitlines()
+                root = next((line for line in mounts if line.split()[4] == "/" and " - overlay " in line), "")
+                options = dict(one.partition("=")[::2] for one in root.rpartition(" ")[2].split(","))
+                if "upperdir" in options:
+                    directories = [_on_machine(node.state, one) for one in (options["upperdir"], *options["lowerdir"].split(":"))]
+                    counted[pod["metadata"]["name"]] = count_upper(directories[0], directories[1:])
+        return counted
+
+
+def _on_machine(state: Path, path: str) -> Path:
+    return state / path.lstrip("/")
+
+
+def until(ask: Callable[[], bool], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not ask():
+        if time.monotonic() > deadline:
+            raise LabError(f"not within {timeout_s:.0f} s: {what}")
+        time.sleep(1)

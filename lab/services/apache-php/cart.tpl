@@ -1,0 +1,1 @@
+<!doctype html><title>cart</title><p>{if $visits > 1}welcome back{else}welcome{/if}</p>

@@ -1,0 +1,6 @@
+#!/bin/sh
+set -eu
+. /etc/apache2/envvars
+mkdir -p "$APACHE_RUN_DIR" "$APACHE_LOCK_DIR"
+rm -f "$APACHE_PID_FILE"
+exec "$@"

@@ -1,0 +1,1 @@
+<!doctype html><title>shop</title><p>visit {$visits}</p>

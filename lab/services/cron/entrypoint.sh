@@ -1,0 +1,4 @@
+#!/bin/sh
+set -eu
+date >/var/lib/report/started
+exec "$@"

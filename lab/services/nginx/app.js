@@ -1,0 +1,1 @@
+window.settings = { api: "__API__" };
