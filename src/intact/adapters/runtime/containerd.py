@@ -72,6 +72,23 @@ class Containerd:
             self._known = known
             return tuple(sorted(listed, key=lambda running: running.container.id))
 
+    def read_ended(self, namespace: str, id: str, node: str) -> Running | None:
+        """A container whose first process has ended; None if it runs again, or is not of the namespaces. No mount bears out any more where
+        its files are: the runtime's word stands alone. What was removed with everything that told of it comes with that as its reason."""
+        if self._namespaces is not None and namespace not in self._namespaces:
+            return None
+        try:
+            if self.client.task(namespace, id).status in _ALIVE:
+                return None
+        except NotFound:
+            pass  # its task was removed, as it is when it ends under Kubernetes
+        try:
+            return self._read(namespace, id, None, node)
+        except NotFound:
+            return _describe_unreadable(namespace, id, 0, node, "it ended, and was removed before it could be looked at")
+        except IntactError as error:
+            return _describe_unreadable(namespace, id, 0, node, self._explain(error))
+
     def _list_one(self, namespace: str, task: pb.Process, node: str) -> Running | None:
         id = task.container_id or task.id
         if task.status not in _ALIVE and task.status != pb.UNKNOWN:
@@ -106,7 +123,7 @@ class Containerd:
             self.client.version()
         return str(error)
 
-    def _read(self, namespace: str, id: str, init_pid: int, node: str) -> Running:
+    def _read(self, namespace: str, id: str, init_pid: int | None, node: str) -> Running:
         record = self.client.container(namespace, id)  # 1
         shown_id = qualify_id(namespace, id)
         declared: Mounted | str
@@ -125,10 +142,12 @@ class Containerd:
             pod=read_pod(record),
             started_at=record.created_at.seconds + record.created_at.nanos / 1e9,
         )
-        mounted = declared if isinstance(declared, str) else self._confirm(declared, id=id, namespace=namespace, init_pid=init_pid)  # 5
+        mounted = declared
+        if init_pid is not None and not isinstance(declared, str):
+            mounted = self._confirm(declared, id=id, namespace=namespace, init_pid=init_pid)  # 5
         if isinstance(mounted, str):
-            return Running(container=container, init_pid=init_pid, mounted=None, unobservable=mounted, unkeyed=unkeyed)
-        return Running(container=container, init_pid=init_pid, mounted=mounted, unkeyed=unkeyed)
+            return Running(container=container, init_pid=init_pid or 0, mounted=None, unobservable=mounted, unkeyed=unkeyed)
+        return Running(container=container, init_pid=init_pid or 0, mounted=mounted, unkeyed=unkeyed)
 
     def _declare(self, namespace: str, record: pb.Container, spec: Spec) -> Mounted | str:
         """The overlay as the runtime declares it, or why its files cannot be seen."""

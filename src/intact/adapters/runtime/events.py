@@ -1,7 +1,8 @@
 """Tells when the set of running containers may have changed.
 
 In: containerd's event stream. Out: one claim, "list again". Events are hints: none is believed, none is counted, and a stream that was
-lost or newly opened is itself a reason to list again. Never lists, never runs a thread.
+lost or newly opened is itself a reason to list again. Also which containers ended, since the shortest-lived ones are in no list. Never
+lists, never runs a thread.
 
 1. A subscription is opened; the runtime does not say when it is in force. So the first answer after it is "list again", and so is the next
    one a second later: what started in between is in the second list.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -29,14 +31,17 @@ BURST_S: Final = 0.2
 MIN_PAUSE_S: Final = 0.1
 MAX_PAUSE_S: Final = 5.0
 METHOD: Final = "/containerd.services.events.v1.Events/Subscribe"
+MAX_ENDED: Final = 4096
 TOPICS: Final = ("/tasks/start", "/tasks/exit", "/tasks/delete")
 
 
 class Changes:
-    """The changes of one runtime, for one thread. `problem` says why there is no stream now; it is empty while there is one."""
+    """The changes of one runtime, for one thread. `problem` says why there is no stream now; it is empty while there is one. `ended` are
+    the last `MAX_ENDED` containers whose first process ended, as (namespace, id): for another thread to take from its left."""
 
     def __init__(self, socket: str) -> None:
         self.problem = "not subscribed yet"
+        self.ended: deque[tuple[str, str]] = deque(maxlen=MAX_ENDED)
         self._channel = Channel(socket)
         self._opened = contextlib.ExitStack()
         self._stream: Stream[pb.Envelope] | None = None
@@ -101,16 +106,24 @@ class Changes:
             return False
         if envelope is None:
             raise TemporaryError("the runtime ended its event stream", code="RuntimeUnavailable")
+        self._note_end(envelope)
         return concerns_container(envelope)
 
     def _read_burst(self, stream: Stream[pb.Envelope]) -> None:
         end = time.monotonic() + BURST_S  # 3
         while (now := time.monotonic()) < end:
             try:
-                if stream.read(min(QUIET_S, end - now)) is None:
-                    raise TemporaryError("the runtime ended its event stream", code="RuntimeUnavailable")
+                envelope = stream.read(min(QUIET_S, end - now))
             except TimeoutError:
                 return
+            if envelope is None:
+                raise TemporaryError("the runtime ended its event stream", code="RuntimeUnavailable")
+            self._note_end(envelope)
+
+    def _note_end(self, envelope: pb.Envelope) -> None:
+        if envelope.topic == "/tasks/exit" and concerns_container(envelope):
+            with contextlib.suppress(DecodeError):
+                self.ended.append((envelope.namespace, pb.TaskExit.FromString(envelope.event.value).container_id))
 
 
 def concerns_container(envelope: pb.Envelope) -> bool:

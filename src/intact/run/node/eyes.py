@@ -46,6 +46,10 @@ class HostEyes:
             unobserved = (Unobserved(path=b"/", reason=str(error)),)
             return Observation(container=running.container, scope=Scope.DRIFT, unobserved=unobserved, started_at=now, finished_at=now)
 
+    def can_look(self, running: Running) -> bool:
+        """Whether the writable layer is still there."""
+        return running.mounted is not None and Path(os.fsdecode(running.mounted.upper)).is_dir()
+
     def date(
         self, running: Running, baseline: Baseline, findings: tuple[Finding, ...], known: Mapping[str, Finding]
     ) -> tuple[Finding, ...]:

@@ -3,6 +3,8 @@
 One thread owns all state. It wakes when the doorbell rings, when a look is due, or when a worker brings something (a baseline, a verified
 layer, a command), and never waits for the network: `send` only spools. Verdicts are reported when they say something new; coverage when it
 changes, and every `HEARTBEAT_S` anyway.
+
+There are two times: `clock`, which reports carry and which may jump, and `steady`, which does not, and by which everything is scheduled.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import queue
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -26,7 +29,7 @@ from intact.model.finding import Finding, State, Verdict
 from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Scope, Unobserved
 from intact.model.seam import Command, CommandOutcome, Coverage, Gap, Plan, PodPlan, Report
-from intact.observe.ports import Doorbell, Process
+from intact.observe.ports import Doorbell, Process, View
 from intact.observe.watcher import Schedule
 
 from .layer_reader import EVERY_S as LAYERS_EVERY_S
@@ -39,6 +42,9 @@ HEARTBEAT_S = 15.0
 RELIST_S = 30.0
 """Containers are listed again this often even when the runtime said nothing: a lost event costs at most this long."""
 TICK_S = 0.2
+LINGER_S = 120.0
+"""A container that ended before its baseline was there is looked at as soon as it is; it is waited for so long."""
+REMEMBERED_ENDED = 1024
 GAP_EVERY_S = 10.0
 """Overflows that follow one another are told as one gap."""
 RETRY_BASELINE_S = 30.0
@@ -51,6 +57,9 @@ class Eyes(Protocol):
 
     def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
         """The writable layer, or only `paths` of it; None if there is no such layer any more."""
+
+    def can_look(self, running: Running) -> bool:
+        """Whether the writable layer is still there."""
 
     def date(
         self, running: Running, baseline: Baseline, findings: tuple[Finding, ...], known: Mapping[str, Finding]
@@ -87,9 +96,13 @@ class NodeFlow:
         baselines: Baselines,
         send: Callable[[Report], None],
         clock: Callable[[], float],
+        steady: Callable[[], float],
+        list_ended: Callable[[frozenset[str]], Iterable[Running]] = lambda known: (),
         revoked: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        """`revoked`: the keys known to be revoked now. When there are more, every baseline is obtained anew."""
+        """`clock`: Unix seconds; `steady`: seconds since whenever, that nobody can set. `list_ended`: the containers that ended since it
+        was asked last, other than the known ones. `revoked`: the keys known to be revoked now; when there are more, every baseline is
+        obtained anew."""
         self._node = node
         self._list_running = list_running
         self._runtime_changed = runtime_changed
@@ -100,6 +113,9 @@ class NodeFlow:
         self._baselines = baselines
         self._send = send
         self._clock = clock
+        self._steady = steady
+        self._list_ended = list_ended
+        self._ended: deque[str] = deque(maxlen=REMEMBERED_ENDED)
         self._revoked = revoked
         self._known_revoked = revoked()
         self._watched: dict[str, Watched] = {}
@@ -122,7 +138,7 @@ class NodeFlow:
 
     def order(self, command: Command) -> None:
         """Carries out a command of the cluster, unless it has expired by then."""
-        self._inbox.put(lambda now: self._carry_out(command, now))
+        self._inbox.put(lambda _: self._carry_out(command))
 
     def tell_gap(self, gap: Gap) -> None:
         """Reports a time in which nothing was watched. Raises TemporaryError where it cannot be kept now."""
@@ -146,14 +162,15 @@ class NodeFlow:
     def step(self) -> None:
         """One turn: 1 hear, 2 take in what workers brought, 3 list, 4 look at what is due, 5 report coverage."""
         # 1
-        now = self._clock()
+        now = self._steady()
         rings = self._doorbell.wait(min(TICK_S, max(0.0, self._schedule.next_due(now) - now)))
-        now = self._clock()
+        now = self._steady()
         if rings.overflowed:
-            self._lost = replace(self._lost or Gap(since=now, until=now, reason="event queue overflow"), until=now)
+            at = self._clock()
+            self._lost = replace(self._lost or Gap(since=at, until=at, reason="event queue overflow"), until=at)
             self._lost = replace(self._lost, events_lost=self._lost.events_lost + rings.lost)
             self._schedule.everything(now)
-        if self._lost is not None and now >= self._next_gap and self._hand_over(self._report(now, gaps=(self._lost,))):
+        if self._lost is not None and now >= self._next_gap and self._hand_over(self._report(self._clock(), gaps=(self._lost,))):
             self._lost, self._next_gap = None, now + GAP_EVERY_S
         for directory, paths in rings.dirty.items():
             self._ring(directory, paths, rings.writers.get(directory, {}), now)
@@ -167,14 +184,17 @@ class NodeFlow:
         for container_id, paths in self._schedule.due(now):
             self._look(container_id, paths)
         # 5
-        self._heartbeat(self._clock())
+        self._heartbeat(self._steady())
 
     def _relist(self, now: float) -> None:
         self._next_relist = now + RELIST_S
         self._doubt_baselines()
         running = {r.container.id: r for r in self._list_running()}
+        for one in self._list_ended(frozenset((*running, *self._watched, *self._ended))):
+            self._welcome(one)
         for container_id in self._watched.keys() - running.keys():
-            self._lose(container_id)
+            if not self._lingers(self._watched[container_id], now):
+                self._lose(container_id)
         for container_id, one in running.items():
             known = self._watched.get(container_id)
             if known is None:
@@ -190,20 +210,34 @@ class NodeFlow:
             watched.reason = running.unobservable
             self._see_nothing(watched)
             return
-        unheard = self._doorbell.watch([running.mounted.upper, *running.mounted.lowers])
+        mounted = running.mounted
+        view = View(root=b"/proc/%d/root" % running.init_pid, device=mounted.device, upper=mounted.upper)
+        unheard = self._doorbell.watch([mounted.upper, *mounted.lowers], view)
         if unheard:
-            log.warning("not_heard", container=running.container.id[:12], reason=next(iter(unheard.values())))
-        self._fetch_baseline(watched, self._clock())
+            watched.notice = f"changes are found by timed looks only: {next(iter(unheard.values()))}"
+            log.warning("not_heard", container=running.container.id[:12], reason=watched.notice)
+        self._fetch_baseline(watched, self._steady())
+
+    def _lingers(self, watched: Watched, now: float) -> bool:
+        """Whether a container that has ended is to be kept until its baseline is there, so that its files can still be looked at."""
+        if watched.baseline is not None or watched.running.mounted is None:
+            return False
+        watched.ended_at = watched.ended_at or now
+        return now < watched.ended_at + LINGER_S and self._eyes.can_look(watched.running)
 
     def _lose(self, container_id: str) -> None:
-        """A container that is gone still yields its last finding, as long as its writable layer exists."""
+        """A container that is gone still yields its last finding, as long as its writable layer exists: what it did last may not have rung
+        yet."""
         watched = self._watched[container_id]
-        if watched.baseline is None and watched.running.mounted is not None:
-            watched.reason = "it was gone before it could be looked at"
-            self._see_nothing(watched)
-        elif watched.baseline is not None and self._schedule.is_dirty(container_id):
-            self._look(container_id, None)
+        if watched.running.mounted is not None and watched.is_on:
+            is_clean = watched.drift is not None and watched.drift.state is State.INTACT
+            if watched.baseline is not None and self._eyes.can_look(watched.running):
+                self._look(container_id, None)
+            elif watched.baseline is None or (is_clean and self._schedule.is_dirty(container_id)):
+                watched.reason = "it was gone before it could be looked at"
+                self._see_nothing(watched)
         self._schedule.remove(container_id)
+        self._ended.append(container_id)
         del self._watched[container_id]
         self._is_coverage_stale = True
         mounted = watched.running.mounted
@@ -257,7 +291,10 @@ class NodeFlow:
         self._is_coverage_stale = True
         log.info("baseline", container=container_id[:12], grade=watched.baseline.grade.title, root=str(watched.baseline.root))
         self._follow_plan(watched, {p.pod_uid: p for p in self._plan.pods}, now)
-        self._verify_layers(watched)
+        if watched.ended_at:
+            self._lose(container_id)
+        else:
+            self._verify_layers(watched)
 
     def _see_nothing(self, watched: Watched) -> None:
         watched.drift = Verdict(
@@ -288,9 +325,9 @@ class NodeFlow:
         watched = self._watched.get(container_id)
         if watched is None or watched.baseline is None:
             return
-        started = self._clock()
+        started = self._steady()
         observation = self._eyes.look(watched.running, watched.baseline, paths)
-        self._schedule.looked(container_id, started, self._clock())
+        self._schedule.looked(container_id, started, self._steady())
         if observation is None:
             self._miss(watched)
             return
@@ -387,15 +424,16 @@ class NodeFlow:
         self._is_coverage_stale |= watched.is_on != plan.watched
         watched.is_on = plan.watched
 
-    def _carry_out(self, command: Command, now: float) -> None:
-        if now >= command.expires_at:
-            outcome = CommandOutcome(command_id=command.id, succeeded=False, message="expired before it was carried out", at=now)
+    def _carry_out(self, command: Command) -> None:
+        at = self._clock()
+        if at >= command.expires_at:
+            outcome = CommandOutcome(command_id=command.id, succeeded=False, message="expired before it was carried out", at=at)
         else:
             meant = [w for w in self._watched.values() if w.running.container.pod and w.running.container.pod.uid == command.pod_uid]
             for watched in meant:
                 self._look(watched.running.container.id, None, anyway=True)
-            outcome = CommandOutcome(command_id=command.id, succeeded=bool(meant), message=f"{len(meant)} containers looked at", at=now)
-        self._hand_over(self._report(now, outcomes=(outcome,)))
+            outcome = CommandOutcome(command_id=command.id, succeeded=bool(meant), message=f"{len(meant)} containers looked at", at=at)
+        self._hand_over(self._report(at, outcomes=(outcome,)))
 
     def _heartbeat(self, now: float) -> None:
         if now < self._next_heartbeat and not self._is_coverage_stale:
@@ -405,12 +443,12 @@ class NodeFlow:
         says = {(c.container.id, c.verdict, c.reason, c.baseline_root, c.layers_verified_at > 0) for c in coverage}
         if now >= self._next_heartbeat or says != self._coverage_said:
             self._next_heartbeat = now + HEARTBEAT_S
-            if self._hand_over(self._report(now, coverage=coverage)):
+            if self._hand_over(self._report(self._clock(), coverage=coverage)):
                 self._coverage_said = says
             for watched in self._watched.values():
                 for verdict in filter(None, (watched.drift, watched.layers)):
                     self._tell(watched, verdict)
-                if watched.layers is not None and now - watched.layers.at >= LAYERS_EVERY_S:
+                if watched.layers is not None and not 0 <= self._clock() - watched.layers.at < LAYERS_EVERY_S:
                     self._verify_layers(watched)
 
     def _report(

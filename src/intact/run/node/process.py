@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import structlog
 from intact.adapters.linux.doorbell import FanotifyDoorbell
 from intact.adapters.runtime.containerd import Containerd
 from intact.adapters.runtime.events import Changes
+from intact.adapters.runtime.identity import qualify_id
 from intact.adapters.seam.ports import Cluster
+from intact.model.container import Running
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Gap, Report
 
@@ -43,6 +45,7 @@ class NodeProcess:
         baselines: NodeBaselines,
         send: Callable[[Report], None],
         revoked: Callable[[], frozenset[str]] = frozenset,
+        best_tier: str = "A",
     ) -> None:
         state_dir.mkdir(parents=True, exist_ok=True)
         self._alive = state_dir / "alive"
@@ -56,11 +59,13 @@ class NodeProcess:
             node=node,
             list_running=self._list_running,
             runtime_changed=self._take_change,
-            doorbell=FanotifyDoorbell(state_dir),
+            doorbell=FanotifyDoorbell(state_dir, at_most=best_tier),
             eyes=eyes,
             baselines=baselines,
             send=send,
             clock=time.time,
+            steady=boot_time,
+            list_ended=partial(self._list_ended, runtime, node),
             revoked=revoked,
         )
 
@@ -82,6 +87,13 @@ class NodeProcess:
         changed = self._changed.is_set()
         self._changed.clear()
         return changed
+
+    def _list_ended(self, runtime: Containerd, node: str, known: frozenset[str]) -> Iterator[Running]:
+        """The containers that ended and are in no list: those whose life was shorter than it takes to make one."""
+        while self._changes.ended:
+            namespace, id = self._changes.ended.popleft()
+            if qualify_id(namespace, id) not in known and (running := runtime.read_ended(namespace, id, node)) is not None:
+                yield running
 
     def _hear_runtime(self, stop: threading.Event) -> None:
         while not stop.is_set():
@@ -143,6 +155,11 @@ class NodeProcess:
             self.flow.tell_gap(Gap(since=since, until=time.time(), reason="nothing watched this node"))
         except TemporaryError as error:
             log.error("gap_not_told", reason=str(error))
+
+
+def boot_time() -> float:
+    """Seconds since the machine was started, sleep included (clock_gettime(2), CLOCK_BOOTTIME): nobody can set it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _run_or_stop(work: Callable[[threading.Event], None], stop: threading.Event) -> None:

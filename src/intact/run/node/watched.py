@@ -28,6 +28,10 @@ class Watched:
     reason: str = "waiting for the baseline"
     retry_at: float = 0.0
     is_on: bool = True
+    notice: str = ""
+    """What else is to be said of how it is seen, though it is."""
+    ended_at: float = 0.0
+    """When it was found to have ended, by the steady clock; 0 while it runs."""
     drift: Verdict | None = None
     layers: Verdict | None = None
     is_reading_layers: bool = False
@@ -73,7 +77,7 @@ class Watched:
             grade=self.baseline.grade.title if self.baseline else "",
             verified_at=self.drift.at if self.drift else 0.0,
             layers_verified_at=self.layers.at if self.layers else 0.0,
-            reason=reason or (unseen[0] if unseen and worst is State.UNOBSERVED else ""),
+            reason=reason or (unseen[0] if unseen and worst is State.UNOBSERVED else self.notice),
             algorithms=str(self.baseline.algorithms) if self.baseline else "sha256",
         )
 
