@@ -26,6 +26,8 @@ class AgentSettings:
     runtime_socket: str
     layer_rate_bytes_s: int
     baseline_cache_bytes: int
+    best_tier: str
+    """The best way of hearing changes that may be used: `A`, `B` or `C`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ def read_agent_settings(env: Mapping[str, str]) -> AgentSettings:
         runtime_socket=env.get("INTACT_RUNTIME_SOCKET", ""),
         layer_rate_bytes_s=_number(env, "INTACT_LAYER_RATE_MIB", 20) << 20,
         baseline_cache_bytes=_number(env, "INTACT_BASELINE_CACHE_MIB", 512) << 20,
+        best_tier=_one_of(env, "INTACT_TIER", ("A", "B", "C")),
     )
 
 
@@ -135,6 +138,14 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
             return True
         case other:
             raise InputError(f"{name} is neither true nor false: {other!r}")
+
+
+def _one_of(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """The first is meant where nothing is said."""
+    chosen = env.get(name, "") or choices[0]
+    if chosen not in choices:
+        raise InputError(f"{name} is none of {', '.join(choices)}: {chosen!r}")
+    return chosen
 
 
 def _required(env: Mapping[str, str], name: str) -> str:

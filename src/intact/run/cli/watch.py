@@ -69,6 +69,13 @@ DEFAULT_STATE = "/var/lib/intact-watch"
     help="Read image layers at most this fast, in MiB/s.",
 )
 @click.option(
+    "--tier",
+    type=click.Choice(["A", "B", "C"]),
+    default="A",
+    show_default=True,
+    help="Hear of changes in no better way than this, whatever the kernel can do: C is timed looks only.",
+)
+@click.option(
     "--output",
     type=click.Choice(["table", "jsonl"]),
     default="table",
@@ -83,6 +90,7 @@ def command(
     syslog: str,
     webhook: str,
     layer_rate: int,
+    tier: str,
     output: str,
     verbose: bool,
 ) -> None:
@@ -117,6 +125,7 @@ def command(
         eyes=eyes,
         baselines=NodeBaselines(store, socket=address, read_layer=eyes.read_layer),
         send=seam.submit,
+        best_tier=tier,
     )
     flow = threading.Thread(target=cluster.run, args=(stop,), name="cluster")
     flow.start()

@@ -50,6 +50,7 @@ def run_agent(settings: AgentSettings, stop: threading.Event) -> None:
         ),
         send=spool.append,
         revoked=trust.revoked,
+        best_tier=settings.best_tier,
     )
     log.info("agent_started", node=settings.node, socket=socket, controller=settings.controller_url, waiting=len(spool))
     sender.start()
