@@ -51,6 +51,8 @@ class LeafKind(StrEnum):
     BASELINE_ACCEPTED = "BaselineAccepted"
     BASELINES_COLLECTED = "BaselinesCollected"
     """Stored baselines and tables that no image needed were removed."""
+    START_PROFILE = "StartProfile"
+    """What pods of one template change in their own files before they are ready, and that is not told as an incident."""
     GAP = "Gap"
     """A time without watching, or events that were lost."""
     FORGED_REPORT = "ForgedReport"

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from intact.model.container import Container
 from intact.model.digest import Digest
 from intact.model.entry import Entry
-from intact.model.finding import Finding, Verdict
-from intact.model.incident import Decision, Incident, IncidentState, Matter, Outcome, Workload
+from intact.model.finding import Finding, Level, Verdict
+from intact.model.incident import Decision, Incident, IncidentState, Matter, Outcome, PodFacts, Workload
 from intact.model.layer import Grade
 from intact.model.seam import Gap
+from intact.model.start import StartProfile
 
 from .record import MAX_BODY_BYTES, Leaf, LeafKind, format_time, measure_body, write_bytes, write_integer, write_text
 
@@ -206,6 +207,26 @@ def record_collection(*, baselines: Sequence[str], tables: int, size_bytes: int,
 def record_restore(*, backup: str, created_at: str, leaves: int, now: float) -> Leaf:
     """The log was restored from a backup (the digest of its sums) of `leaves` leaves: what was recorded after it is not in this log."""
     return _leaf(LeafKind.RESTORED, now, {"backup": backup, "created_at": write_text(created_at, SHORT), "leaves": leaves})
+
+
+def record_start(
+    profile: StartProfile, *, verb: str, pod: PodFacts | None = None, findings: Sequence[Finding] = (), is_new: bool = False, now: float
+) -> Leaf:
+    """What pods of a template do to their files before they are ready: told as it is first seen in one pod, as it is established by a
+    second one, or as it varies in `pod`. `is_new`: other templates of the same image start otherwise."""
+    paths = {f.difference.path: f.rule for f in findings} or {e.path: e.rule for one in profile.witnesses for e in one.entries}
+    template = profile.template
+    body = {
+        "verb": verb,
+        "level": (Level.LOW if is_new else Level.INFO).title,
+        "template": write_text(template.name, SHORT),
+        "container_name": write_text(template.container, SHORT),
+        "image_key": write_text(template.image, SHORT),
+        "pods": [write_text(one.pod, SHORT) for one in profile.witnesses] if pod is None else [write_text(pod.name, SHORT)],
+        "paths": [{"path": write_bytes(path, SHORT), "rule": rule} for path, rule in sorted(paths.items())[:MAX_LISTED]],
+        "paths_count": len(paths),
+    }
+    return _leaf(LeafKind.START_PROFILE, now, body, node=pod.node if pod else "", workload=template.workload)
 
 
 def record_gap(node: str, gap: Gap, *, now: float) -> Leaf:

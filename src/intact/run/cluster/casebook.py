@@ -15,7 +15,7 @@ from intact.audit.steps import record_outcome as audit_outcome
 from intact.decide.expect import select_counting
 from intact.decide.govern import DEFAULT, govern
 from intact.decide.known_good import note_look
-from intact.decide.ports import IncidentStore, RemediationStore, ReportStore, RevisionStore, Transactions
+from intact.decide.ports import IncidentStore, RemediationStore, ReportStore, RevisionStore, StartStore, Transactions
 from intact.decide.reducer import record_outcome, reduce, resolve
 from intact.decide.target import choose_target
 from intact.model.alert import Alert
@@ -46,6 +46,7 @@ class Memory:
     revisions: RevisionStore
     remediations: RemediationStore
     reports: ReportStore
+    starts: StartStore
 
 
 IsSigned = Callable[[RevisionRecord, Policy], bool]

@@ -37,6 +37,7 @@ from .looks import Looks
 from .matters import Matters
 from .reconcile import SILENT_S, Key, Reconciler
 from .side import AgentSide
+from .starts import Starts
 from .truth import MIN_NODES, Truth
 from .world import World
 
@@ -96,6 +97,8 @@ class ClusterFlow(AgentSide):
         self._tally = CleanTally()
         self._nodes: dict[str, NodeStatus] = {}
         self._looks = Looks()
+        self._starts = Starts(memory.starts)
+        self._unsure: set[Workload] = set()
         self._matters = Matters()
         self._truth = Truth(own=self._own, nodes=self._count_nodes, minimum=corroborating_nodes, is_supplied=library.has_supplied)
         self._awaited: set[str] = set()
@@ -152,7 +155,7 @@ class ClusterFlow(AgentSide):
             if not self._memory.reports.receive(report.id, node, now):  # 2
                 return
             leaves = [record_gap(node, gap, now=now) for gap in report.gaps]
-            self._hear_node(node, report, now)  # 3
+            self._hear_node(node, report, leaves, now)  # 3
             reported: dict[Workload, list[Reported]] = defaultdict(list)
             for verdict, pod in zip(report.verdicts, pods, strict=True):
                 leaves += self._take_verdict(verdict, pod, reported[pod.workload], now)  # 4
@@ -168,6 +171,7 @@ class ClusterFlow(AgentSide):
             self._reconciler.wake_incident(incident)
         if report.coverage is not None:
             self._reconciler.wake(Key("node", node))
+        self._look_again()
 
     def forged(self, node: str, claim: str, reason: str) -> None:
         with self._lock:
@@ -213,7 +217,7 @@ class ClusterFlow(AgentSide):
 
     # -- a report ----------------------------------------------------------------------------------------------------
 
-    def _hear_node(self, node: str, report: Report, now: float) -> None:
+    def _hear_node(self, node: str, report: Report, leaves: list[Leaf], now: float) -> None:
         known = self._nodes.get(node)
         coverage = known.coverage if known else ()
         gaps = (*(known.gaps if known else ()), *report.gaps)[-KEPT_GAPS:]
@@ -226,6 +230,7 @@ class ClusterFlow(AgentSide):
             self._looks.keep(node, coverage)
             for covered in coverage:
                 self._confirm(covered, now)
+                leaves += self._settle_start(covered, now)
         self._nodes[node] = NodeStatus(node=node, heard_at=now, tier=report.tier, coverage=coverage, gaps=gaps)
 
     def _confirm(self, covered: Coverage, now: float) -> None:
@@ -235,8 +240,34 @@ class ClusterFlow(AgentSide):
             pod = self._world.locate(covered.container, now)
             self._casebook.note_revision(pod, verdict.state, clean=True, at=covered.verified_at, now=now)
 
+    def _settle_start(self, covered: Coverage, now: float) -> list[Leaf]:
+        """What a container started with is known once its node looked at it after its pod was ready; what an odd node says teaches
+        nothing."""
+        in_pod = covered.container.pod
+        if in_pod is None or self._is_odd(covered.container) or self._starts.is_settled(covered.container, now):
+            return []
+        if self._world.node_of(in_pod.uid) is None:
+            return []
+        pod = self._world.locate(covered.container, now)
+        is_news, leaves = self._starts.settle(covered, pod, is_spread=lambda: self._is_spread(pod.workload, now), now=now)
+        if is_news:
+            self._unsure.add(pod.workload)
+        return leaves
+
+    def _is_spread(self, workload: Workload, now: float) -> bool:
+        return len({pod.node for pod in self._world.facts(workload, now).pods}) > 1
+
+    def _look_again(self) -> None:
+        """At pods whose start was let pass before anybody knew how others start."""
+        with self._lock:
+            workloads, self._unsure = self._unsure, set()
+        for workload in workloads:
+            self._reconciler.look_again(workload)
+
     def _take_verdict(self, verdict: Verdict, pod: PodFacts, reported: list[Reported], now: float) -> list[Leaf]:
-        verdict = self._regrade(verdict)
+        verdict, leaves = self._regrade(verdict), list[Leaf]()
+        if not self._is_odd(verdict.container):
+            verdict, leaves = self._starts.weigh(verdict, pod, is_spread=lambda: self._is_spread(pod.workload, now), now=now)
         clean = is_clean(verdict, self._casebook.policy_of(pod), now) and not self._is_odd(verdict.container)
         if is_blind(verdict) and self._looks.has_seen(verdict.container):
             self._router.submit(alert_for_blind(verdict, now=now))
@@ -245,8 +276,8 @@ class ClusterFlow(AgentSide):
         self._casebook.note_revision(pod, verdict.state, clean=clean, at=verdict.at, now=now)
         reported.extend(Reported(finding=finding, pod=pod) for finding in verdict.findings)
         if verdict.state is State.INTACT:
-            return list(self._tally.add(verdict, now))
-        return [record_verdict(verdict, workload=pod.workload, now=now)]
+            return [*leaves, *self._tally.add(verdict, now)]
+        return [*leaves, record_verdict(verdict, workload=pod.workload, now=now)]
 
     def _regrade(self, verdict: Verdict) -> Verdict:
         if verdict.grade is None:
@@ -289,6 +320,7 @@ class ClusterFlow(AgentSide):
     def _keep_house(self, now: float) -> None:
         with self._lock, self._memory.transactions.transaction():
             self._memory.reports.forget_before(now - REMEMBERED_S)
+            self._starts.keep_house(now)
             self._audit.append(list(self._tally.due(now)))
         self._truth.keep(self._world.declared_on)
         self._hold_nodes()

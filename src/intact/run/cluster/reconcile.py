@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, assert_never
 import structlog
 
 from intact.model.errors import IntactError
+from intact.model.facts import PodState
 from intact.model.incident import Incident, IncidentState, Outcome, Phase, Workload
 from intact.model.seam import Command, NodeStatus
 
@@ -42,7 +43,7 @@ ENDED = (Phase.VERIFIED, Phase.FAILED, Phase.REFUSED)
 
 
 class Key(NamedTuple):
-    kind: Literal["remediation", "incident", "subject", "node", "house"]
+    kind: Literal["remediation", "incident", "subject", "unsure", "node", "house"]
     name: str
 
 
@@ -73,6 +74,7 @@ class Reconciler:
         self._queue: WorkQueue[Key] = WorkQueue(clock=time.monotonic)
         self._asked: dict[str, float] = {}
         self._subjects: dict[str, Workload] = {}
+        self._unsure: dict[str, Workload] = {}
 
     def wake_subject(self, subject: Workload) -> None:
         """Something that the controller itself holds against `subject` has changed."""
@@ -89,6 +91,12 @@ class Reconciler:
         for taken in incident.taken:
             if taken.state not in ENDED:
                 self.wake(Key("remediation", taken.name))
+
+    def look_again(self, workload: Workload) -> None:
+        """What was believed of the workload's pods may not hold any more: the nodes are to look at every one of them."""
+        name = repr(workload)
+        self._unsure[name] = workload
+        self.wake(Key("unsure", name))
 
     def run(self, stop: threading.Event) -> None:
         """Takes up what was begun, then works until `stop` is set."""
@@ -136,6 +144,9 @@ class Reconciler:
                 return self._reconcile_incident(key.name, now)
             case "subject":
                 self._reconcile_subject(key.name, now)
+                return None
+            case "unsure":
+                self._reconcile_unsure(key.name, now)
                 return None
             case "node":
                 return self._reconcile_node(key.name, now)
@@ -202,6 +213,17 @@ class Reconciler:
         if incident is not None:
             self.wake_incident(incident)
 
+    def _reconcile_unsure(self, name: str, now: float) -> None:
+        workload = self._unsure.pop(name, None)
+        if workload is None:
+            return
+        try:
+            for pod in self._world.facts(workload, now).pods:
+                self._order_look(pod, now)
+        except IntactError:
+            self._unsure.setdefault(name, workload)
+            raise
+
     def _show_ended(self, name: str, now: float) -> None:
         """Refused decisions are shown too: nobody ever carries them out."""
         outcome = self._memory.remediations.get(name)
@@ -231,5 +253,8 @@ class Reconciler:
         for pod in self._world.facts(workload, now).pods:
             if now >= self._asked.get(pod.uid, 0.0):
                 self._asked[pod.uid] = now + every_s
-                id = f"rescan-{pod.uid}-{int(now)}"
-                self._commands.put(Command(id=id, node=pod.node, kind="Rescan", pod_uid=pod.uid, expires_at=now + RESCAN_EXPIRES_S))
+                self._order_look(pod, now)
+
+    def _order_look(self, pod: PodState, now: float) -> None:
+        id = f"rescan-{pod.uid}-{int(now)}"
+        self._commands.put(Command(id=id, node=pod.node, kind="Rescan", pod_uid=pod.uid, expires_at=now + RESCAN_EXPIRES_S))

@@ -18,6 +18,7 @@ from intact.adapters.store.incidents import SqlIncidentStore, SqlRemediationStor
 from intact.adapters.store.leaves import SqlLeafStore
 from intact.adapters.store.outbox import SqlOutbox
 from intact.adapters.store.reports import SqlReportStore
+from intact.adapters.store.starts import SqlStartStore
 from intact.audit.log import AuditLog
 from intact.audit.note import NoteKey
 from intact.model.errors import InputError, PermanentError, TemporaryError
@@ -69,6 +70,7 @@ def open_state(directory: Path, database_url: str = "") -> ClusterState:
             revisions=SqlRevisionStore(database),
             remediations=SqlRemediationStore(database),
             reports=SqlReportStore(database),
+            starts=SqlStartStore(database),
         ),
         audit=_open_audit(directory, leaves),
         leaves=leaves,

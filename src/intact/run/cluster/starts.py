@@ -1,0 +1,219 @@
+"""What the containers of a cluster start with: learnt from what nodes say, kept for each template, and taken out of verdicts.
+
+In: verdicts and coverage of nodes, each with what the cluster knows of the pod. Out: the verdict without the differences that a start
+profile excuses, so that nobody is alarmed and nothing is cured for them; and what is to be recorded. Deciding is `decide.start`.
+
+1. When a pod was first ready with a container is remembered: a pod that fails its probe later and recovers does not start again.
+2. A container is a witness once its node looked at it after its pod was ready, and what it had started with is all heard.
+3. What was heard while the pod was not ready yet was made before that, in whatever part of the second.
+4. Where a profile is new or says something else, the pods that were believed until then are looked at again.
+
+Guarded by the flow's lock.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from intact.audit.record import Leaf
+from intact.audit.steps import record_start
+from intact.decide.ports import StartStore
+from intact.decide.start import (
+    TICK_S,
+    WHOLE_SECOND_S,
+    Word,
+    describe_start,
+    excuse,
+    find_ready,
+    is_established,
+    learn,
+    summarise,
+    tell_moment,
+)
+from intact.model.container import Container
+from intact.model.finding import Change, Finding, State, Verdict
+from intact.model.incident import PodFacts
+from intact.model.observation import Scope
+from intact.model.seam import Coverage
+from intact.model.start import Moment, StartEntry, StartProfile, Template, Witness, find_template
+
+MAX_CONTAINERS = 50_000
+MAX_PROFILES = 5_000
+TOUCH_EVERY_S = 86_400.0
+KEPT_S = 30 * 86_400.0
+"""Of a template that no pod was made from for so long, nothing is remembered."""
+
+
+@dataclass(slots=True)
+class _Begun:
+    """One container, and what it started with as far as that was heard: each entry with when it was made. `heard` are those that were told
+    while the pod was not ready."""
+
+    template: Template
+    pod: PodFacts
+    ready_at: float | None = None
+    entries: dict[StartEntry, float] = field(default_factory=dict)
+    heard: frozenset[StartEntry] = frozenset()
+    is_heard: bool = False
+    is_settled: bool = False
+    varied: frozenset[StartEntry] = frozenset()
+
+
+class Starts:
+    def __init__(self, store: StartStore) -> None:
+        self._store = store
+        self._begun: OrderedDict[str, _Begun] = OrderedDict()
+        self._profiles: OrderedDict[Template, StartProfile] = OrderedDict()
+        self._touched: dict[Template, float] = {}
+        self._believed: set[Template] = set()
+        """Of which something was let pass that another profile would not: to be looked at again (4)."""
+
+    def weigh(self, verdict: Verdict, pod: PodFacts, *, is_spread: Callable[[], bool], now: float) -> tuple[Verdict, list[Leaf]]:
+        """`verdict` without what a profile excuses, and what is to be recorded of that. `is_spread` says whether the workload's pods are on
+        several nodes."""
+        template = find_template(verdict.container, pod)
+        if template is None or verdict.scope is not Scope.DRIFT or verdict.state is State.UNOBSERVED:
+            return verdict, []
+        begun = self._begin(verdict.container.id, template, pod, verdict.container.started_at)
+        begun.is_heard = True
+        if not verdict.findings:
+            begun.entries, begun.heard = {}, frozenset()
+            return verdict, []
+        profile, spread = self._profile(template), is_spread()
+        kept: list[Finding] = []
+        words: dict[Word, list[Finding]] = {word: [] for word in Word}
+        entries: dict[StartEntry, float] = {}
+        heard = set(begun.heard)
+        for finding in verdict.findings:
+            moment = self._tell_moment(finding, begun, pod)
+            entry = describe_start(finding)
+            if entry is not None and moment is not Moment.LATER:
+                entries[entry] = _first_made(finding, entry, begun)
+                if begun.ready_at is None and moment is Moment.START:  # 3
+                    heard.add(entry)
+            word = excuse(profile, finding, moment, is_spread=spread)
+            words[word].append(finding)
+            if word is Word.COUNTS:
+                kept.append(finding)
+        begun.entries, begun.heard = entries, frozenset(heard & entries.keys())
+        if len(kept) == len(verdict.findings):
+            return verdict, []
+        if words[Word.FIRST] or words[Word.VARIES]:
+            self._believed.add(template)
+        state = verdict.state if kept or verdict.untold else State.UNOBSERVED if verdict.unobserved else State.INTACT
+        return replace(verdict, findings=tuple(kept), state=state), self._tell(begun, profile, words, now)
+
+    def is_settled(self, container: Container, now: float) -> bool:
+        """Whether it is known what the container started with."""
+        begun = self._begun.get(container.id)
+        if begun is None or not begun.is_settled:
+            return False
+        self._touch(begun.template, now)
+        return True
+
+    def settle(self, covered: Coverage, pod: PodFacts, *, is_spread: Callable[[], bool], now: float) -> tuple[bool, list[Leaf]]:
+        """A node looked at a container again: if its pod was ready by then, it is a witness (2). Whether pods are to be looked at again
+        because of that, and what is to be recorded."""
+        template = find_template(covered.container, pod)
+        if template is None:
+            return False, []
+        begun = self._begin(covered.container.id, template, pod, covered.container.started_at)
+        is_seen = covered.verdict == State.INTACT.value or (covered.verdict == State.DRIFTED.value and begun.is_heard)
+        if begun.ready_at is None or not is_seen or covered.verified_at <= begun.ready_at + WHOLE_SECOND_S:
+            return False, []
+        begun.is_settled = True
+        profile = self._profile(template)
+        if any(one.pod_uid == pod.uid for one in profile.witnesses):
+            return False, []
+        spread = is_spread()
+        before = (is_established(profile, is_spread=spread), summarise(profile, is_spread=spread))
+        entries = tuple(entry for entry, changed_at in begun.entries.items() if _is_start(entry, changed_at, begun.ready_at, begun))
+        profile = learn(profile, Witness(pod_uid=pod.uid, pod=pod.name, node=pod.node, entries=entries))
+        after = (is_established(profile, is_spread=spread), summarise(profile, is_spread=spread))
+        leaves: list[Leaf] = []
+        if after[0] and not profile.established_at:
+            profile = replace(profile, established_at=now)
+            if after[1]:
+                leaves.append(record_start(profile, verb="Established", is_new=self._is_new(profile, spread), now=now))
+        self._keep(profile, now)
+        is_news = after != before and template in self._believed
+        if is_news and after[0]:
+            self._believed.discard(template)
+        return is_news, leaves
+
+    def keep_house(self, now: float) -> None:
+        self._store.forget_before(now - KEPT_S)
+
+    def _begin(self, container_id: str, template: Template, pod: PodFacts, started_at: float) -> _Begun:
+        begun = self._begun.get(container_id)
+        if begun is None or begun.template != template:
+            begun = self._begun[container_id] = _Begun(template=template, pod=pod)
+            while len(self._begun) > MAX_CONTAINERS:
+                self._begun.popitem(last=False)
+        self._begun.move_to_end(container_id)
+        ready_at = find_ready(started_at, pod)
+        if ready_at is not None:  # 1
+            begun.ready_at = ready_at if begun.ready_at is None else min(begun.ready_at, ready_at)
+        return begun
+
+    def _tell_moment(self, finding: Finding, begun: _Begun, pod: PodFacts) -> Moment:
+        entry = describe_start(finding)
+        changed_at = finding.changed_at if entry is None else _first_made(finding, entry, begun)
+        moment = tell_moment(changed_at, finding.container.started_at, pod, begun.ready_at)
+        if moment is Moment.UNCLEAR and entry in begun.heard and changed_at == begun.entries.get(entry):  # 3
+            return Moment.START
+        return moment
+
+    def _tell(self, begun: _Begun, profile: StartProfile, words: dict[Word, list[Finding]], now: float) -> list[Leaf]:
+        """What people can read of what was let pass: the first time for a template, and what varies in each container."""
+        leaves: list[Leaf] = []
+        if words[Word.FIRST] and not profile.first_at:
+            profile = replace(profile, first_at=now)
+            self._keep(profile, now)
+            leaves.append(record_start(profile, verb="First", pod=begun.pod, findings=words[Word.FIRST], now=now))
+        varied = frozenset(filter(None, map(describe_start, words[Word.VARIES])))
+        if varied - begun.varied:
+            begun.varied |= varied
+            leaves.append(record_start(profile, verb="Varies", pod=begun.pod, findings=words[Word.VARIES], now=now))
+        return leaves
+
+    def _is_new(self, profile: StartProfile, is_spread: bool) -> bool:
+        """Whether other templates of the same image were known, and none of them starts with all of this."""
+        others = [one for one in self._store.of_image(profile.template.image) if one.template != profile.template and one.established_at]
+        own = summarise(profile, is_spread=is_spread).keys()
+        return bool(others) and not any(own <= summarise(one, is_spread=False).keys() for one in others)
+
+    def _profile(self, template: Template) -> StartProfile:
+        profile = self._profiles.get(template) or self._store.get(template) or StartProfile(template=template)
+        self._remember(profile)
+        return profile
+
+    def _remember(self, profile: StartProfile) -> None:
+        self._profiles[profile.template] = profile
+        self._profiles.move_to_end(profile.template)
+        while len(self._profiles) > MAX_PROFILES:
+            gone, _ = self._profiles.popitem(last=False)
+            self._touched.pop(gone, None)
+            self._believed.discard(gone)
+
+    def _keep(self, profile: StartProfile, now: float) -> None:
+        self._remember(profile)
+        self._touched[profile.template] = now
+        self._store.save(profile, now)
+
+    def _touch(self, template: Template, now: float) -> None:
+        if now - self._touched.get(template, 0.0) >= TOUCH_EVERY_S:
+            self._keep(self._profile(template), now)
+
+
+def _first_made(finding: Finding, entry: StartEntry, begun: _Begun) -> float:
+    """When the difference was made; a deletion that was heard of before is as old as it was then, and so is nothing else."""
+    if finding.difference.change is not Change.DELETED or entry not in begun.entries or not begun.entries[entry]:
+        return finding.changed_at
+    return min(finding.changed_at, begun.entries[entry]) if finding.changed_at else begun.entries[entry]
+
+
+def _is_start(entry: StartEntry, changed_at: float, ready_at: float, begun: _Begun) -> bool:
+    return changed_at + TICK_S <= ready_at or (entry in begun.heard and changed_at < ready_at + WHOLE_SECOND_S)

@@ -1,0 +1,255 @@
+"""What entry points do before Ready is silent once two pods agree; everything else is told as if nobody had learnt anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from intact.model.container import Container
+from intact.model.digest import Digest
+from intact.model.entry import Entry, Kind
+from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
+from intact.model.incident import IncidentState
+from intact.model.layer import Grade
+from intact.model.observation import Scope
+from intact.model.seam import Coverage, Report
+from intact.run.storage.memory import open_state
+from tests.unit.clusters import START, Staged, staged
+from tests.unit.seam_contract import wait_until
+
+IMAGE = Digest.of(b"image")
+CONF = b"/etc/nginx/nginx.conf"
+STARTED, READY = START - 100.0, START - 50.0
+BEFORE, AFTER = READY - 20.0, READY + 20.0
+
+
+class Shop:
+    """Pods of one Deployment, as their nodes tell of them."""
+
+    def __init__(self, cluster: Staged) -> None:
+        self.cluster = cluster
+
+    def start(self, name: str, node: str, *, template: str = "t1", is_ready: bool | None = True, started_at: float = STARTED) -> Container:
+        pod = self.cluster.world.add(name, node)
+        known = self.cluster.world.pods[pod.uid]
+        since = READY if is_ready else started_at - 1
+        self.cluster.world.pods[pod.uid] = replace(known, template=template, is_ready=is_ready, ready_since=since)
+        return Container(id=f"c-{name}", name="web", image="web:1", image_key=IMAGE, node=node, pod=pod, started_at=started_at)
+
+    def get_ready(self, container: Container) -> None:
+        assert container.pod is not None
+        uid = container.pod.uid
+        self.cluster.world.pods[uid] = replace(self.cluster.world.pods[uid], is_ready=True, ready_since=READY)
+
+    def find(self, container: Container, *changes: tuple[bytes, bytes, float], rule: str = "image-file-changed") -> None:
+        """The node finds these paths changed to this content at these times, and nothing else."""
+        findings = tuple(
+            Finding(
+                container=container,
+                difference=Difference(
+                    path=path,
+                    change=Change.MODIFIED,
+                    expected=Entry(path=path, kind=Kind.FILE, mode=0o644),
+                    actual=Entry(path=path, kind=Kind.FILE, mode=0o644, size_bytes=len(content), digest=Digest.of(content)),
+                ),
+                level=Level.MEDIUM,
+                rule=rule,
+                scope=Scope.DRIFT,
+                baseline_root=IMAGE,
+                grade=Grade.NODE_REPORTED,
+                observed_at=self.cluster.clock.now,
+                changed_at=changed_at,
+            )
+            for path, content, changed_at in changes
+        )
+        state = State.DRIFTED if findings else State.INTACT
+        verdict = Verdict(
+            container=container,
+            state=state,
+            scope=Scope.DRIFT,
+            findings=findings,
+            baseline_root=IMAGE,
+            grade=Grade.NODE_REPORTED,
+            at=self.cluster.clock.now,
+        )
+        self._send(container.node, verdicts=(verdict,))
+
+    def look_on(self, *containers: Container, verdict: str = "Drifted") -> None:
+        """Their nodes say that they still look, and see what they told."""
+        for node in {one.node for one in containers}:
+            coverage = tuple(
+                Coverage(
+                    container=one,
+                    verdict=verdict,
+                    baseline_root=IMAGE,
+                    grade="NodeReported",
+                    verified_at=self.cluster.clock.now,
+                    layers_verified_at=0.0,
+                )
+                for one in containers
+                if one.node == node
+            )
+            self._send(node, coverage=coverage)
+
+    def _send(self, node: str, **parts: object) -> None:
+        self.cluster.clock.now += 1.0
+        self.cluster.reports += 1
+        now = self.cluster.clock.now
+        self.cluster.flow.receive(node, Report(id=f"{node}-{self.cluster.reports}-{now}", node=node, at=now, **parts))  # type: ignore[arg-type]
+
+    def told(self) -> list[tuple[object, object, object]]:
+        return [(leaf.body["verb"], leaf.body["level"], leaf.body["paths_count"]) for leaf in self.cluster.leaves("StartProfile")]
+
+    def orders(self, node: str) -> set[str]:
+        return {command.pod_uid for command in self.cluster.flow.commands_for(node, 0.0)}
+
+
+def established(shop: Shop, *, template: str = "t1", content: bytes = b"generated") -> tuple[Container, Container]:
+    first, second = (shop.start(f"{template}-{node}", node, template=template) for node in ("n1", "n2"))
+    for one in (first, second):
+        shop.find(one, (CONF, content, BEFORE))
+        shop.look_on(one)
+    return first, second
+
+
+def test_two_pods_that_start_alike_make_a_profile_and_nobody_is_alarmed(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        first, _ = established(shop)
+        shop.find(shop.start("third", "n3"), (CONF, b"generated", BEFORE))
+        assert cluster.incidents() == () and cluster.alerts() == []
+        assert shop.told() == [("First", "Info", 1), ("Established", "Info", 1)]
+        assert first.pod is not None and cluster.flow._looks.intact_at(first.pod.uid) is not None, "it counts as intact"
+
+
+def test_what_one_pod_does_otherwise_is_told_at_once(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        established(shop)
+        shop.find(shop.start("third", "n3"), (CONF, b"generated", BEFORE), (b"/usr/bin/tool", b"evil", BEFORE))
+        assert [one.path for one in cluster.wait_incident().seen] == [b"/usr/bin/tool"]
+
+
+def test_a_change_after_ready_is_told_at_once_in_every_pod(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        shop.find(shop.start("lone", "n1"), (CONF, b"evil", READY + 0.05))
+        assert [one.path for one in cluster.wait_incident().seen] == [CONF]
+    with staged(tmp_path, cluster) as cluster:
+        shop = Shop(cluster)
+        _, second = established(shop, template="t2")
+        shop.find(second, (CONF, b"generated", AFTER))
+        assert {one.pod for one in cluster.wait_incident().seen} == {"lone", "t2-n2"}, "even to what it was at the start"
+
+
+def test_a_pod_that_was_tampered_with_first_is_found_when_others_start_otherwise(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        bad = shop.start("bad", "n1")
+        shop.find(bad, (CONF, b"generated", BEFORE), (b"/usr/bin/tool", b"evil", BEFORE))
+        shop.look_on(bad)
+        assert cluster.incidents() == (), "nobody can know yet"
+        good = shop.start("good", "n2")
+        shop.find(good, (CONF, b"generated", BEFORE))
+        shop.look_on(good)
+        assert bad.pod is not None
+        uid = bad.pod.uid
+        wait_until(lambda: uid in shop.orders("n1"), 60)
+        shop.find(bad, (CONF, b"generated", BEFORE), (b"/usr/bin/tool", b"evil", BEFORE))
+        assert [one.path for one in cluster.wait_incident().seen] == [b"/usr/bin/tool"]
+
+
+def test_what_was_heard_while_the_pod_was_not_ready_came_before_that_in_whatever_part_of_the_second(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        early = [shop.start(name, node, is_ready=False) for name, node in (("a", "n1"), ("b", "n2"))]
+        for one in early:
+            shop.find(one, (CONF, b"generated", READY + 0.4))
+            shop.get_ready(one)
+            shop.look_on(one)
+        assert cluster.incidents() == () and shop.told()[-1] == ("Established", "Info", 1)
+        shop.find(shop.start("c", "n3"), (CONF, b"generated", READY + 0.7))
+        assert cluster.incidents() == (), "it is known what pods start with"
+        shop.find(shop.start("d", "n3"), (CONF, b"otherwise", READY + 0.7))
+        assert {one.pod for one in cluster.wait_incident().seen} == {"d"}
+
+
+def test_a_pod_that_recovers_does_not_start_again(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        flapping = shop.start("flapping", "n1")
+        shop.find(flapping)
+        assert flapping.pod is not None
+        known = cluster.world.pods[flapping.pod.uid]
+        cluster.world.pods[flapping.pod.uid] = replace(known, ready_since=READY + 40)
+        shop.find(flapping, (CONF, b"evil", AFTER))
+        assert [one.path for one in cluster.wait_incident().seen] == [CONF]
+
+
+def test_pods_that_start_clean_are_witnesses_too(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
+            shop.find(one)
+            shop.look_on(one, verdict="Intact")
+        shop.find(shop.start("c", "n3"), (CONF, b"evil", BEFORE))
+        assert [one.pod for one in cluster.wait_incident().seen] == ["c"]
+        assert shop.told() == []
+
+
+def test_without_readiness_or_a_template_everything_is_told(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        shop.find(shop.start("unknown", "n1", is_ready=None), (CONF, b"x", BEFORE))
+        shop.find(shop.start("bare", "n1", template=""), (CONF, b"x", BEFORE))
+        assert {one.pod for one in cluster.wait_incident(lambda one: one.count == 2).seen} == {"unknown", "bare"}
+
+
+def test_what_grants_rights_is_told_in_the_first_pod_and_in_all(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        for name, node in (("a", "n1"), ("b", "n2"), ("c", "n3")):
+            one = shop.start(name, node)
+            shop.find(one, (b"/usr/bin/su2", b"x", BEFORE), rule="privilege-bits")
+            shop.look_on(one)
+        assert {one.pod for one in cluster.wait_incident(lambda one: one.count == 3).seen} == {"a", "b", "c"}
+
+
+def test_a_profile_outlives_the_controller(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        established(Shop(cluster))
+        cluster.state.database.close()
+    (tmp_path / "lock").unlink()
+    state = open_state(tmp_path)
+    with staged(tmp_path, replace(cluster, state=state)) as again:
+        shop = Shop(again)
+        shop.find(shop.start("third", "n3"), (CONF, b"generated", BEFORE))
+        assert again.incidents() == ()
+        shop.find(shop.start("fourth", "n3"), (CONF, b"evil", BEFORE))
+        assert again.wait_incident().state is IncidentState.OPEN
+
+
+def test_another_start_of_a_known_image_is_shown(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        established(shop, template="t1")
+        established(shop, template="t2")
+        assert shop.told()[-1] == ("Established", "Info", 1), "the same paths as before"
+        for one in (shop.start("a", "n1", template="t3"), shop.start("b", "n2", template="t3")):
+            shop.find(one, (b"/etc/other.conf", b"x", BEFORE))
+            shop.look_on(one)
+        assert shop.told()[-1] == ("Established", "Low", 1)
+        assert cluster.incidents() == ()
+
+
+def test_host_keys_of_each_pods_own_are_silent_at_the_start_and_recorded(tmp_path: Path) -> None:
+    key = b"/etc/ssh/ssh_host_rsa_key"
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        pods = [shop.start(name, node) for name, node in (("a", "n1"), ("b", "n2"), ("c", "n3"))]
+        for number, one in enumerate(pods):
+            shop.find(one, (key, b"key %d" % number, BEFORE), rule="control-file-added")
+            shop.look_on(one)
+        assert cluster.incidents() == () and ("Varies", "Info", 1) in shop.told()
+        shop.find(pods[2], (key, b"another", AFTER), rule="control-file-added")
+        assert [(one.pod, one.path) for one in cluster.wait_incident().seen] == [("c", key)]
