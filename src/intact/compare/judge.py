@@ -7,36 +7,42 @@ what they do about the rest, is for `decide`. Never drops anything unsaid: what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from intact.model.container import Container
+from intact.model.derivation import Derivation
 from intact.model.digest import Digest
+from intact.model.entry import Entry, Kind
 from intact.model.finding import Aggregate, Change, Difference, Finding, State, Verdict
 from intact.model.layer import Baseline
 from intact.model.observation import Observation, Scope, Unobserved
 from intact.model.patterns import escape
 
-from .rules import Judge, resolve_stubs
+from .rules import DERIVABLE, Judge, resolve_stubs
 
 MAX_FINDINGS = 1000
 """Findings told one by one: the gravest first, then in order of path. The rest is counted under its rule."""
+MAX_CANDIDATES = 2000
+"""Added files of one look of which it is asked where they come from; the others are told as if it were not known."""
 MAX_PATTERNS = 64
 MAX_UNOBSERVED = 1000
 ONLY_WEAK = "content was compared by MD5 or SHA-1 alone: files that differ can have the same values"
 NOT_READ = "same size as in the image, content not read"
 
 
-def judge(baseline: Baseline, observation: Observation, differences: Iterable[Difference]) -> Verdict:
-    """The verdict on one look. `at` and the findings' `observed_at` are when the look began."""
+def judge(
+    baseline: Baseline, observation: Observation, differences: Iterable[Difference], derivations: Mapping[bytes, Derivation] | None = None
+) -> Verdict:
+    """The verdict on one look. `derivations` says of added files where they come from, as far as that is known. `at` and the findings'
+    `observed_at` are when the look began."""
     verdict = _Making(
         container=observation.container,
         baseline=baseline,
         scope=observation.scope,
         at=observation.started_at,
-        judge=Judge(
-            baseline, observation.scope, resolve_stubs(observation.targets, baseline.find), runnable=frozenset(observation.runnable)
-        ),
+        judge=_make_judge(baseline, observation, derivations or {}),
     )
     verdict.take_unobserved(observation.unobserved)
     if observation.unlisted and not observation.unobserved:
@@ -46,6 +52,24 @@ def judge(baseline: Baseline, observation: Observation, differences: Iterable[Di
     for difference in differences:
         verdict.take(difference)
     return verdict.finish(compared=len(observation.present) + len(observation.absent))
+
+
+def find_candidates(baseline: Baseline, observation: Observation, differences: Iterable[Difference]) -> tuple[Entry, ...]:
+    """The added files that would be findings, and may be derived from the image: at most `MAX_CANDIDATES` of them."""
+    judge = _make_judge(baseline, observation, {})
+    return tuple(islice((found for difference in differences if (found := _derivable(judge, difference)) is not None), MAX_CANDIDATES))
+
+
+def _derivable(judge: Judge, difference: Difference) -> Entry | None:
+    actual = difference.actual
+    if difference.change is not Change.ADDED or actual is None or actual.kind is not Kind.FILE or actual.digest is None:
+        return None
+    return actual if judge.consider(difference).rule in DERIVABLE else None
+
+
+def _make_judge(baseline: Baseline, observation: Observation, derivations: Mapping[bytes, Derivation]) -> Judge:
+    stubs = resolve_stubs(observation.targets, baseline.find)
+    return Judge(baseline, observation.scope, stubs, runnable=frozenset(observation.runnable), derivations=derivations)
 
 
 def judge_layers(

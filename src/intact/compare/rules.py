@@ -7,13 +7,15 @@ a normal life is `Silent` here, and still counted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from intact.model.derivation import Derivation, Proof
 from intact.model.entry import Entry, Kind, ancestors
 from intact.model.finding import Change, Difference, Level
 from intact.model.layer import Baseline
 from intact.model.observation import Scope
+from intact.model.resolve import resolve as resolve
 
 from . import places
 from .nearby import Nearby
@@ -79,9 +81,21 @@ RULES: dict[str, Rule] = {
             " anything in a directory of programs or libraries.",
         ),
         Rule(
+            id="derived-from-image",
+            levels=(),
+            sentence="A code-like file was added that holds nothing but the image: a bytecode cache that equals a recompile of the image's"
+            " source, or the bytes of a member of an archive in the image.",
+        ),
+        Rule(
+            id="bytecode-forged",
+            levels=(Level.HIGH,),
+            sentence="A Python bytecode cache of a source file of the image was added that is not what this source compiles to.",
+        ),
+        Rule(
             id="bytecode-cache-added",
             levels=(Level.LOW,),
-            sentence="A Python bytecode cache of a source file of the image was added; whether it equals a recompile was not checked.",
+            sentence="A Python bytecode cache of a source file of the image was added; whether it equals a recompile could not be"
+            " established.",
         ),
         Rule(
             id="code-added",
@@ -102,6 +116,9 @@ RULES: dict[str, Rule] = {
 }
 """By id, in the order in which they are asked."""
 
+DERIVABLE = frozenset({"code-added", "bytecode-cache-added"})
+"""Rules that ask where a file comes from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
@@ -114,12 +131,13 @@ class Spoken:
 @dataclass(slots=True)
 class Judge:
     """Considers the differences of one look; remembers what directories of the image hold. `runnable`: the added files whose first bytes
-    are those of code."""
+    are those of code; `derivations`: what is known of where added files come from, by path."""
 
     baseline: Baseline
     scope: Scope
     stubs: frozenset[bytes]
     runnable: frozenset[bytes] = frozenset()
+    derivations: Mapping[bytes, Derivation] = field(default_factory=dict)
     _nearby: Nearby = field(init=False)
 
     def __post_init__(self) -> None:
@@ -180,7 +198,7 @@ class Judge:
         if places.is_credential(path) or places.is_autostart(path):
             return Spoken("control-file-added", Level.HIGH)
         if is_code and self._is_bytecode_of_image(path):
-            return Spoken("bytecode-cache-added", Level.LOW)
+            return self._weigh(entry, Spoken("bytecode-cache-added", Level.LOW))
         if places.is_system_place(path):
             return Spoken("control-file-added", Level.HIGH if is_code or entry.kind is Kind.SYMLINK else Level.MEDIUM)
         if is_code and places.is_loaded_place(path):
@@ -188,10 +206,22 @@ class Judge:
         if places.is_configuration(path):
             return Spoken("control-file-added", Level.HIGH if is_code else Level.MEDIUM)
         if is_code or places.is_code_name(path, places.SERVED_EXTENSIONS):
-            return Spoken("code-added", Level.HIGH) if self._nearby.is_beside_code(path) else Spoken("code-in-scratch", None)
+            is_beside = self._nearby.is_beside_code(path)
+            return self._weigh(entry, Spoken("code-added", Level.HIGH)) if is_beside else Spoken("code-in-scratch", None)
         if entry.kind is Kind.SYMLINK and self._nearby.is_beside_code(path):
             return Spoken("code-added", Level.MEDIUM)
         return Spoken("data-added", None)
+
+    def _weigh(self, entry: Entry, otherwise: Spoken) -> Spoken:
+        """What is said of code whose origin may be known."""
+        derivation = self.derivations.get(entry.path) if entry.kind is Kind.FILE else None
+        match derivation.proof if derivation is not None else Proof.UNKNOWN:
+            case Proof.DERIVED:
+                return Spoken("derived-from-image", None)
+            case Proof.FORGED:
+                return Spoken("bytecode-forged", Level.HIGH)
+            case Proof.UNKNOWN:
+                return otherwise
 
     def _is_bytecode_of_image(self, path: bytes) -> bool:
         source = places.cached_source(path)
@@ -202,37 +232,11 @@ def resolve_stubs(targets: Iterable[bytes], find: Callable[[bytes], Entry | None
     """The mount targets and the directories above them, links followed as in the image: `/var/run/secrets` is `/run/secrets`."""
     stubs: set[bytes] = set()
     for target in targets:
-        resolved = _resolve(target, find)
+        resolved = resolve(target, find)
         if resolved is not None and resolved != b"/":
             stubs.add(resolved)
             stubs.update(ancestors(resolved))
     return frozenset(stubs - {b"/"})
-
-
-def _resolve(path: bytes, find: Callable[[bytes], Entry | None]) -> bytes | None:
-    """`path` with the image's links followed inside its root (path_resolution(7)); None after 40 links."""
-    todo = [part for part in reversed(path.split(b"/")) if part]
-    done: list[bytes] = []
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part == b".":
-            continue
-        if part == b"..":
-            done = done[:-1]
-            continue
-        here = b"/" + b"/".join([*done, part])
-        entry = find(here)
-        if entry is None or entry.kind is not Kind.SYMLINK:
-            done.append(part)
-            continue
-        links += 1
-        if links > 40:
-            return None
-        if entry.target.startswith(b"/"):
-            done = []
-        todo.extend(p for p in reversed(entry.target.split(b"/")) if p)
-    return b"/" + b"/".join(done)
 
 
 def _runs(entry: Entry | None) -> bool:

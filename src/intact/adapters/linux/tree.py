@@ -167,6 +167,12 @@ class HostTree:
         except (OSError, Unreadable) as error:
             return Unobserved(path=node.entry.path, reason=_say(error))
 
+    def open(self, node: Node) -> int | Unobserved:
+        try:
+            return open_regular(node.directory, node.name)
+        except (OSError, Unreadable) as error:
+            return Unobserved(path=node.entry.path, reason=_say(error))
+
     def _stand_on(self, path: bytes) -> _Level | Unobserved | None:
         """The directory at `path`, reached name by name; None if it is not there."""
         descriptor = os.open(b".", _DIRECTORY, dir_fd=self._root)
