@@ -43,11 +43,23 @@ class IdMap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredMount:
+    """One mount of a container's own configuration (runtime-spec config.md#mounts). `kind` is `bind` for what comes from the host, `masked`
+    for a path that the configuration hides or makes read-only, else the file system's; `options` as they stand there."""
+
+    target: bytes
+    kind: str
+    source: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mounted:
     """A container's overlay as the runtime declares it, and as the host's mount table confirmed it.
 
     `upper` and `lowers` (top first) are host paths. `targets` are the paths inside the container that its own runtime configuration mounts
-    over. `uid_map`/`gid_map` are empty for a container in the host's user namespace. `device` is the overlay's st_dev.
+    over, `mounts` says what; `is_read_only`: that configuration has the root read-only. `uid_map`/`gid_map` are empty for a container in
+    the host's user namespace. `device` is the overlay's st_dev.
     """
 
     upper: bytes
@@ -55,6 +67,8 @@ class Mounted:
     device: int
     options: tuple[str, ...] = ()
     targets: tuple[bytes, ...] = ()
+    mounts: tuple[DeclaredMount, ...] = ()
+    is_read_only: bool = False
     uid_map: tuple[IdMap, ...] = ()
     gid_map: tuple[IdMap, ...] = ()
 

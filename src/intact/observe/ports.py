@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from intact.model.container import Running
 from intact.model.derivation import Derivation
 from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.entry import Entry
+from intact.model.live import LiveLook, MountSeen
 from intact.model.observation import Unobserved
 
 
@@ -157,6 +159,28 @@ class Doorbell(Protocol):
 
     def wait(self, timeout_s: float) -> Rings:
         """Blocks until something rings or the time is over (then `dirty` is empty)."""
+
+    def close(self) -> None: ...
+
+
+class LiveWorld(Protocol):
+    """What runs in the containers of this host and what is mounted there. `wait` and the looks are for one thread, the rest for any."""
+
+    def watch(self, running: Running) -> str:
+        """Begins to listen to the container's mounts; empty, or why it cannot be looked at."""
+
+    def forget(self, container_id: str) -> None: ...
+
+    def wait(self, timeout_s: float) -> frozenset[str]:
+        """Blocks until mounts changed, somebody called `wake`, or the time is over; whose mounts changed."""
+
+    def look_at_mounts(self, container_id: str) -> tuple[MountSeen, ...] | None:
+        """Its whole table now; None for a container that has ended."""
+
+    def look(self, wanted: frozenset[str]) -> Iterator[LiveLook]:
+        """One look at each of the `wanted` that still run."""
+
+    def wake(self) -> None: ...
 
     def close(self) -> None: ...
 

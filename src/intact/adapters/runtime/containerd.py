@@ -164,7 +164,14 @@ class Containerd:
         declared = parse_overlay(mounts)
         if isinstance(declared, str):
             return declared
-        return replace(declared, targets=spec.targets, uid_map=spec.uid_map, gid_map=spec.gid_map)
+        return replace(
+            declared,
+            targets=spec.targets,
+            mounts=spec.mounts,
+            is_read_only=spec.is_read_only,
+            uid_map=spec.uid_map,
+            gid_map=spec.gid_map,
+        )
 
     def _find_key(self, namespace: str, record: pb.Container) -> tuple[Digest | None, str]:
         """The image's config digest, or None and why."""

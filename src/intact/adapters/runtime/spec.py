@@ -11,20 +11,24 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from intact.model.container import IdMap
+from intact.model.container import DeclaredMount, IdMap
 from intact.model.errors import InputError
 
 MAX_BYTES: Final = 4 << 20
 MAX_MOUNTS: Final = 4096
 MAX_IDS: Final = 1024
+MAX_OPTIONS: Final = 256
 _PATH_BYTES: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """`targets` are absolute, normalised and sorted; the maps are empty where the container has no user namespace of its own."""
+    """`targets` are absolute, normalised and sorted, `mounts` in their own order; `is_read_only` is the root's;
+    the maps are empty where the container has no user namespace of its own."""
 
     targets: tuple[bytes, ...] = ()
+    mounts: tuple[DeclaredMount, ...] = ()
+    is_read_only: bool = False
     uid_map: tuple[IdMap, ...] = ()
     gid_map: tuple[IdMap, ...] = ()
     annotations: dict[str, str] = field(default_factory=dict)
@@ -42,9 +46,12 @@ def parse_spec(document: bytes) -> Spec:
     linux = _of(spec.get("linux"), dict, "linux")
     spaces = [_of(space, dict, "linux.namespaces").get("type") for space in _list(linux.get("namespaces"), MAX_IDS, "linux.namespaces")]
     mapped = "user" in spaces
-    mounts = _list(spec.get("mounts"), MAX_MOUNTS, "mounts")
+    mounts = [_mount(_of(mount, dict, "mounts")) for mount in _list(spec.get("mounts"), MAX_MOUNTS, "mounts")]
+    masked = [path for name in ("maskedPaths", "readonlyPaths") for path in _list(linux.get(name), MAX_MOUNTS, f"linux.{name}")]
     return Spec(
-        targets=tuple(sorted({_target(_of(mount, dict, "mounts").get("destination")) for mount in mounts})),
+        targets=tuple(sorted({mount.target for mount in mounts})),
+        mounts=(*mounts, *(DeclaredMount(target=_target(path), kind="masked") for path in masked)),
+        is_read_only=_of(spec.get("root"), dict, "root").get("readonly") is True,
         uid_map=_id_map(linux.get("uidMappings"), "linux.uidMappings") if mapped else (),
         gid_map=_id_map(linux.get("gidMappings"), "linux.gidMappings") if mapped else (),
         annotations={k: v for k, v in _of(spec.get("annotations"), dict, "annotations").items() if isinstance(v, str)},
@@ -65,6 +72,19 @@ def _list(value: Any, limit: int, name: str) -> list[Any]:
     if len(items) > limit:
         raise InputError(f"{name} of the runtime configuration has {len(items)} entries; at most {limit} are read")
     return items
+
+
+def _mount(mount: dict[str, Any]) -> DeclaredMount:
+    options = tuple(text for text in _list(mount.get("options"), MAX_OPTIONS, "mounts.options") if isinstance(text, str))
+    kind, source = mount.get("type"), mount.get("source")
+    if "bind" in options or "rbind" in options:
+        kind = "bind"
+    return DeclaredMount(
+        target=_target(mount.get("destination")),
+        kind=kind if isinstance(kind, str) else "",
+        source=source if isinstance(source, str) else "",
+        options=options,
+    )
 
 
 def _target(destination: Any) -> bytes:

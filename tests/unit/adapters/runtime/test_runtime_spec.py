@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from intact.adapters.runtime.spec import MAX_BYTES, MAX_MOUNTS, Spec, parse_spec
-from intact.model.container import IdMap
+from intact.model.container import DeclaredMount, IdMap
 from intact.model.errors import InputError
 
 
@@ -68,3 +68,19 @@ def test_what_is_no_configuration_is_refused(document: bytes) -> None:
 
 def test_names_that_are_no_unicode_are_paths_all_the_same() -> None:
     assert parse_spec(b'{"mounts": [{"destination": "/\\ud800"}]}').targets == (b"/\xed\xa0\x80",)
+
+
+def test_mounts_keep_their_order_and_say_what_they_are() -> None:
+    spec = parse_spec(
+        b'{"root": {"readonly": true}, "linux": {"maskedPaths": ["/proc/acpi"], "readonlyPaths": ["/proc/bus"]}, "mounts": ['
+        b'{"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]},'
+        b'{"destination": "/data", "source": "/srv/data", "options": ["rbind", "ro", 1]}]}'
+    )
+    assert spec.is_read_only
+    assert spec.mounts == (
+        DeclaredMount(target=b"/proc", kind="proc", source="proc", options=("nosuid",)),
+        DeclaredMount(target=b"/data", kind="bind", source="/srv/data", options=("rbind", "ro")),
+        DeclaredMount(target=b"/proc/acpi", kind="masked"),
+        DeclaredMount(target=b"/proc/bus", kind="masked"),
+    )
+    assert not parse_spec(b'{"root": {"readonly": "yes"}}').is_read_only

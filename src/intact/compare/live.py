@@ -1,0 +1,273 @@
+"""What runs and what is mounted becomes a verdict: what is neither the image's nor in the container's own configuration is told.
+
+In come a baseline, what the runtime's configuration mounts, one `LiveLook`, and how the running files of the writable layer differ from the
+image. Out comes a `Verdict` of scope LIVE. Pure. Silent, and counted: programs of declared volumes, and mounts below a declared one.
+
+1. A file of the writable layer that runs is told if it differs from the image, whatever its mode bits.
+2. One that no name leads to any more is told unless its content is the image's at that path.
+3. A program in memory alone is told. What is only mapped from there, from a nameless file or from another file system counts if it begins
+   as an ELF file: just-in-time compilers map memory too. What a service compiles from its configuration (Varnish) is counted.
+4. A program of another file system is a volume's if the configuration mounts it from the host, outside /dev, /proc and /sys.
+5. Any of these as the first process of the container: it was replaced.
+6. A mount where the configuration has none is told; so is a second one over a declared one, and a declared one that lost a restriction.
+7. A process that left the container's mount namespace, user namespace or root is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from intact.model.container import Mounted
+from intact.model.entry import Entry, Kind, ancestors, display_path, parent
+from intact.model.finding import Aggregate, Change, Difference, Finding, Level, State, Verdict
+from intact.model.layer import Baseline
+from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
+from intact.model.observation import Scope
+from intact.model.resolve import resolve
+
+MAX_FINDINGS = 200
+COMPILED_BY_ITSELF = ((re.compile(rb"/var/lib/varnish/[^/]+/vcl_[^/]+/vgc\.so", re.DOTALL), b"/usr/sbin/varnishd"),)
+"""What a service of the image compiles from its own configuration and maps: the path, and the one program that may map it there."""
+_RESTRICTIONS = {"ro": "rw", "nosuid": "suid", "nodev": "dev", "noexec": "exec"}
+"""What a mount may be restricted by (mount(8)), and the option that says the opposite."""
+_OF_THE_RUNTIME = (b"/dev", b"/proc", b"/sys")
+
+
+def judge_live(
+    baseline: Baseline, mounted: Mounted, look: LiveLook, differences: Mapping[bytes, Difference], *, with_volumes: bool = False
+) -> Verdict:
+    """`differences` are those of the paths in `look.runs` that are in the writable layer. `with_volumes`: programs of volumes are told."""
+    making = _Making(baseline, mounted, look, with_volumes)
+    for run in look.runs:
+        making.take_run(run, differences)
+    for mount in _undeclared(baseline, mounted, look.mounts, making):
+        making.take_mount(mount)
+    for departed in look.departed:
+        making.take_departed(departed)
+    return making.finish()
+
+
+def paths_to_compare(look: LiveLook) -> frozenset[bytes]:
+    """The running files of which the writable layer holds the name: whether they differ is for a look at that layer to say."""
+    return frozenset(run.path for run in look.runs if run.place is Place.UPPER)
+
+
+@dataclass(slots=True)
+class _Making:
+    baseline: Baseline
+    mounted: Mounted
+    look: LiveLook
+    with_volumes: bool
+    findings: dict[tuple[bytes, str, str], Finding] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    untold: int = 0
+    volumes: frozenset[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        targets = {_resolved(self.baseline, m.target) for m in self.mounted.mounts if m.kind == "bind"}
+        self.volumes = frozenset(t for t in targets if not any(_is_at_or_below(t, runtime) for runtime in _OF_THE_RUNTIME))
+
+    def take_run(self, run: Run, differences: Mapping[bytes, Difference]) -> None:
+        if run.is_mapped and any(run.by.executable == by and path.fullmatch(run.path) for path, by in COMPILED_BY_ITSELF):
+            self._count("compiled-by-itself", parent(run.path))
+            return
+        match run.place:
+            case Place.UPPER:  # 1
+                difference = differences.get(run.path)
+                if difference is None or difference.change in (Change.UNREAD, Change.METADATA, Change.DELETED):
+                    return
+                self._tell_run(run, difference.actual, _describe(run, "added" if difference.expected is None else "changed"))
+            case Place.GONE:  # 2
+                if not self._is_of_image(run) and (not run.is_mapped or run.is_elf is not False):
+                    self._tell_run(run, _entry(run), _describe(run, "deleted since"))
+            case Place.MEMORY:  # 3
+                if not run.is_mapped or run.is_elf:
+                    self._tell_run(run, _entry(run), _describe(run, "in memory alone"))
+            case Place.ELSEWHERE:
+                self._take_elsewhere(run)
+            case _:
+                assert_never(run.place)
+
+    def _take_elsewhere(self, run: Run) -> None:
+        if run.is_mapped and not run.is_elf:
+            return
+        mount = self._mount_of(run)
+        if mount is not None and mount in self.volumes and not run.by.is_away:  # 4
+            if self.with_volumes:
+                self._tell(run.path, "volume-executed", Level.MEDIUM, _describe(run, "from a volume"), run.by, actual=_entry(run))
+            else:
+                self._count("volume-executed", mount)
+            return
+        where = f"on the mount {display_path(mount, 200)}" if mount else "on another file system"
+        self._tell_run(run, _entry(run), _describe(run, where))
+
+    def _mount_of(self, run: Run) -> bytes | None:
+        targets = {m.target for m in self.look.mounts if m.by is None and m.target != b"/"}
+        return next((above for above in (run.path, *ancestors(run.path)) if above in targets), None)
+
+    def _is_of_image(self, run: Run) -> bool:
+        expected = self.baseline.find(run.path)
+        if expected is None or run.digest is None:
+            return False
+        return run.digest in (expected.digest, *expected.further)
+
+    def _tell_run(self, run: Run, actual: Entry | None, reason: str) -> None:
+        if run.by.is_init and not run.is_mapped:  # 5
+            self._tell(run.path, "init-replaced", Level.CRITICAL, reason, run.by, actual=actual)
+        else:
+            self._tell(run.path, "not-of-the-image-executed", Level.HIGH, reason, run.by, actual=actual)
+
+    def take_mount(self, found: _Undeclared) -> None:
+        mount = found.mount
+        path = mount.target
+        expected = self.baseline.find(path)
+        source = f"{display_path(mount.kind, 40)} from {display_path(mount.source, 120)}"
+        if mount.root != b"/":
+            source += f", its {display_path(mount.root, 120)}"
+        source += f" ({','.join(mount.flags)[:80]})"
+        if found.lost:
+            self._tell(path, "remounted", Level.HIGH, f"{source}, configured {found.lost}", mount.by, change=Change.MOUNTED)
+        elif expected is not None or path == b"/" or found.is_second:
+            self._tell(path, "mounted-over", Level.HIGH, source, mount.by, change=Change.MOUNTED)
+        else:
+            self._tell(path, "mounted-over", Level.MEDIUM, source, mount.by, change=Change.MOUNTED)
+
+    def take_departed(self, departed: Departed) -> None:  # 7
+        by, root = departed.by, display_path(departed.root, 120)
+        match departed.how:
+            case Departure.MOUNTS:
+                self._tell(by.executable, "foreign-namespace", Level.MEDIUM, "runs in a mount namespace of its own", by)
+            case Departure.HOST:
+                self._tell(by.executable, "foreign-namespace", Level.MEDIUM, "runs in the host's mount namespace", by)
+            case Departure.USERS:
+                self._tell(by.executable, "foreign-namespace", Level.LOW, "runs in a user namespace of its own", by)
+            case Departure.ROOT:
+                self._tell(by.executable, "root-changed", Level.HIGH, "its root is another file system", by)
+            case Departure.JAIL:
+                self._tell(by.executable, "root-changed", Level.MEDIUM, f"was started with {root} as its root", by)
+            case _:
+                assert_never(departed.how)
+
+    def count_below(self, mount: MountSeen, above: bytes) -> None:
+        if not any(_is_at_or_below(above, runtime) for runtime in _OF_THE_RUNTIME):
+            self._count("mounted-below-volume", above)
+
+    def finish(self) -> Verdict:
+        ordered = sorted(self.findings.values(), key=lambda f: (-f.level, f.difference.path, f.rule))
+        findings, unobserved = tuple(ordered[:MAX_FINDINGS]), self.look.unobserved
+        return Verdict(
+            container=self.look.container,
+            state=State.DRIFTED if findings else State.UNOBSERVED if unobserved else State.INTACT,
+            scope=Scope.LIVE,
+            findings=findings,
+            aggregates=tuple(Aggregate(pattern=p, rule=r, count=n) for (r, p), n in sorted(self.counts.items())),
+            unobserved=unobserved,
+            baseline_root=self.baseline.root,
+            grade=self.baseline.grade,
+            untold=len(ordered) - len(findings),
+            compared=self.look.processes + len(self.look.mounts),
+            at=self.look.at,
+        )
+
+    def _count(self, rule: str, directory: bytes) -> None:
+        self.counts[rule, display_path(directory, 400).rstrip("/") + "/**"] += 1
+
+    def _tell(
+        self,
+        path: bytes,
+        rule: str,
+        level: Level,
+        reason: str,
+        by: Runner | None,
+        *,
+        actual: Entry | None = None,
+        change: Change = Change.EXECUTED,
+    ) -> None:
+        key = (path, rule, reason)
+        if key in self.findings:
+            return
+        shown = path if path.startswith(b"/") else b"/" + path
+        difference = Difference(path=shown, change=change, expected=self.baseline.find(shown), actual=actual, reason=reason)
+        self.findings[key] = Finding(
+            container=self.look.container,
+            difference=difference,
+            level=level,
+            rule=rule,
+            scope=Scope.LIVE,
+            baseline_root=self.baseline.root,
+            grade=self.baseline.grade,
+            observed_at=self.look.at,
+            process=f"{display_path(by.executable, 200)} ({by})" if by is not None else "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Undeclared:
+    """`lost`: the restrictions that a declared mount no longer has; `is_second`: it lies over a declared one."""
+
+    mount: MountSeen
+    lost: str = ""
+    is_second: bool = False
+
+
+def _undeclared(baseline: Baseline, mounted: Mounted, mounts: Iterable[MountSeen], making: _Making) -> Iterable[_Undeclared]:
+    """6. What is mounted beyond the configuration; a private table counts where it has what the container's own has not."""
+    options: dict[bytes, list[tuple[str, ...]]] = {}
+    for declared in mounted.mounts:
+        options.setdefault(_resolved(baseline, declared.target), []).append(declared.options)
+    seen: Counter[bytes] = Counter()
+    known = {(m.target, m.device, m.root, m.kind) for m in mounts if m.by is None}
+    for mount in mounts:
+        if mount.by is not None and (mount.target, mount.device, mount.root, mount.kind) in known:
+            continue
+        if mount.target == b"/" and mount.device == mounted.device and mount.root == b"/":
+            if mounted.is_read_only and "ro" not in mount.flags and mount.by is None:
+                yield _Undeclared(mount, lost="ro")
+            continue
+        if mount.target in options:
+            seen[mount.target] += mount.by is None
+            if mount.by is None and seen[mount.target] <= len(options[mount.target]):
+                lost = _lost(options[mount.target], mount) if len(options[mount.target]) == 1 else ""
+                if lost:
+                    yield _Undeclared(mount, lost=lost)
+            else:
+                yield _Undeclared(mount, is_second=True)
+            continue
+        above = next((a for a in ancestors(mount.target) if a in options), None)
+        if above is not None:
+            making.count_below(mount, above)
+        else:
+            yield _Undeclared(mount)
+
+
+def _lost(options: list[tuple[str, ...]], mount: MountSeen) -> str:
+    """The restrictions that the configuration has and the mount has not; the last of two opposite options counts."""
+    wanted = []
+    for restriction, opposite in _RESTRICTIONS.items():
+        said = [option for option in options[0] if option in (restriction, opposite)]
+        if said and said[-1] == restriction and restriction not in mount.flags:
+            wanted.append(restriction)
+    return ",".join(wanted)
+
+
+def _resolved(baseline: Baseline, target: bytes) -> bytes:
+    return resolve(target, baseline.find) or target
+
+
+def _is_at_or_below(path: bytes, directory: bytes) -> bool:
+    return path == directory or path.startswith(directory + b"/")
+
+
+def _describe(run: Run, where: str) -> str:
+    return f"{'mapped to be executed' if run.is_mapped else 'executed'}, {where}"
+
+
+def _entry(run: Run) -> Entry | None:
+    """What is known of a file that only runs; None where nobody could read it."""
+    if run.digest is None:
+        return None
+    return Entry(path=run.path, kind=Kind.FILE, mode=run.mode, size_bytes=run.size_bytes, digest=run.digest)

@@ -1,0 +1,250 @@
+"""What of that which runs and is mounted people are told, and what a normal service may do without a word."""
+
+from __future__ import annotations
+
+import pytest
+
+from intact.compare.live import judge_live, paths_to_compare
+from intact.model.container import Container, DeclaredMount, Mounted
+from intact.model.digest import Digest
+from intact.model.entry import Entry, Kind
+from intact.model.finding import Change, Difference, Level, State, Verdict
+from intact.model.layer import Baseline, Grade, MemoryTable, Record
+from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
+from intact.model.observation import Scope, Unobserved
+
+CONTAINER = Container(id="c", name="web", image="i", image_key=None, node="n")
+PROGRAM, CHANGED = Digest.of(b"program"), Digest.of(b"changed")
+DEVICE, TMPFS, DISK = 39, 50, 65024
+
+
+def _record(path: bytes, kind: Kind = Kind.FILE, target: bytes = b"") -> Record:
+    digest = PROGRAM if kind is Kind.FILE else None
+    return Record(path=path, entry=Entry(path=path, kind=kind, mode=0o755, size_bytes=7, digest=digest, target=target))
+
+
+BASELINE = Baseline(
+    key=Digest.of(b""),
+    layers=(
+        MemoryTable(
+            Digest.of(b"l"),
+            Digest.of(b"d"),
+            (
+                _record(b"/bin", Kind.DIRECTORY),
+                _record(b"/bin/tool"),
+                _record(b"/data", Kind.DIRECTORY),
+                _record(b"/etc", Kind.DIRECTORY),
+                _record(b"/etc/passwd"),
+                _record(b"/run", Kind.DIRECTORY),
+                _record(b"/usr/sbin/varnishd"),
+                _record(b"/var/run", Kind.SYMLINK, b"/run"),
+            ),
+        ),
+    ),
+    grade=Grade.VERIFIED,
+    source="test",
+)
+MOUNTED = Mounted(
+    upper=b"/upper",
+    lowers=(b"/lower",),
+    device=DEVICE,
+    mounts=(
+        DeclaredMount(target=b"/proc", kind="proc", options=("nosuid", "noexec", "nodev")),
+        DeclaredMount(target=b"/dev", kind="tmpfs", options=("nosuid", "strictatime")),
+        DeclaredMount(target=b"/dev/shm", kind="bind", options=("rbind", "ro", "rw", "noexec")),
+        DeclaredMount(target=b"/data", kind="bind", options=("rbind", "rprivate", "rw")),
+        DeclaredMount(target=b"/var/run/secrets", kind="bind", options=("rbind", "ro")),
+        DeclaredMount(target=b"/run/cache", kind="tmpfs"),
+    ),
+)
+INIT = Runner(pid=10, started_ticks=1, executable=b"/bin/tool", is_init=True)
+SHELL = Runner(pid=11, started_ticks=2, executable=b"/bin/tool")
+
+
+def _mount(target: bytes, device: int = TMPFS, kind: bytes = b"tmpfs", flags: str = "rw", by: Runner | None = None) -> MountSeen:
+    return MountSeen(target=target, kind=kind, source=b"evil", root=b"/", device=device, flags=tuple(flags.split(",")), by=by)
+
+
+DECLARED = (
+    _mount(b"/", DEVICE, b"overlay"),
+    _mount(b"/proc", 42, b"proc", "rw,nosuid,nodev,noexec"),
+    _mount(b"/dev", 43, flags="rw,nosuid"),
+    _mount(b"/dev/shm", 44, flags="rw,noexec"),
+    _mount(b"/data", DISK, b"ext4"),
+    _mount(b"/run/secrets", 45, flags="ro"),
+    _mount(b"/run/cache", 46),
+)
+
+
+def judge(
+    *runs: Run,
+    mounts: tuple[MountSeen, ...] = DECLARED,
+    departed: tuple[Departed, ...] = (),
+    differences: dict[bytes, Difference] | None = None,
+    mounted: Mounted = MOUNTED,
+    with_volumes: bool = False,
+) -> Verdict:
+    look = LiveLook(container=CONTAINER, runs=runs, departed=departed, mounts=mounts, processes=1, at=5.0)
+    return judge_live(BASELINE, mounted, look, differences or {}, with_volumes=with_volumes)
+
+
+def told(verdict: Verdict) -> list[tuple[bytes, str, Level]]:
+    assert all(f.scope is Scope.LIVE and f.observed_at == 5.0 for f in verdict.findings)
+    return [(f.difference.path, f.rule, f.level) for f in verdict.findings]
+
+
+def _added(path: bytes) -> dict[bytes, Difference]:
+    actual = Entry(path=path, kind=Kind.FILE, mode=0o644, size_bytes=7, digest=CHANGED)
+    return {path: Difference(path=path, change=Change.ADDED, expected=None, actual=actual)}
+
+
+def test_what_the_configuration_mounts_is_silent() -> None:
+    verdict = judge()
+    assert (verdict.state, verdict.findings, verdict.aggregates, verdict.scope) == (State.INTACT, (), (), Scope.LIVE)
+
+
+@pytest.mark.parametrize("is_mapped", [False, True])
+def test_an_added_file_that_runs_is_told_whatever_its_mode(is_mapped: bool) -> None:
+    run = Run(path=b"/tmp/x", place=Place.UPPER, by=SHELL, is_mapped=is_mapped)
+    (finding,) = judge(run, differences=_added(b"/tmp/x")).findings
+    assert (finding.rule, finding.level, finding.difference.change) == ("not-of-the-image-executed", Level.HIGH, Change.EXECUTED)
+    assert "pid 11" in finding.process and "added" in finding.difference.reason
+    assert finding.difference.actual is not None and finding.difference.actual.digest == CHANGED
+
+
+def test_an_image_file_that_was_copied_up_and_is_the_same_is_silent() -> None:
+    run = Run(path=b"/bin/tool", place=Place.UPPER, by=INIT)
+    assert paths_to_compare(LiveLook(container=CONTAINER, runs=(run,))) == {b"/bin/tool"}
+    assert judge(run).state is State.INTACT
+
+
+def test_an_image_file_that_was_deleted_while_it_runs_is_not_told_again() -> None:
+    """An upgrade of a package in the container: that the file changed is told by the look at the writable layer."""
+    assert judge(Run(path=b"/bin/tool", place=Place.GONE, by=INIT, digest=PROGRAM, is_elf=True)).state is State.INTACT
+    other = Run(path=b"/bin/tool", place=Place.GONE, by=SHELL, digest=CHANGED, is_elf=True)
+    assert told(judge(other)) == [(b"/bin/tool", "not-of-the-image-executed", Level.HIGH)]
+
+
+def test_a_nameless_file_that_nobody_could_read_is_told() -> None:
+    assert told(judge(Run(path=b"/t/x", place=Place.GONE, by=SHELL))) == [(b"/t/x", "not-of-the-image-executed", Level.HIGH)]
+
+
+def test_a_program_in_memory_is_told_and_compiled_code_in_memory_is_not() -> None:
+    program = Run(path=b"/memfd:x", place=Place.MEMORY, by=SHELL, digest=CHANGED, is_elf=False)
+    assert told(judge(program)) == [(b"/memfd:x", "not-of-the-image-executed", Level.HIGH)]
+    compiled = Run(path=b"/memfd:vmem", place=Place.MEMORY, by=SHELL, is_mapped=True, is_elf=False)
+    zero = Run(path=b"/dev/zero", place=Place.MEMORY, by=SHELL, is_mapped=True, is_elf=None)
+    closure = Run(path=b"/tmp/ffi123", place=Place.GONE, by=SHELL, is_mapped=True, is_elf=False)
+    assert judge(compiled, zero, closure).state is State.INTACT
+    library = Run(path=b"/memfd:vmem", place=Place.MEMORY, by=SHELL, is_mapped=True, is_elf=True, digest=CHANGED)
+    assert told(judge(library)) == [(b"/memfd:vmem", "not-of-the-image-executed", Level.HIGH)]
+
+
+def test_the_first_process_replaced_by_what_is_not_the_images_is_critical() -> None:
+    run = Run(path=b"/tmp/x", place=Place.UPPER, by=INIT)
+    assert told(judge(run, differences=_added(b"/tmp/x"))) == [(b"/tmp/x", "init-replaced", Level.CRITICAL)]
+
+
+def test_a_program_of_a_volume_is_counted_unless_somebody_asks() -> None:
+    run = Run(path=b"/data/bin/x", place=Place.ELSEWHERE, by=INIT, is_elf=True, digest=CHANGED)
+    verdict = judge(run)
+    assert (verdict.state, [(a.pattern, a.rule, a.count) for a in verdict.aggregates]) == (
+        State.INTACT,
+        [("/data/**", "volume-executed", 1)],
+    )
+    assert told(judge(run, with_volumes=True)) == [(b"/data/bin/x", "volume-executed", Level.MEDIUM)]
+
+
+@pytest.mark.parametrize("path", [b"/dev/shm/x", b"/run/cache/x", b"/nowhere/x"])
+def test_a_program_of_a_file_system_that_is_no_volume_is_told(path: bytes) -> None:
+    """What the runtime itself mounts is empty at first: programs there were put there from inside."""
+    run = Run(path=path, place=Place.ELSEWHERE, by=SHELL)
+    assert told(judge(run)) == [(path, "not-of-the-image-executed", Level.HIGH)]
+
+
+def test_a_process_with_mounts_of_its_own_cannot_pass_its_program_off_as_a_volumes() -> None:
+    away = Runner(pid=12, started_ticks=3, executable=b"/data/x", is_away=True)
+    run = Run(path=b"/data/x", place=Place.ELSEWHERE, by=away)
+    assert told(judge(run)) == [(b"/data/x", "not-of-the-image-executed", Level.HIGH)]
+
+
+def test_varnish_may_map_what_it_compiles_and_nobody_else_may() -> None:
+    varnish = Runner(pid=12, started_ticks=3, executable=b"/usr/sbin/varnishd")
+    path = b"/var/lib/varnish/varnishd/vcl_boot.1/vgc.so"
+    quiet = Run(path=path, place=Place.UPPER, by=varnish, is_mapped=True)
+    assert judge(quiet, differences=_added(path)).state is State.INTACT
+    assert len(judge(Run(path=path, place=Place.UPPER, by=SHELL, is_mapped=True), differences=_added(path)).findings) == 1
+    assert len(judge(Run(path=path, place=Place.UPPER, by=varnish), differences=_added(path)).findings) == 1
+
+
+def test_a_mount_over_a_path_of_the_image_is_told_with_what_it_is() -> None:
+    (finding,) = judge(mounts=(*DECLARED, _mount(b"/etc"))).findings
+    assert (finding.difference.path, finding.rule, finding.level) == (b"/etc", "mounted-over", Level.HIGH)
+    assert finding.difference.change is Change.MOUNTED and finding.difference.reason == "tmpfs from evil (rw)"
+
+
+def test_the_names_of_what_is_mounted_are_shown_harmless() -> None:
+    mount = MountSeen(target=b"/etc", kind=b"tmpfs", source=b"\x1b[2J\n" + b"x" * 5000, root=b"/", device=TMPFS)
+    (finding,) = judge(mounts=(*DECLARED, mount)).findings
+    assert finding.difference.reason.isprintable() and len(finding.difference.reason) < 500
+
+
+def test_a_mount_where_the_image_has_nothing_is_told_less_gravely() -> None:
+    assert told(judge(mounts=(*DECLARED, _mount(b"/mnt/x")))) == [(b"/mnt/x", "mounted-over", Level.MEDIUM)]
+
+
+def test_a_second_mount_over_a_declared_one_is_told() -> None:
+    assert told(judge(mounts=(*DECLARED, _mount(b"/data")))) == [(b"/data", "mounted-over", Level.HIGH)]
+
+
+def test_a_mount_over_the_root_is_told() -> None:
+    assert told(judge(mounts=(*DECLARED, _mount(b"/")))) == [(b"/", "mounted-over", Level.HIGH)]
+
+
+def test_a_mount_below_a_declared_one_is_counted_and_those_of_the_runtime_are_not() -> None:
+    verdict = judge(mounts=(*DECLARED, _mount(b"/data/sub"), _mount(b"/proc/keys"), _mount(b"/dev/pts")))
+    assert (verdict.state, [(a.pattern, a.rule) for a in verdict.aggregates]) == (State.INTACT, [("/data/**", "mounted-below-volume")])
+
+
+def test_a_declared_mount_that_lost_a_restriction_is_told() -> None:
+    mounts = tuple(_mount(m.target, m.device, flags="rw") if m.target in (b"/dev/shm", b"/run/secrets") else m for m in DECLARED)
+    assert told(judge(mounts=mounts)) == [(b"/dev/shm", "remounted", Level.HIGH), (b"/run/secrets", "remounted", Level.HIGH)]
+
+
+def test_a_read_only_root_that_became_writable_is_told() -> None:
+    fixed = Mounted(upper=b"/u", lowers=(b"/l",), device=DEVICE, mounts=MOUNTED.mounts, is_read_only=True)
+    assert told(judge(mounted=fixed)) == [(b"/", "remounted", Level.HIGH)]
+    assert judge(mounts=(_mount(b"/", DEVICE, b"overlay", "ro"), *DECLARED[1:]), mounted=fixed).state is State.INTACT
+
+
+def test_what_a_private_namespace_mounts_over_the_image_is_told_once_and_what_it_inherited_is_not() -> None:
+    inherited = tuple(_mount(m.target, m.device, m.kind, by=SHELL) for m in DECLARED)
+    departed = (Departed(by=SHELL, how=Departure.MOUNTS),)
+    verdict = judge(mounts=(*DECLARED, *inherited, _mount(b"/etc", 99, by=SHELL)), departed=departed)
+    assert told(verdict) == [(b"/etc", "mounted-over", Level.HIGH), (b"/bin/tool", "foreign-namespace", Level.MEDIUM)]
+    assert all("pid 11" in finding.process for finding in verdict.findings)
+
+
+@pytest.mark.parametrize(
+    ("how", "rule", "level"),
+    [
+        (Departure.HOST, "foreign-namespace", Level.MEDIUM),
+        (Departure.USERS, "foreign-namespace", Level.LOW),
+        (Departure.ROOT, "root-changed", Level.HIGH),
+        (Departure.JAIL, "root-changed", Level.MEDIUM),
+    ],
+)
+def test_a_process_that_left_the_containers_view_is_told(how: Departure, rule: str, level: Level) -> None:
+    assert told(judge(departed=(Departed(by=SHELL, how=how, root=b"/jail"),))) == [(b"/bin/tool", rule, level)]
+
+
+def test_the_same_program_told_twice_has_one_finding_and_one_id_over_processes() -> None:
+    other = Runner(pid=99, started_ticks=9, executable=b"/bin/tool")
+    runs = [Run(path=b"/memfd:x", place=Place.MEMORY, by=by, digest=CHANGED) for by in (SHELL, other)]
+    first, second, both = judge(runs[0]), judge(runs[1]), judge(*runs)
+    assert {f.id for f in first.findings} == {f.id for f in second.findings} == {f.id for f in both.findings} and len(both.findings) == 1
+
+
+def test_what_could_not_be_looked_at_is_said() -> None:
+    look = LiveLook(container=CONTAINER, mounts=DECLARED, unobserved=(Unobserved(path=b"/proc", reason="process 1: no"),), at=5.0)
+    assert judge_live(BASELINE, MOUNTED, look, {}).state is State.UNOBSERVED
