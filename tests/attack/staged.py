@@ -11,9 +11,13 @@ from typing import Self
 from intact.adapters.linux.known import KnownFiles
 from intact.adapters.linux.scratch import mount_overlay
 from intact.adapters.linux.tree import HostTree
+from intact.compare.differ import compare
+from intact.compare.interest import speak_for
+from intact.compare.judge import judge
 from intact.model.container import Container, IdMap, Mounted, Running
 from intact.model.digest import Digest
 from intact.model.entry import Entry
+from intact.model.finding import Verdict
 from intact.model.layer import Baseline, Grade, MemoryTable, Record
 from intact.model.observation import Observation
 from intact.observe.drift import scan_drift
@@ -64,7 +68,13 @@ class Staged:
 
     def look(self, only: set[bytes] | None = None, budget: Budget | None = None, user_attributes: bool = False) -> Observation:
         with HostTree(os.fsencode(self.upper), known=self.known, user_attributes=user_attributes) as tree:
-            return scan_drift(self.running(), tree, baseline=self.baseline, clock=time.time, only=only, budget=budget)
+            speaks = speak_for(self.baseline, ())
+            return scan_drift(self.running(), tree, baseline=self.baseline, clock=time.time, only=only, budget=budget, speaks=speaks)
+
+    def judge(self, only: set[bytes] | None = None, budget: Budget | None = None) -> Verdict:
+        """What the node would tell of it."""
+        observation = self.look(only, budget)
+        return judge(self.baseline, observation, compare(self.baseline, observation))
 
 
 def baseline_of(*layers: Path, user_attributes: bool = False) -> Baseline:

@@ -47,6 +47,8 @@ def judge(
     verdict.take_unobserved(observation.unobserved)
     if observation.unlisted and not observation.unobserved:
         verdict.take_unobserved([Unobserved(path=b"/", reason=f"{observation.unlisted} entries were counted and not listed")])
+    if observation.silent:
+        verdict.counts["data-added", "/**"] += observation.silent
     if baseline.stated.is_weak:
         verdict.take_unobserved([Unobserved(path=b"/", reason=ONLY_WEAK)])
     for difference in differences:

@@ -39,7 +39,7 @@ class Observation:
     is visible (their own entry is in `present`). A regular file whose size already differs from the image's may come without a digest.
     `targets` are the mount targets of the container's own configuration. `runnable` names the added files whose first bytes are those of a
     program, a script or bytecode, where they were read. `unlisted` counts entries seen and left out because a bound bit;
-    each such bound also stands in `unobserved`.
+    each such bound also stands in `unobserved`. `silent` counts added entries that were left out as no rule speaks for them.
     """
 
     container: Container
@@ -51,5 +51,6 @@ class Observation:
     targets: tuple[bytes, ...] = ()
     runnable: tuple[bytes, ...] = ()
     unlisted: int = 0
+    silent: int = 0
     started_at: float = 0.0
     finished_at: float = 0.0

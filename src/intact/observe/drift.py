@@ -12,7 +12,7 @@ The forms are those of the kernel's Documentation/filesystems/overlayfs.rst:
 4. anything else is present, with the owner as the container's user namespace shows it;
 5. a file is hashed when it has the kind and size the image declares, or, from a budget of its own, when people or rules want to see its
    hash; one that does not hold still differs if what was read of it does;
-6. beyond the budget only what the image declares and what can be executed or grants rights is listed; the rest is counted.
+6. beyond the budget only what matters is listed (`room`); the rest is counted.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from intact.model.observation import Observation, Scope, Unobserved
 from .beneath import Beneath, is_metadata_only, is_moved
 from .owners import map_owners
 from .ports import Budget, Content, Node, Tree, Unsteady
+from .room import Room, Rooms, shorten_attributes
 
 SHOWN_HASH_BYTES = 64 << 20
 """Up to this size a file of other size than the image's is hashed all the same, so that people see both hashes."""
@@ -41,11 +42,13 @@ _WHITEOUT = (0, 0)
 
 
 def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock: Callable[[], float],
-               only: Iterable[bytes] | None = None, budget: Budget | None = None) -> Observation:  # fmt: skip
+               only: Iterable[bytes] | None = None, budget: Budget | None = None,
+               speaks: Callable[[Entry], bool] | None = None) -> Observation:  # fmt: skip
     """Looks at the upper directory: all of it, or `only` the named paths (`Rings.dirty`: one that ends in a slash with all below it).
 
-    `clock` gives Unix seconds. Widens `only` to everything when a named file has several hard links, since its events carry one name of
-    them. Raises InputError for a container that has no confirmed overlay.
+    `clock` gives Unix seconds. `speaks` tells whether a rule would speak for an added entry (`room`). Widens `only` to everything when a
+    named file has several hard links, since its events carry one name of them. Raises InputError for a container that has no confirmed
+    overlay.
     """
     mounted = running.mounted
     if mounted is None:
@@ -53,9 +56,9 @@ def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock
     started = clock()
     limits = budget or Budget()
     wanted = None if only is None else frozenset(only)
-    scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline))
+    scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline), Rooms(limits, speaks))
     if wanted is not None and not scan.cover(wanted):
-        scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline))
+        scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline), Rooms(limits, speaks))
         scan.cover_everything(wanted)
     elif wanted is None:
         scan.cover_everything()
@@ -69,6 +72,7 @@ def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock
         unobserved=tuple(scan.unobserved),
         targets=mounted.targets,
         unlisted=scan.unlisted,
+        silent=scan.rooms.silent,
         started_at=started,
         finished_at=clock(),
     )
@@ -100,6 +104,9 @@ class _Scan:
     gid_map: tuple[IdMap, ...]
     limits: Budget
     beneath: Beneath
+    rooms: Rooms
+    gone: Room = field(init=False)
+    unseen: Room = field(init=False)
     present: list[Entry] = field(default_factory=list)
     absent: list[bytes] = field(default_factory=list)
     opaque: list[bytes] = field(default_factory=list)
@@ -108,6 +115,9 @@ class _Scan:
     algorithms: Algorithms | None = None
     hashed_bytes: int = 0
     shown_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.gone, self.unseen = self.rooms.make(), self.rooms.make()
 
     def cover(self, wanted: frozenset[bytes]) -> bool:
         """Looks; False, and to be done again for everything, if one of the wanted files has other names too, or what is not looked at
@@ -149,16 +159,21 @@ class _Scan:
             return
         path = found.entry.path
         if found.entry.kind is Kind.CHAR and found.entry.device == _WHITEOUT:  # 1
-            self.absent.append(path)
+            if self.gone.take(len(path)):
+                self.absent.append(path)
+            else:
+                self.unlisted += 1
             return
         expected = self.baseline.find(path) if self.baseline else None
         unknown = self.beneath.enter(found) if found.entry.kind is Kind.DIRECTORY else None  # 3
-        if not self._may_list(found.entry, expected):
-            self.unlisted += 1
+        entry = map_owners(found.entry, self.uid_map, self.gid_map)  # 4
+        if entry.xattrs and (expected is None or entry.xattrs != expected.xattrs):
+            entry = replace(entry, xattrs=shorten_attributes(entry.xattrs))
+        is_admitted = self.rooms.admit(entry, expected)
+        if not is_admitted and expected is None:
             return
         if found.overlay.get(b"opaque") == b"y" or (is_moved(found) and unknown is None):  # 2
             self.opaque.append(path)
-        entry = map_owners(found.entry, self.uid_map, self.gid_map)  # 4
         if path == b"/" and _is_as_the_runtime_makes_it(entry):
             return
         if unknown is not None:
@@ -171,7 +186,8 @@ class _Scan:
                 entry = replace(entry, digest=shown.digest, further=shown.further)
         elif entry.kind is Kind.FILE and (content := self._hash(found, expected)):  # 5
             entry = replace(entry, digest=content.digest, further=content.further)
-        self.present.append(entry)
+        if is_admitted or (expected is not None and self.rooms.admit_differing(entry, expected)):
+            self.present.append(entry)
 
     def _take_moved(self) -> None:
         """3. What renamed directories show of the layers beneath, where the upper directory does not say otherwise."""
@@ -194,26 +210,27 @@ class _Scan:
                     gone.add(entry.path)
                 elif entry.path in own or entry.path in ends:
                     continue
-                elif self._may_list(entry, self.baseline.find(entry.path) if self.baseline else None):
+                elif self._admits(entry, self.baseline.find(entry.path) if self.baseline else None):
                     self.present.append(entry)
-                else:
-                    self.unlisted += 1
+
+    def _admits(self, entry: Entry, expected: Entry | None) -> bool:
+        return self.rooms.admit(entry, expected) or (expected is not None and self.rooms.admit_differing(entry, expected))
 
     def tell_bounds(self) -> None:
-        """6. A bound that bit is said, never silent."""
+        """6. A bound that bit is said, never silent. Where entries of the image were only counted, it cannot be told what is missing from a
+        directory that hides the layers beneath."""
+        self.unlisted += self.rooms.left_out
+        if self.rooms.same:
+            self.unobserved += [Unobserved(path=path, reason=f"{self.rooms.same} entries as the image has them were counted and not listed")
+                                for path in self.opaque]  # fmt: skip
         if self.unlisted:
-            self._note(Unobserved(path=b"/", reason=f"{self.unlisted} more added entries were counted and not listed"))
+            self.unobserved.append(Unobserved(path=b"/", reason=f"{self.unlisted} more entries were counted and not listed"))
 
     def _note(self, unobserved: Unobserved) -> None:
-        if len(self.unobserved) < self.limits.entries:
+        if self.unseen.take(len(unobserved.path)):
             self.unobserved.append(unobserved)
         else:
             self.unlisted += 1
-
-    def _may_list(self, entry: Entry, expected: Entry | None) -> bool:
-        if len(self.present) < self.limits.entries:
-            return True
-        return len(self.present) < 2 * self.limits.entries and (expected is not None or _grants(entry))
 
     def _hash(self, node: Node, expected: Entry | None) -> Content | None:
         """5. The digest, by what the baseline is compared by, where one is wanted; None where the size tells, or nobody will ask."""
@@ -254,9 +271,3 @@ class _Scan:
 def _is_as_the_runtime_makes_it(root: Entry) -> bool:
     """The runtime makes the upper directory itself, whatever the image says of `/`: only another mode or owner was set by somebody."""
     return root.mode == 0o755 and root.uid == 0 and root.gid == 0 and not root.xattrs
-
-
-def _grants(entry: Entry) -> bool:
-    if entry.kind in (Kind.CHAR, Kind.BLOCK):
-        return True
-    return entry.kind is Kind.FILE and bool(entry.mode & 0o6111 or any(name == b"security.capability" for name, _ in entry.xattrs))

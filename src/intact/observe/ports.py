@@ -19,10 +19,12 @@ from intact.model.observation import Unobserved
 class Budget:
     """What one look may cost. Whatever goes beyond is counted and reported, never waited for.
 
-    `entries` bounds what an observation lists, `read_bytes` what is hashed (holes included: they cost the same), `seconds` the whole look.
+    `entries` and `kept_bytes` (names, link targets, attributes) bound what an observation lists: as much of each kind as `observe.room`
+    tells apart; `read_bytes` what is hashed (holes included: they cost the same), `seconds` the whole look.
     """
 
-    entries: int = 200_000
+    entries: int = 50_000
+    kept_bytes: int = 16 << 20
     read_bytes: int = 8 << 30
     seconds: float = 120.0
 
