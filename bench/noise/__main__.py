@@ -12,6 +12,8 @@ import argparse
 import sys
 from contextlib import ExitStack
 
+from bench.noise.attacking import attack, check_silent
+from bench.noise.attacks import ATTACKS, SILENT
 from bench.noise.life import Life, live
 from bench.noise.stage import Stage, open_stage
 from bench.noise.workloads import WORKLOADS, Workload
@@ -25,6 +27,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--load", type=float, default=600.0, help="Seconds of load.")
     options.add_argument("--services", default="", help="Only these, by name.")
+    options.add_argument("--attacks", action=argparse.BooleanOptionalAction, default=True, help="Attack them afterwards.")
     options.add_argument("--cluster", type=int, help="The id of a cluster of the harness that is up; without, one of its own.")
     chosen = options.parse_args()
     names = [name for name in chosen.services.split(",") if name]
@@ -34,7 +37,9 @@ def main() -> int:
         cluster = Cluster.running(chosen.cluster) if chosen.cluster is not None else stack.enter_context(Cluster())
         stage = stack.enter_context(open_stage(cluster))
         life = live(stage, workloads, load_s=chosen.load, say=print)
-        return 0 if tell(stage, workloads, life) else 1
+        quiet = tell(stage, workloads, life)
+        sharp = not chosen.attacks or tell_attacks(stage, workloads)
+        return 0 if quiet and sharp else 1
 
 
 def tell(stage: Stage, workloads: list[Workload], life: Life) -> bool:
@@ -54,6 +59,23 @@ def tell(stage: Stage, workloads: list[Workload], life: Life) -> bool:
         body = leaf["body"]
         print(f"{leaf['workload']} {body['level']} {body['rule']} {body['change']} {body['path']}", file=sys.stderr)
     return quiet
+
+
+def tell_attacks(stage: Stage, workloads: list[Workload]) -> bool:
+    """Prints the table of attacks; whether every one was told, and nothing that is silent by design."""
+    services = {one.service for one in workloads}
+    silent = check_silent(stage, [one for one in SILENT if one.service in services], patience_s=30)
+    outcomes = attack(stage, [one for one in ATTACKS if one.service in services])
+    print("\n| attack | service | told as |\n|---|---|---|")
+    for one in outcomes:
+        told = f"{one.level}, {one.rule}" if one.level else f"nothing {one.error}".strip()
+        print(f"| {one.attack.what} | {one.attack.service} | {told} |")
+    print("\n| silent by design | service | why |\n|---|---|---|")
+    for one in silent:
+        told = f" TOLD: {one.level}, {one.rule}" if one.level else ""
+        print(f"| {one.attack.what} | {one.attack.service} | {one.attack.why_silent}{told} |")
+    print(f"\n{sum(one.alerted for one in outcomes)} of {len(outcomes)} attacks alerted")
+    return all(one.alerted for one in outcomes) and not any(one.alerted for one in silent)
 
 
 if __name__ == "__main__":

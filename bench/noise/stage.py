@@ -39,6 +39,7 @@ def open_stage(cluster: Cluster) -> Iterator[Stage]:
         settings = {"notify.syslog": receivers.syslog, "notify.webhook.url": receivers.webhook, "registries.insecure[0]": cluster.registry}
         install(cluster, values=settings)
         run("ip", "route", "replace", cluster.plan.node(1).pod_range, "via", cluster.plan.api_ip)
+        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
         cluster.kubectl("create", "namespace", NAMESPACE)
         try:
             yield Stage(cluster, receivers, Path(name))
