@@ -1,79 +1,207 @@
-"""What the scan says of random overlays equals what a process inside sees, path by path and bit by bit."""
+"""What the scan says of random overlays equals what a process inside sees, path by path and bit by bit; and so does what is compared.
+
+INTACT_RANDOM_OVERLAYS says how many random overlays are tried, divided among the ways to mount them: 330 unless it is set.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from intact.adapters.linux.overlay_index import find_shared
 from intact.adapters.linux.scratch import mount_overlay
+from intact.adapters.linux.syscalls import mount_detached
 from intact.adapters.linux.tree import HostTree
+from intact.compare.differ import compare
 from intact.model.container import Mounted, Running
-from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind, ancestors
+from intact.model.finding import Change
 from intact.model.layer import Baseline
 from intact.model.observation import Observation, Unobserved
 from intact.observe.drift import scan_drift
 from intact.observe.layers import read_layer
 from intact.observe.walk import walk_tree
 from tests.attack.staged import CONTAINER, baseline_of
+from tests.overlays import MAPPED, idmapped, run_inside, user_namespace, view
 
 pytestmark = pytest.mark.usefixtures("root")
 
+EXAMPLES = int(os.environ.get("INTACT_RANDOM_OVERLAYS", "330"))
 NAMES = ["a", "b", "a.b", "\udcff\n"]
 PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
+Step = tuple[str, str, str]
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["write", "append"]), PATHS, st.sampled_from(["", "x", "y" * 300])),
     st.tuples(st.sampled_from(["mkdir", "replace"]), PATHS, st.just("")),
-    st.tuples(st.sampled_from(["remove", "touch", "fifo"]), PATHS, st.just("")),
+    st.tuples(st.sampled_from(["remove", "touch", "fifo", "node", "capability", "list", "strip"]), PATHS, st.just("")),
+    st.tuples(st.sampled_from(["rename", "link", "exchange"]), PATHS, PATHS),
     st.tuples(st.just("rename"), PATHS, PATHS),
-    st.tuples(st.just("link"), PATHS, PATHS),
     st.tuples(st.just("symlink"), PATHS, st.sampled_from(["a", "/nowhere/at/all"])),
     st.tuples(st.just("chmod"), PATHS, st.sampled_from(["644", "4755", "700"])),
     st.tuples(st.just("chown"), PATHS, st.sampled_from(["0", "7"])),
+    st.tuples(st.just("truncate"), PATHS, st.sampled_from(["0", "1", "5000"])),
     st.tuples(st.just("attribute"), PATHS, st.sampled_from(["1", "2"])),
 )
-LAYERS = st.lists(st.lists(STEPS, max_size=12), min_size=2, max_size=4)
+LAYERS = st.lists(st.lists(STEPS, max_size=12), min_size=1, max_size=3)
+FIRST: list[Step] = [
+    ("write", "a/a/b", "1"),
+    ("write", "a/b", "22"),
+    ("write", "b/a.b", "333"),
+    ("link", "a/b", "b/b"),
+    ("mkdir", "b/a", ""),
+]
+"""What most trees begin with: without it, most steps meet nothing."""
+TOP = st.lists(STEPS, max_size=20)
+
+_NET_BIND = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
+_NOBODY = 0xFFFFFFFF
+_ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", *line) for line in [(1, 6, _NOBODY), (2, 4, 7), (4, 4, _NOBODY), (8, 6, 8), (0x10, 6, _NOBODY), (0x20, 4, _NOBODY)]
+)
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(LAYERS)
-def test_the_scan_and_the_mounted_view_agree(layers: list[list[tuple[str, str, str]]]) -> None:
-    with tempfile.TemporaryDirectory(prefix="intact-views-") as name:
-        base = Path(name)
-        bottom = base / "layer0"
-        bottom.mkdir()
-        lowers = [bottom]
-        for number, steps in enumerate(layers):
-            upper, work = base / f"layer{number + 1}", base / f"work{number}"
-            upper.mkdir()
-            work.mkdir()
-            overlay = mount_overlay(tuple(os.fsencode(lower) for lower in reversed(lowers)), os.fsencode(upper), os.fsencode(work))
-            try:
-                inside = Path(f"/proc/self/fd/{overlay}")
-                for step in steps:
-                    with contextlib.suppress(OSError):
-                        perform(inside, *step)
-                mounted = view(overlay)
-            finally:
-                os.close(overlay)
-            shutil.rmtree(work)
-            lowers.append(upper)
-        baseline = baseline_of(*lowers[:-1])
-        scanned = apply(baseline, scan(lowers[-1], lowers[:-1], baseline))
-        assert scanned == mounted
-        flattened = {entry.path: entry for entry in baseline_of(*lowers).scan()}
-        assert flattened == mounted
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the topmost overlay is mounted. `attributes`: the prefix under which all its layers keep overlayfs's attributes."""
+
+    options: tuple[tuple[bytes, bytes | None], ...] = ()
+    attributes: str = "trusted.overlay."
+    is_mapped: bool = False
+    is_relative: bool = False
+
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """The options as the host's mount table shows them."""
+        shown = [os.fsdecode(name if value is None else name + b"=" + value) for name, value in self.options]
+        return (*shown, "redirect_dir=on") if "metacopy=on" in shown else tuple(shown)
+
+
+METACOPY, REDIRECT = (b"metacopy", b"on"), (b"redirect_dir", b"on")
+WAYS = {
+    "as the runtime does": Way(((b"index", b"off"),)),
+    "metacopy": Way((METACOPY,)),
+    "redirect_dir": Way((REDIRECT,)),
+    "volatile, with metacopy": Way(((b"volatile", None), METACOPY, REDIRECT)),
+    "userxattr": Way(((b"userxattr", None),), attributes="user.overlay."),
+    "index": Way(((b"index", b"on"),)),
+    "index and metacopy": Way(((b"index", b"on"), METACOPY)),
+    "index and nfs_export": Way(((b"index", b"on"), (b"nfs_export", b"on"))),
+    "relative": Way(is_relative=True),
+    "idmapped": Way(is_mapped=True),
+    "idmapped, with metacopy": Way((METACOPY,), is_mapped=True),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+@settings(
+    max_examples=max(1, EXAMPLES // len(WAYS)), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(LAYERS, TOP, st.booleans(), st.booleans())
+def test_the_scan_and_the_mounted_view_agree(name: str, layers: list[list[Step]], top: list[Step], rich: bool, hollow: bool) -> None:
+    way = WAYS[name]
+    if rich:
+        layers = [FIRST + layers[0], *layers[1:]]
+    with tempfile.TemporaryDirectory(prefix="intact-views-") as directory, ExitStack() as stack:
+        base = Path(directory)
+        lowers = build_lowers(base, layers, way, hollow)
+        namespace = stack.enter_context(user_namespace()) if way.is_mapped else None
+        image = stack.enter_context(mounted(base, lowers, None, Way(attributes=way.attributes), namespace))
+        upper = make_upper(base, "top", namespace)
+        overlay = stack.enter_context(mounted(base, lowers, upper, way, namespace))
+        run_inside(namespace, lambda: perform_all(overlay, top))
+        before, after = run_inside(namespace, lambda: (view(image), view(overlay)))
+
+        baseline = baseline_of(*lowers, user_attributes=way.attributes.startswith("user."))
+        assert {entry.path: entry for entry in baseline.scan()} == before
+        observation = scan(upper, lowers, baseline, way)
+        assert observation.unobserved == ()
+        if find_shared(place_of(upper, lowers, way)):
+            return  # the overlay shows what its upper directory does not hold, and that is said
+        assert apply(baseline, observation) == after
+        assert {d.path: kind_of(d.change) for d in compare(baseline, observation)} == differences(before, after)
         check_resumption(lowers[-1])
+
+
+def build_lowers(base: Path, layers: Sequence[Sequence[Step]], way: Way, hollow: bool) -> list[Path]:
+    """The layers' directories, bottom first: each what steps in an overlay over the ones beneath left in its upper directory."""
+    bottom = base / "bottom"
+    bottom.mkdir()
+    lowers = [bottom]
+    plain = Way(((b"userxattr", None),), attributes=way.attributes) if way.attributes.startswith("user.") else Way()
+    for number, steps in enumerate(layers):
+        upper = make_upper(base, f"layer{number}", None)
+        with mounted(base, lowers, upper, plain, None) as overlay:
+            perform_all(overlay, steps)
+        if hollow:
+            replace_whiteouts(upper, way.attributes)
+        lowers.append(upper)
+    return lowers
+
+
+def make_upper(base: Path, name: str, namespace: int | None) -> Path:
+    """As runtimes lay it out: the work directory beside it."""
+    for path in (base / name / "fs", base / name / "work"):
+        path.mkdir(parents=True)
+        if namespace is not None:
+            os.chown(path, MAPPED[0].outside, MAPPED[0].outside)
+    return base / name / "fs"
+
+
+@contextlib.contextmanager
+def mounted(base: Path, lowers: Sequence[Path], upper: Path | None, way: Way, namespace: int | None) -> Iterator[str]:
+    """The overlay of `lowers` (bottom first) under `upper`, or of them alone; a name of its root."""
+    with ExitStack() as stack:
+        names = [os.fsencode(lower) for lower in reversed(lowers)]
+        if way.is_relative:
+            stack.enter_context(contextlib.chdir(base))
+            names = [os.path.relpath(name, os.fsencode(base)) for name in names]
+        elif namespace is not None:
+            names = [stack.enter_context(idmapped(name, namespace)) for name in names]
+        if upper is None:
+            nothing = base / "nothing"
+            nothing.mkdir()
+            options = ((b"userxattr", None),) if way.attributes.startswith("user.") else ()
+            overlay = mount_lowers((*names, os.fsencode(nothing)), options)
+        else:
+            overlay = mount_overlay(tuple(names), os.fsencode(upper), os.fsencode(upper.parent / "work"), way.options)
+        stack.callback(os.close, overlay)
+        yield f"/proc/self/fd/{overlay}"
+
+
+def replace_whiteouts(layer: Path, prefix: str) -> None:
+    """Writes a layer's whiteouts in their other form (overlayfs.rst, "Nesting overlayfs mounts")."""
+    for above, _, names in os.walk(layer):
+        gone = [name for name in names if (status := os.lstat(f"{above}/{name}")).st_rdev == 0 and not status.st_size and is_node(status)]
+        if not gone or read_attribute(above, prefix + "opaque") == b"y":
+            continue
+        os.setxattr(above, prefix + "opaque", b"x")
+        for name in gone:
+            os.unlink(f"{above}/{name}")
+            Path(above, name).touch()
+            os.setxattr(f"{above}/{name}", prefix + "whiteout", b"y")
+
+
+def perform_all(overlay: str, steps: Sequence[Step]) -> None:
+    for step in steps:
+        with contextlib.suppress(OSError):
+            perform(Path(overlay), *step)
 
 
 def perform(inside: Path, step: str, name: str, argument: str) -> None:
@@ -109,43 +237,69 @@ def perform(inside: Path, step: str, name: str, argument: str) -> None:
             os.chown(path, int(argument), int(argument), follow_symlinks=False)
         case "attribute":
             os.setxattr(path, "user.x", argument.encode(), follow_symlinks=False)
+        case "strip":
+            for attribute in os.listxattr(path, follow_symlinks=False):
+                os.removexattr(path, attribute, follow_symlinks=False)
+        case "capability":
+            os.setxattr(path, "security.capability", _NET_BIND, follow_symlinks=False)
+        case "list":
+            os.setxattr(path, "system.posix_acl_access", _ACL, follow_symlinks=False)
+        case "truncate":
+            os.truncate(path, int(argument))
+        case "node":
+            os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        case "exchange":
+            exchange(path, inside / argument)
 
 
-def view(overlay: int) -> dict[bytes, Entry]:
-    """Brute force, as a process inside would look."""
-    found: dict[bytes, Entry] = {}
+def exchange(one: Path, other: Path) -> None:
+    if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE):
+        raise OSError(ctypes.get_errno(), "renameat2")
 
-    def add(real: str, path: bytes) -> None:
-        status = os.lstat(real)
-        kind = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK, stat.S_IFIFO: Kind.FIFO}[
-            stat.S_IFMT(status.st_mode)
-        ]
-        names = [] if kind in (Kind.SYMLINK, Kind.FIFO) else os.listxattr(real)
-        found[path] = Entry(
-            path=path,
-            kind=kind,
-            mode=stat.S_IMODE(status.st_mode),
-            uid=status.st_uid,
-            gid=status.st_gid,
-            size_bytes=status.st_size if kind is Kind.FILE else 0,
-            digest=Digest.of(Path(real).read_bytes()) if kind is Kind.FILE else None,
-            target=os.fsencode(os.readlink(real)) if kind is Kind.SYMLINK else b"",
-            xattrs=tuple((os.fsencode(n), os.getxattr(real, n)) for n in sorted(names) if n.startswith("user.")),
-        )
-        if kind is Kind.DIRECTORY:
-            for name in os.listdir(real):
-                add(f"{real}/{name}", path.rstrip(b"/") + b"/" + os.fsencode(name))
 
-    add(f"/proc/self/fd/{overlay}/.", b"/")
+def is_node(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode)
+
+
+def read_attribute(path: str, name: str) -> bytes | None:
+    try:
+        return os.getxattr(path, name)
+    except OSError:
+        return None
+
+
+def mount_lowers(lowers: tuple[bytes, ...], options: tuple[tuple[bytes, bytes | None], ...]) -> int:
+    return mount_detached(b"overlay", ((b"lowerdir", b":".join(lowers)), *options))
+
+
+def differences(before: dict[bytes, Entry], after: dict[bytes, Entry]) -> dict[bytes, str]:
+    """By brute force, without the root, which the runtime makes."""
+    found = dict.fromkeys(after.keys() - before.keys(), "added") | dict.fromkeys(before.keys() - after.keys(), "deleted")
+    found |= {path: "changed" for path in before.keys() & after.keys() if before[path] != after[path] and path != b"/"}
     return found
 
 
-def scan(upper: Path, lowers: list[Path], baseline: Baseline) -> Observation:
-    mounted = Mounted(upper=os.fsencode(upper), lowers=tuple(os.fsencode(lower) for lower in reversed(lowers)), device=0)
-    with HostTree(os.fsencode(upper)) as tree:
-        observation = scan_drift(Running(container=CONTAINER, init_pid=0, mounted=mounted), tree, baseline=baseline, clock=time.time)
-    assert observation.unobserved == ()
-    return observation
+def kind_of(change: Change) -> str:
+    assert change is not Change.UNREAD
+    return {Change.ADDED: "added", Change.DELETED: "deleted"}.get(change, "changed")
+
+
+def place_of(upper: Path, lowers: Sequence[Path], way: Way) -> Mounted:
+    ids = MAPPED if way.is_mapped else ()
+    return Mounted(
+        upper=os.fsencode(upper),
+        lowers=tuple(os.fsencode(lower) for lower in reversed(lowers)),
+        device=0,
+        options=way.stated,
+        uid_map=ids,
+        gid_map=ids,
+    )
+
+
+def scan(upper: Path, lowers: Sequence[Path], baseline: Baseline, way: Way) -> Observation:
+    place = place_of(upper, lowers, way)
+    with HostTree(place.upper, user_attributes=way.attributes.startswith("user.")) as tree:
+        return scan_drift(Running(container=CONTAINER, init_pid=0, mounted=place), tree, baseline=baseline, clock=time.time)
 
 
 def apply(baseline: Baseline, observation: Observation) -> dict[bytes, Entry]:

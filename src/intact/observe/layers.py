@@ -7,12 +7,12 @@ Never writes, never judges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from intact.model.container import IdMap
 from intact.model.digest import SHA256, Algorithms
-from intact.model.entry import Kind
+from intact.model.entry import Kind, parent
 from intact.model.layer import Record
 from intact.model.observation import Unobserved
 
@@ -28,16 +28,22 @@ def read_layer(tree: Tree, *, after: bytes = b"", uid_map: tuple[IdMap, ...] = (
     `whiteout` in a directory whose `opaque` is x (overlayfs.rst, "Nesting overlayfs mounts"). A file that cannot be read comes as its
     record without a digest, followed by the reason."""
     limits = budget or Budget(read_bytes=1 << 62, seconds=86_400.0)
-    holders: dict[bytes, None] = {}
+    holders: set[bytes] = set()
     read_bytes = 0
+
+    def is_holder(directory: bytes) -> bool:
+        if directory <= after and directory not in holders and _holds_whiteouts(tree, directory):  # it was told before
+            holders.add(directory)
+        return directory in holders
+
     for found in tree.walk(ordered=True, after=after, seconds=limits.seconds):
         if isinstance(found, Unobserved):
             yield found
             continue
         path = found.entry.path
         if found.overlay.get(b"opaque") == b"x":
-            holders[path] = None
-        if _is_whiteout(found, holders):
+            holders.add(path)
+        if _is_whiteout(found, is_holder):
             yield Record(path=path, entry=None)
             continue
         entry = map_owners(found.entry, uid_map, gid_map)
@@ -57,9 +63,14 @@ def read_layer(tree: Tree, *, after: bytes = b"", uid_map: tuple[IdMap, ...] = (
             yield reason
 
 
-def _is_whiteout(node: Node, holders: Mapping[bytes, None]) -> bool:
+def _holds_whiteouts(tree: Tree, directory: bytes) -> bool:
+    """Whether whiteouts made of files count in `directory`."""
+    found = next((node for node in tree.visit([directory]) if isinstance(node, Node) and node.entry.path == directory), None)
+    return found is not None and found.overlay.get(b"opaque") == b"x"
+
+
+def _is_whiteout(node: Node, is_holder: Callable[[bytes], bool]) -> bool:
     entry = node.entry
     if entry.kind is Kind.CHAR:
         return entry.device == _WHITEOUT
-    directory = entry.path.rpartition(b"/")[0] or b"/"
-    return entry.kind is Kind.FILE and entry.size_bytes == 0 and b"whiteout" in node.overlay and directory in holders
+    return entry.kind is Kind.FILE and entry.size_bytes == 0 and b"whiteout" in node.overlay and is_holder(parent(entry.path))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from intact.adapters.linux.known import KnownFiles
 from intact.adapters.linux.mounts import confirm_overlay, read_defaults, read_mounts, root_device, uses_user_attributes
+from intact.adapters.linux.overlay_index import find_shared
 from intact.adapters.linux.tree import HostTree
 from intact.compare.interest import speak_for
 from intact.model.container import Mounted, Running
@@ -40,7 +42,8 @@ class HostEyes:
         try:
             with HostTree(mounted.upper, user_attributes=uses_user_attributes(mounted), known=self._known) as tree:
                 speaks = speak_for(baseline, mounted.targets)
-                return scan_drift(running, tree, baseline=baseline, clock=time.time, only=paths, speaks=speaks)
+                seen = scan_drift(running, tree, baseline=baseline, clock=time.time, only=paths, speaks=speaks)
+            return replace(seen, unobserved=seen.unobserved + find_shared(mounted))
         except (InputError, OSError) as error:
             if not Path(os.fsdecode(mounted.upper)).exists():
                 return None

@@ -100,6 +100,6 @@ def merge(before: Verdict | None, partial: Verdict, paths: frozenset[bytes]) -> 
     kept = tuple(f for f in before.findings if not looked_at(f.difference.path))
     known = {f.id for f in kept}
     findings = kept + tuple(f for f in partial.findings if f.id not in known)
-    unobserved = tuple(u for u in before.unobserved if not looked_at(u.path)) + partial.unobserved
+    unobserved = tuple(dict.fromkeys([*(u for u in before.unobserved if not looked_at(u.path)), *partial.unobserved]))
     state = State.DRIFTED if findings else State.UNOBSERVED if unobserved else State.INTACT
     return replace(partial, state=state, findings=findings, aggregates=before.aggregates, unobserved=unobserved, compared=before.compared)
