@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from bench.noise.attacking import attack, check_silent
 from bench.noise.attacks import ATTACKS, SILENT
 from bench.noise.life import Life, live
-from bench.noise.stage import Stage, open_stage
+from bench.noise.stage import Stage, install_intact
 from bench.noise.workloads import WORKLOADS, Workload
 from bench.watching import describe_machine
 from lab.cluster import Cluster
@@ -35,7 +35,7 @@ def main() -> int:
     print(describe_machine())
     with ExitStack() as stack:
         cluster = Cluster.running(chosen.cluster) if chosen.cluster is not None else stack.enter_context(Cluster())
-        stage = stack.enter_context(open_stage(cluster))
+        stage = stack.enter_context(install_intact(cluster))
         life = live(stage, workloads, load_s=chosen.load, say=print)
         quiet = tell(stage, workloads, life)
         sharp = not chosen.attacks or tell_attacks(stage, workloads)

@@ -32,7 +32,7 @@ def live(stage: Stage, workloads: Sequence[Workload], *, load_s: float, say: Cal
     life = Life()
     with step(f"a: {len(workloads)} services start, two pods each"):
         stage.deploy(workloads)
-        stage.wait_looked_at(workloads)
+        stage.wait_looked_at()
     _count(stage, life, "a", workloads)
     with step(f"b: {load_s:.0f} s of load", lambda: f"{life.answered.total()} answered, {life.failed.total()} not"):
         put_load(stage, workloads, life, load_s / 2)
@@ -45,7 +45,7 @@ def live(stage: Stage, workloads: Sequence[Workload], *, load_s: float, say: Cal
         _count(stage, life, "c", workloads)
     with step("d: a rolling restart"):
         stage.restart(workloads)
-        stage.wait_looked_at(workloads)
+        stage.wait_looked_at()
         put_load(stage, workloads, life, load_s / 4)
         _count(stage, life, "d", workloads)
         time.sleep(QUIET_S)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.noise.upper import Counts, count_upper
-from bench.noise.workloads import CONTAINER, Workload, describe
+from bench.noise.workloads import CONTAINER, NODE, Workload, describe
 from demo.receivers import Receivers
+from intact.audit.record import format_time
 from lab.cluster import Cluster
 from lab.install import NAMESPACE as SYSTEM
 from lab.install import install
@@ -27,24 +28,33 @@ from lab.services import SERVICES, service_image
 from lab.settings import LabError
 
 NAMESPACE = "stock"
+GROUP = 6
+"""So many services start at once: a small machine does not start 34 pods within their probes' patience."""
 INSIDE = ("/usr/bin/python3", "-IB", "-m", "intact")
 SNAPSHOTS = "/var/lib/containerd"
 Object = dict[str, Any]
 
 
 @contextmanager
-def open_stage(cluster: Cluster) -> Iterator[Stage]:
-    """Intact installed with receivers of its alerts; the machine has a way to the pods as long as the cluster lives."""
+def install_intact(cluster: Cluster) -> Iterator[Stage]:
+    """Intact installed with receivers of its alerts, and the stage."""
     with tempfile.TemporaryDirectory(prefix="intact-noise-") as name, Receivers(cluster.host_ip, Path(name) / "receivers") as receivers:
         settings = {"notify.syslog": receivers.syslog, "notify.webhook.url": receivers.webhook, "registries.insecure[0]": cluster.registry}
         install(cluster, values=settings)
-        run("ip", "route", "replace", cluster.plan.node(1).pod_range, "via", cluster.plan.api_ip)
-        cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
-        cluster.kubectl("create", "namespace", NAMESPACE)
-        try:
-            yield Stage(cluster, receivers, Path(name))
-        finally:
-            cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+        with open_stage(cluster, receivers, Path(name)) as stage:
+            yield stage
+
+
+@contextmanager
+def open_stage(cluster: Cluster, receivers: Receivers, directory: Path) -> Iterator[Stage]:
+    """A namespace, and a way from the machine to its pods on node 1 as long as the cluster lives."""
+    run("ip", "route", "replace", cluster.plan.node(1).pod_range, "via", cluster.plan.api_ip)
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    try:
+        yield Stage(cluster, receivers, directory)
+    finally:
+        cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
 
 
 @dataclass
@@ -60,15 +70,19 @@ class Stage:
     # -- what people do ----------------------------------------------------------------------------------------------
 
     def deploy(self, workloads: Sequence[Workload], *, timeout_s: int = 600) -> None:
-        """Starts them all and waits until each is ready."""
-        objects = [describe(one, NAMESPACE, self._image(one.service)) for one in workloads]
-        self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-        self.wait_ready(workloads, timeout_s=timeout_s)
+        """Starts them, a group after the other, and waits until each is ready."""
+        for first in range(0, len(workloads), GROUP):
+            group = workloads[first : first + GROUP]
+            objects = [describe(one, NAMESPACE, self._image(one.service)) for one in group]
+            self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+            self.wait_ready(group, timeout_s=timeout_s)
 
     def restart(self, workloads: Sequence[Workload], *, timeout_s: int = 600) -> None:
         """A rolling restart of each."""
-        self.kubectl("rollout", "restart", *(f"deployment/{one.service}" for one in workloads))
-        self.wait_ready(workloads, timeout_s=timeout_s)
+        for first in range(0, len(workloads), GROUP):
+            group = workloads[first : first + GROUP]
+            self.kubectl("rollout", "restart", *(f"deployment/{one.service}" for one in group))
+            self.wait_ready(group, timeout_s=timeout_s)
 
     def wait_ready(self, workloads: Sequence[Workload], *, timeout_s: int) -> None:
         for one in workloads:
@@ -118,18 +132,15 @@ class Stage:
         done = self.cluster.kubectl("-n", SYSTEM, "exec", "deploy/intact-controller", "-c", "controller", "--", *INSIDE, *words)
         return [json.loads(line) for line in done.splitlines()]
 
-    def covered(self) -> dict[str, Object]:
-        """What the node says of each container, by `namespace/pod/container`."""
-        nodes = json.loads(self.cluster.kubectl("get", "nodeintegrities", "-o", "json"))["items"]
-        return {one["container"]: one for node in nodes for one in node.get("status", {}).get("containers", [])}
-
-    def wait_looked_at(self, workloads: Sequence[Workload], *, timeout_s: float = 300.0) -> None:
-        """Until every container of the services has a verdict."""
+    def wait_looked_at(self, *, timeout_s: float = 300.0) -> None:
+        """Until the node has spoken since now, and every container, those that hold the pods too, has a verdict."""
+        began = format_time(time.time())
 
         def is_done() -> bool:
-            covered = self.covered()
-            names = [f"{NAMESPACE}/{pod['metadata']['name']}/{CONTAINER}" for one in workloads for pod in self.pods(one.service)]
-            return all(covered.get(name, {}).get("verdict", "Pending") != "Pending" for name in names)
+            status = json.loads(self.cluster.kubectl("get", "nodeintegrity", NODE, "-o", "json")).get("status", {})
+            looked_at = sum(int(status.get(verdict, 0)) for verdict in ("intact", "drifted", "unobserved"))
+            running = len(json.loads(self.kubectl("get", "pods", "--field-selector=status.phase=Running", "-o", "json"))["items"])
+            return status.get("heardAt", "") > began and not status.get("pending", 0) and looked_at >= 2 * running
 
         until(is_done, timeout_s, "every container has a verdict")
 

@@ -9,6 +9,8 @@ from typing import Any
 from bench.noise import load
 
 CONTAINER = "main"
+NODE = "node1"
+"""Where all pods run: to this node the machine has a way."""
 APACHE = "mv /var/log/apache2/access.log /var/log/apache2/access.log.1; . /etc/apache2/envvars; apache2 -k graceful"
 
 
@@ -93,7 +95,7 @@ def describe(workload: Workload, namespace: str, image: str, replicas: int = 2) 
         "readinessProbe": probe,
         "resources": {"limits": {"memory": workload.memory}},
     }
-    pod = {"containers": [container], "terminationGracePeriodSeconds": 5}
+    pod = {"containers": [container], "terminationGracePeriodSeconds": 5, "nodeSelector": {"kubernetes.io/hostname": NODE}}
     template = {"metadata": {"labels": {"app": workload.service}}, "spec": pod}
     selector = {"matchLabels": {"app": workload.service}}
     return {
