@@ -63,6 +63,7 @@ class Stage:
     receivers: Receivers
     directory: Path
     images: dict[str, str] = field(default_factory=dict)
+    began: float = field(default_factory=time.time)
 
     def kubectl(self, *arguments: str, input: str | None = None, check: bool = True) -> str:
         return self.cluster.kubectl("-n", NAMESPACE, *arguments, input=input, check=check)
@@ -127,10 +128,12 @@ class Stage:
         found = json.loads(self.kubectl("get", "incidents", "-o", "json"))["items"]
         return [one for one in found if one.get("status") and (not service or one["spec"]["workload"]["name"] == service)]
 
-    def recorded(self, kind: str, service: str = "") -> list[Object]:
-        words = ("audit", "show", "--output", "jsonl", "--kind", kind, *(("--workload", f"{NAMESPACE}/{service}") if service else ()))
+    def recorded(self, kind: str) -> list[Object]:
+        """Leaves of the record about the namespace, since the stage was opened."""
+        words = ("audit", "show", "--output", "jsonl", "--kind", kind)
         done = self.cluster.kubectl("-n", SYSTEM, "exec", "deploy/intact-controller", "-c", "controller", "--", *INSIDE, *words)
-        return [json.loads(line) for line in done.splitlines()]
+        leaves: list[Object] = [json.loads(line) for line in done.splitlines()]
+        return [leaf for leaf in leaves if leaf["at"] >= format_time(self.began) and f" {NAMESPACE}/" in leaf["workload"]]
 
     def wait_looked_at(self, *, timeout_s: float = 300.0) -> None:
         """Until the node has spoken since now, and every container, those that hold the pods too, has a verdict."""

@@ -93,7 +93,7 @@ def describe(workload: Workload, namespace: str, image: str, replicas: int = 2) 
         "name": CONTAINER,
         "image": image,
         "readinessProbe": probe,
-        "resources": {"limits": {"memory": workload.memory}},
+        "resources": {"requests": {"cpu": "30m", "memory": "16Mi"}, "limits": {"memory": workload.memory}},
     }
     pod = {"containers": [container], "terminationGracePeriodSeconds": 5, "nodeSelector": {"kubernetes.io/hostname": NODE}}
     template = {"metadata": {"labels": {"app": workload.service}}, "spec": pod}
