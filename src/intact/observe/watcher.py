@@ -8,6 +8,8 @@ reads a clock. Not for use by two threads at once.
 3. What rang is looked at once more `HOT_S` later: a store through a shared mapping rings only once the kernel writes the page back.
 4. Lost events: everything, as a whole, at most every `OVERFLOW_PAUSE_S`.
 5. No container takes more than a fifth of the time: after a look of t seconds its next waits 4 t.
+6. One that floods (`observe.flood`) is looked at by the clock, as a whole every `FLOOD_LOOK_S`, and once more when that is over.
+7. While a container is being looked at, nothing more of it is due.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from intact.model.seam import PodPlan
 
 HOT_S = 61.0
 OVERFLOW_PAUSE_S = 5.0
+FLOOD_LOOK_S = 10.0
 LARGEST_SET = 4096
 """More paths than this are looked at as a whole."""
 _NEVER = float("inf")
@@ -36,6 +39,7 @@ class _Watched:
     hot_at: float = _NEVER
     is_hot_as_a_whole: bool = False
     not_before: float = 0.0
+    is_flooding: bool = False
 
 
 class Schedule:
@@ -64,6 +68,8 @@ class Schedule:
         if watched is None or not watched.is_realtime:
             return
         watched.has_rung = True
+        if watched.is_flooding:
+            return
         if watched.hot_at == _NEVER:
             watched.hot_at = now + HOT_S
         if paths is None:
@@ -79,6 +85,18 @@ class Schedule:
             watched.hot.clear()
             watched.is_hot_as_a_whole = True
 
+    def flood(self, container_id: str, now: float) -> None:
+        """6. Its rings count for nothing until `calm`."""
+        if watched := self._watched.get(container_id):
+            watched.is_flooding, watched.paths = True, set()
+            watched.whole_at = min(watched.whole_at, now + FLOOD_LOOK_S)
+
+    def calm(self, container_id: str, now: float) -> None:
+        """6. Its flood is over."""
+        if watched := self._watched.get(container_id):
+            watched.is_flooding = False
+        self.rang(container_id, None, now)
+
     def everything(self, now: float) -> None:
         """4. Events were lost: every container as a whole, now or as soon as the last such time is long enough ago."""
         at = max(now, self._overflow_at + OVERFLOW_PAUSE_S)
@@ -90,6 +108,11 @@ class Schedule:
         """A whole look at one container now, because somebody asked."""
         if watched := self._watched.get(container_id):
             watched.whole_at = watched.not_before = now
+
+    def begin_look(self, container_id: str) -> None:
+        """7. A look has begun that is not over soon."""
+        if watched := self._watched.get(container_id):
+            watched.not_before = _NEVER
 
     def looked(self, container_id: str, started: float, finished: float) -> None:
         """5. A look is over."""
@@ -123,5 +146,5 @@ class Schedule:
         watched.paths, watched.has_rung = set(), False
         if not is_whole:
             return frozenset(paths)
-        watched.whole_at = now + watched.interval_s
+        watched.whole_at = now + (min(FLOOD_LOOK_S, watched.interval_s) if watched.is_flooding else watched.interval_s)
         return None

@@ -1,7 +1,7 @@
 """In virtual time: nothing that rang is forgotten, nothing is looked at more than it must be."""
 
 from intact.model.seam import PodPlan
-from intact.observe.watcher import HOT_S, LARGEST_SET, OVERFLOW_PAUSE_S, Schedule
+from intact.observe.watcher import FLOOD_LOOK_S, HOT_S, LARGEST_SET, OVERFLOW_PAUSE_S, Schedule
 
 PLAN = PodPlan(pod_uid="", interval_s=60)
 
@@ -99,3 +99,32 @@ def test_without_real_time_only_the_interval_counts() -> None:
     schedule.rang("a", [b"/x"], 1)
     assert schedule.due(29) == []
     assert schedule.due(30) == [("a", None)]
+
+
+def test_one_that_floods_is_looked_at_by_the_clock_and_once_more_when_it_is_over() -> None:
+    schedule = watching("loud", "quiet")
+    schedule.rang("loud", [b"/x"], 1)
+    schedule.flood("loud", 1)
+    schedule.rang("loud", None, 2)
+    schedule.rang("quiet", [b"/y"], 2)
+    assert schedule.due(2) == [("quiet", frozenset({b"/y"}))]
+    assert schedule.due(1 + FLOOD_LOOK_S) == [("loud", None)]
+    assert schedule.due(1 + 2 * FLOOD_LOOK_S) == [("loud", None)]
+    assert schedule.is_dirty("loud") is False
+    schedule.rang("loud", None, 22)
+    assert schedule.is_dirty("loud"), "if it ends now, it is looked at once more"
+    schedule.calm("loud", 23)
+    assert schedule.due(23) == [("loud", None)]
+    schedule.rang("loud", [b"/z"], 24)
+    assert schedule.due(24) == [("loud", frozenset({b"/z"}))]
+
+
+def test_while_a_container_is_looked_at_its_rings_wait() -> None:
+    schedule = watching("a")
+    schedule.rang("a", [b"/x"], 1)
+    assert schedule.due(1) == [("a", frozenset({b"/x"}))]
+    schedule.begin_look("a")
+    schedule.rang("a", [b"/y"], 2)
+    assert schedule.due(100) == []
+    schedule.looked("a", 2, 3)
+    assert schedule.due(6.9) == [] and schedule.due(7) == [("a", frozenset({b"/y"}))]

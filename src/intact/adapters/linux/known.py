@@ -8,6 +8,7 @@ written the page back. ctime cannot be set from a container; inode numbers are r
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -31,12 +32,13 @@ def identify(status: os.stat_result) -> tuple[int, int, int, int, int]:
 
 @dataclass(slots=True)
 class KnownFiles:
-    """A bounded memory of files; the oldest is forgotten first. Not for use by two threads at once."""
+    """A bounded memory of files; the oldest is forgotten first."""
 
     limit: int = 50_000
     clock_ns: Callable[[], int] = time.time_ns
     _attributes: dict[Hashable, tuple[tuple[int, ...], Attributes]] = field(default_factory=dict)
     _contents: dict[Hashable, tuple[tuple[int, ...], Content]] = field(default_factory=dict)
+    _keeping: threading.Lock = field(default_factory=threading.Lock)
 
     def attributes(self, identity: tuple[int, int, int, int, int]) -> Attributes | None:
         held = self._attributes.get(identity[:2])
@@ -48,11 +50,13 @@ class KnownFiles:
 
     def keep_attributes(self, identity: tuple[int, int, int, int, int], attributes: Attributes) -> None:
         if self._is_cold(identity):
-            _keep(self._attributes, identity[:2], identity, attributes, self.limit)
+            with self._keeping:
+                _keep(self._attributes, identity[:2], identity, attributes, self.limit)
 
     def keep_content(self, identity: tuple[int, int, int, int, int], algorithms: Algorithms, content: Content) -> None:
         if self._is_cold(identity):
-            _keep(self._contents, (*identity[:2], algorithms), identity, content, self.limit)
+            with self._keeping:
+                _keep(self._contents, (*identity[:2], algorithms), identity, content, self.limit)
 
     def _is_cold(self, identity: tuple[int, int, int, int, int]) -> bool:
         return self.clock_ns() - identity[4] > HOT_NS

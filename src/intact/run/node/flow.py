@@ -4,6 +4,8 @@ One thread owns all state. It wakes when the doorbell rings, when a look is due,
 layer, a command), and never waits for the network: `send` only spools. Verdicts are reported when they say something new; coverage when it
 changes, and every `HEARTBEAT_S` anyway.
 
+Looks that take long are made beside it, one after the other: a container that is large, or floods, does not keep the others waiting.
+
 There are two times: `clock`, which reports carry and which may jump, and `steady`, which does not, and by which everything is scheduled.
 """
 
@@ -34,7 +36,7 @@ from intact.observe.watcher import Schedule
 
 from .layer_reader import EVERY_S as LAYERS_EVERY_S
 from .layer_reader import LayerReader, Reading
-from .watched import Watched, merge
+from .watched import EVENT_FLOOD, Watched, merge
 
 log = structlog.get_logger()
 
@@ -45,6 +47,9 @@ TICK_S = 0.2
 LINGER_S = 120.0
 """A container that ended before its baseline was there is looked at as soon as it is; it is waited for so long."""
 REMEMBERED_ENDED = 1024
+LONG_LOOK_S = 0.1
+LONG_LOOK_PATHS = 256
+"""A look at more paths than these, or at all of a container of which that took longer than `LONG_LOOK_S`, is made beside the flow."""
 GAP_EVERY_S = 10.0
 """Overflows that follow one another are told as one gap."""
 RETRY_BASELINE_S = 30.0
@@ -121,6 +126,7 @@ class NodeFlow:
         self._watched: dict[str, Watched] = {}
         self._inbox: queue.SimpleQueue[Callable[[float], None]] = queue.SimpleQueue()
         self._builders = ThreadPoolExecutor(2, thread_name_prefix="baseline")
+        self._long_looks = ThreadPoolExecutor(1, thread_name_prefix="long-look")
         self._layers = LayerReader(eyes.read_layer, clock)
         self._plan = Plan(etag="")
         self._next_relist = 0.0
@@ -156,6 +162,7 @@ class NodeFlow:
                 self.step()
         finally:
             self._builders.shutdown(wait=False, cancel_futures=True)
+            self._long_looks.shutdown(wait=False, cancel_futures=True)
             self._layers.close()
             self._doorbell.close()
 
@@ -172,6 +179,7 @@ class NodeFlow:
             self._schedule.everything(now)
         if self._lost is not None and now >= self._next_gap and self._hand_over(self._report(self._clock(), gaps=(self._lost,))):
             self._lost, self._next_gap = None, now + GAP_EVERY_S
+        self._note_floods(rings.floods, now)
         for directory, paths in rings.dirty.items():
             self._ring(directory, paths, rings.writers.get(directory, {}), now)
         # 2
@@ -182,7 +190,10 @@ class NodeFlow:
             self._relist(now)
         # 4
         for container_id, paths in self._schedule.due(now):
-            self._look(container_id, paths)
+            if self._takes_long(container_id, paths):
+                self._look_aside(container_id, paths)
+            else:
+                self._look(container_id, paths)
         # 5
         self._heartbeat(self._steady())
 
@@ -308,6 +319,23 @@ class NodeFlow:
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
+    def _note_floods(self, floods: frozenset[bytes], now: float) -> None:
+        """Whoever floods from now on is told once, and is looked at by the clock until it is quiet."""
+        for container_id, watched in self._watched.items():
+            floods_now = watched.running.mounted is not None and watched.running.mounted.upper in floods
+            if floods_now == watched.is_flooding:
+                continue
+            watched.is_flooding, self._is_coverage_stale = floods_now, True
+            if floods_now:
+                container, at = watched.running.container, self._clock()
+                log.warning("event_flood", container=container_id[:12], name=container.name)
+                self._schedule.flood(container_id, now)
+                reason = f"{EVENT_FLOOD} (container {container.name}, {container_id[:12]})"
+                self._hand_over(self._report(at, gaps=(Gap(since=at, until=at, reason=reason),)))
+            else:
+                log.info("event_flood_over", container=container_id[:12])
+                self._schedule.calm(container_id, now)
+
     def _ring(self, directory: bytes, paths: frozenset[bytes] | None, writers: Mapping[bytes, Process | None], now: float) -> None:
         for container_id, watched in self._watched.items():
             mounted = watched.running.mounted
@@ -327,7 +355,39 @@ class NodeFlow:
             return
         started = self._steady()
         observation = self._eyes.look(watched.running, watched.baseline, paths)
-        self._schedule.looked(container_id, started, self._steady())
+        self._take_look(watched, observation, paths, started, anyway=anyway)
+
+    def _takes_long(self, container_id: str, paths: frozenset[bytes] | None) -> bool:
+        watched = self._watched.get(container_id)
+        if watched is None or watched.baseline is None:
+            return False
+        return watched.is_flooding or (watched.whole_look_s > LONG_LOOK_S if paths is None else len(paths) > LONG_LOOK_PATHS)
+
+    def _look_aside(self, container_id: str, paths: frozenset[bytes] | None) -> None:
+        """The same beside the flow, which goes on. What rings meanwhile is looked at afterwards."""
+        watched = self._watched[container_id]
+        baseline = watched.baseline
+        assert baseline is not None, "only containers that can be looked at are due"
+        self._schedule.begin_look(container_id)
+        work = self._long_looks.submit(lambda: (self._steady(), self._eyes.look(watched.running, baseline, paths)))
+
+        def take(done: Future[tuple[float, Observation | None]]) -> None:
+            """Unless it was held against a baseline that counts no more: then it is looked at anew."""
+            if self._watched.get(container_id) is watched and watched.baseline is baseline:
+                started, observation = done.result()
+                self._take_look(watched, observation, paths, started)
+
+        work.add_done_callback(lambda done: None if done.cancelled() else self._inbox.put(lambda _: take(done)))
+
+    def _take_look(
+        self, watched: Watched, observation: Observation | None, paths: frozenset[bytes] | None, started: float, *, anyway: bool = False
+    ) -> None:
+        finished = self._steady()
+        self._schedule.looked(watched.running.container.id, started, finished)
+        if paths is None:
+            watched.whole_look_s = finished - started
+        if watched.baseline is None:
+            return
         if observation is None:
             self._miss(watched)
             return
@@ -421,6 +481,8 @@ class NodeFlow:
         pod = watched.running.container.pod
         plan = by_pod.get(pod.uid if pod else "", self._plan.default)
         self._schedule.add(watched.running.container.id, plan, now)
+        if watched.is_flooding:
+            self._schedule.flood(watched.running.container.id, now)
         self._is_coverage_stale |= watched.is_on != plan.watched
         watched.is_on = plan.watched
 

@@ -16,6 +16,7 @@ from intact.observe.ports import Process
 MAX_WRITERS = 4096
 EXITED = "a process that has exited"
 UNWATCHED = "not watched: the mode of its policy is Off"
+EVENT_FLOOD = "EventFlood: it changes faster than can be followed; looked at by the clock until it is quiet"
 
 
 @dataclass(slots=True)
@@ -28,6 +29,10 @@ class Watched:
     reason: str = "waiting for the baseline"
     retry_at: float = 0.0
     is_on: bool = True
+    is_flooding: bool = False
+    """It changes faster than can be followed."""
+    whole_look_s: float = 0.0
+    """How long the last look at all of it took."""
     notice: str = ""
     """What else is to be said of how it is seen, though it is."""
     ended_at: float = 0.0
@@ -69,7 +74,7 @@ class Watched:
         if self.running.mounted is None or not self.is_on:
             worst = State.UNOBSERVED
         unseen = [f"{display_path(u.path, 200)}: {u.reason}" for v in (self.drift, self.layers) if v is not None for u in v.unobserved]
-        reason = self.reason if self.is_on else UNWATCHED
+        reason = (self.reason or (EVENT_FLOOD if self.is_flooding else "")) if self.is_on else UNWATCHED
         return Coverage(
             container=self.running.container,
             verdict=worst.value if worst else "Pending",
