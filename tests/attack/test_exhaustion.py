@@ -43,6 +43,9 @@ class Counted:
     def scan(self, prefix: bytes = b"/") -> Iterator[Record]:
         return self._table.scan(prefix)
 
+    def paths(self) -> Iterator[bytes]:
+        return self._table.paths()
+
     def release(self) -> None: ...
 
 

@@ -203,6 +203,9 @@ class MappedTable:
                 return
             yield decode_record(raw)
 
+    def paths(self) -> Iterator[bytes]:
+        return map(self._path, range(self._count))
+
     def _position(self, path: bytes) -> int:
         low, high = 0, self._count
         while low < high:

@@ -18,7 +18,7 @@ import re
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -42,7 +42,7 @@ MAX_ARCHIVES = 256
 MAX_ARCHIVES_BYTES = 1 << 30
 """Of one image, all together."""
 REMEMBERED = 20_000
-REMEMBERED_IMAGES = 16
+REMEMBERED_IMAGES = 256
 
 _BYTECODE = re.compile(rb"(?s:(.*))/__pycache__/([^/]+)\.(?:cpython)-[0-9]+(?:\.opt-([12]))?\.pyc")
 _ARCHIVES = (b".jar", b".war", b".ear", b".zip", b".whl", b".egg", b".ez")
@@ -85,23 +85,31 @@ class Deriver:
                 known[entry.path] = held
         return known, tuple(unknown)
 
+    def prepare(self, baseline: Baseline) -> None:
+        """Finds the archives of an image, so that where there are none nothing need be waited for."""
+        self._find_archives(baseline)
+
     def establish(self, running: Running, baseline: Baseline, entries: Sequence[Entry]) -> dict[bytes, Derivation]:
         """Finds out about each of `entries`, which takes seconds. Never raises for what the container or the image did."""
         mounted = running.mounted
-        found: dict[bytes, Derivation] = {}
+        found, entries = self.recall(baseline, entries)  # what was asked meanwhile for another container of the image is known
         if mounted is not None and len(mounted.lowers) == len(baseline.layers):
             work = _Work(self.open_tree, self.workshop, mounted, baseline)
             bytecode = [entry for entry in entries if _BYTECODE.fullmatch(entry.path)]
             found.update(work.recompile(bytecode))  # 1
             others = [entry for entry in entries if entry.path not in found or found[entry.path] is _NO_SOURCE]
             found.update(work.search(self._find_archives(baseline), others))  # 2
+        cannot = Derivation(proof=Proof.UNKNOWN, reason="could not be read")  # 3
+        return found | self.remember(baseline, {entry: found.get(entry.path, cannot) for entry in entries})
+
+    def remember(self, baseline: Baseline, derivations: Mapping[Entry, Derivation]) -> dict[bytes, Derivation]:
+        """Keeps what was established; returns it by path."""
         root = baseline.root.value
-        for entry in entries:
-            derivation = found.setdefault(entry.path, Derivation(proof=Proof.UNKNOWN, reason="could not be read"))  # 3
+        for entry, derivation in derivations.items():
             self._known[_key(root, entry)] = derivation
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return found
+        return {entry.path: derivation for entry, derivation in derivations.items()}
 
     def close(self) -> None:
         self.workshop.close()
@@ -121,12 +129,14 @@ class Deriver:
         if held is None:
             chosen: list[Entry] = []
             total = 0
-            for entry in baseline.scan():
-                if entry.kind is Kind.FILE and entry.path.lower().endswith(_ARCHIVES) and 0 < entry.size_bytes <= MAX_ARCHIVE_BYTES:
-                    if len(chosen) >= MAX_ARCHIVES or total + entry.size_bytes > MAX_ARCHIVES_BYTES:
-                        break
-                    chosen.append(entry)
-                    total += entry.size_bytes
+            for path in sorted({path for layer in baseline.layers for path in layer.paths() if path[-4:].lower().endswith(_ARCHIVES)}):
+                entry = baseline.find(path)
+                if entry is None or entry.kind is not Kind.FILE or not 0 < entry.size_bytes <= MAX_ARCHIVE_BYTES:
+                    continue
+                if len(chosen) >= MAX_ARCHIVES or total + entry.size_bytes > MAX_ARCHIVES_BYTES:
+                    break
+                chosen.append(entry)
+                total += entry.size_bytes
             held = self._archives[root] = _Archives(tuple(chosen))
             while len(self._archives) > REMEMBERED_IMAGES:
                 self._archives.popitem(last=False)

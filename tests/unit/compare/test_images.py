@@ -43,6 +43,9 @@ class Huge:
     def release(self) -> None:
         """Nothing is held."""
 
+    def paths(self) -> Iterator[bytes]:
+        raise AssertionError("a shared layer is not walked")
+
     def scan(self, prefix: bytes = b"/") -> Iterator[Record]:
         assert prefix not in (b"/", b"/data"), "a shared layer is not walked"
         self.scanned.append(prefix)

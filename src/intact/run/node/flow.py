@@ -25,9 +25,10 @@ import structlog
 from intact.compare.differ import compare
 from intact.compare.judge import judge, judge_layers
 from intact.model.container import Running
+from intact.model.derivation import Derivation
 from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.errors import IntactError, TemporaryError
-from intact.model.finding import Finding, State, Verdict
+from intact.model.finding import Difference, Finding, State, Verdict
 from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Scope, Unobserved
 from intact.model.seam import Command, CommandOutcome, Coverage, Gap, Plan, PodPlan, Report
@@ -36,6 +37,7 @@ from intact.observe.watcher import Schedule
 
 from .layer_reader import EVERY_S as LAYERS_EVERY_S
 from .layer_reader import LayerReader, Reading
+from .origins import Answers, Origins, Weighed, keep_waiting, leave_out
 from .watched import EVENT_FLOOD, Watched, merge
 
 log = structlog.get_logger()
@@ -104,10 +106,11 @@ class NodeFlow:
         steady: Callable[[], float],
         list_ended: Callable[[frozenset[str]], Iterable[Running]] = lambda known: (),
         revoked: Callable[[], frozenset[str]] = frozenset,
+        origins: Origins | None = None,
     ) -> None:
         """`clock`: Unix seconds; `steady`: seconds since whenever, that nobody can set. `list_ended`: the containers that ended since it
         was asked last, other than the known ones. `revoked`: the keys known to be revoked now; when there are more, every baseline is
-        obtained anew."""
+        obtained anew. `origins`: without it nothing added is taken for the image's."""
         self._node = node
         self._list_running = list_running
         self._runtime_changed = runtime_changed
@@ -121,6 +124,7 @@ class NodeFlow:
         self._steady = steady
         self._list_ended = list_ended
         self._ended: deque[str] = deque(maxlen=REMEMBERED_ENDED)
+        self._origins = origins
         self._revoked = revoked
         self._known_revoked = revoked()
         self._watched: dict[str, Watched] = {}
@@ -164,6 +168,8 @@ class NodeFlow:
             self._builders.shutdown(wait=False, cancel_futures=True)
             self._long_looks.shutdown(wait=False, cancel_futures=True)
             self._layers.close()
+            if self._origins is not None:
+                self._origins.close()
             self._doorbell.close()
 
     def step(self) -> None:
@@ -277,8 +283,12 @@ class NodeFlow:
     def _fetch_baseline(self, watched: Watched, now: float) -> None:
         watched.retry_at = now + (RETRY_BASELINE_S if watched.baseline is None else RETRY_BETTER_S)
         container_id, revoked = watched.running.container.id, self._known_revoked
-        work = self._builders.submit(self._baselines.obtain, watched.running)
+        work = self._builders.submit(self._obtain, watched.running)
         work.add_done_callback(lambda done: self._inbox.put(lambda at: self._take_baseline(container_id, done, revoked, at)))
+
+    def _obtain(self, running: Running) -> Baseline:
+        baseline = self._baselines.obtain(running)
+        return self._origins.prepare(baseline) if self._origins is not None else baseline
 
     def _take_baseline(self, container_id: str, done: Future[Baseline], revoked: frozenset[str], now: float) -> None:
         watched = self._watched.get(container_id)
@@ -391,13 +401,42 @@ class NodeFlow:
         if observation is None:
             self._miss(watched)
             return
-        verdict = judge(watched.baseline, observation, compare(watched.baseline, observation))
+        differences = compare(watched.baseline, observation)
+        weighed = self._weigh(watched, watched.baseline, observation, differences)
+        verdict = judge(watched.baseline, observation, leave_out(differences, weighed.waiting), weighed.derivations)
         known = {finding.id: finding for finding in watched.drift.findings} if watched.drift is not None else {}
         verdict = replace(verdict, findings=self._eyes.date(watched.running, watched.baseline, verdict.findings, known))
-        watched.drift = watched.sign(verdict if paths is None else merge(watched.drift, verdict, paths))
-        self._tell(watched, watched.drift, anyway=anyway)
+        verdict = keep_waiting(watched.drift, verdict, weighed.waiting)
+        verdict = watched.sign(verdict if paths is None else merge(watched.drift, verdict, paths))
+        watched.is_owed |= anyway
+        if verdict.findings or not weighed.waiting:  # what is waited for may be a finding: nobody is told that there is none
+            watched.drift, anyway = verdict, watched.is_owed
+            watched.is_owed = bool(weighed.waiting) and anyway
+            self._tell(watched, watched.drift, anyway=anyway)
         for layer in watched.baseline.layers:
             layer.release()
+
+    def _weigh(self, watched: Watched, baseline: Baseline, observation: Observation, differences: tuple[Difference, ...]) -> Weighed:
+        """Where added code comes from, as far as that is known; the rest is looked at again when it is."""
+        if self._origins is None:
+            return Weighed()
+
+        def learn(answers: Answers) -> None:
+            self._inbox.put(lambda _: self._learn(watched, baseline, observation, differences, answers()))
+
+        return self._origins.weigh(watched.running, baseline, observation, differences, learn)
+
+    def _learn(self, watched: Watched, baseline: Baseline, observation: Observation, differences: tuple[Difference, ...],
+               derivations: dict[bytes, Derivation]) -> None:  # fmt: skip
+        """A container that runs is looked at again; of one that has ended, what was seen last is judged."""
+        container_id = watched.running.container.id
+        if self._origins is not None:
+            self._origins.finish(container_id)
+        if self._watched.get(container_id) is watched:
+            if watched.baseline is baseline and watched.is_on:
+                self._look(container_id, None)
+        elif watched.is_on:
+            self._tell(watched, watched.sign(judge(baseline, observation, differences, derivations)), anyway=watched.is_owed)
 
     def _miss(self, watched: Watched) -> None:
         """The writable layer is gone: with its container, which the next list says, or from under a running one, which is told."""

@@ -11,6 +11,8 @@ from pathlib import Path
 import structlog
 
 from intact.adapters.linux.doorbell import FanotifyDoorbell
+from intact.adapters.linux.tree import HostTree
+from intact.adapters.provenance.workshop import Workshop
 from intact.adapters.runtime.containerd import Containerd
 from intact.adapters.runtime.events import Changes
 from intact.adapters.runtime.identity import qualify_id
@@ -18,10 +20,12 @@ from intact.adapters.seam.ports import Cluster
 from intact.model.container import Running
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Gap, Report
+from intact.observe.derive import Deriver
 
 from .baselines import NodeBaselines
 from .eyes import HostMounts
 from .flow import Eyes, NodeFlow
+from .origins import Origins
 
 log = structlog.get_logger()
 
@@ -67,6 +71,7 @@ class NodeProcess:
             steady=boot_time,
             list_ended=partial(self._list_ended, runtime, node),
             revoked=revoked,
+            origins=Origins(Deriver(HostTree, Workshop())),
         )
 
     def run(self, stop: threading.Event, cluster: Cluster) -> None:

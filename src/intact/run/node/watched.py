@@ -37,6 +37,8 @@ class Watched:
     """What else is to be said of how it is seen, though it is."""
     ended_at: float = 0.0
     """When it was found to have ended, by the steady clock; 0 while it runs."""
+    is_owed: bool = False
+    """Whether a verdict is to be told though it says nothing new, as soon as it is known."""
     drift: Verdict | None = None
     layers: Verdict | None = None
     is_reading_layers: bool = False

@@ -1,0 +1,84 @@
+"""Where added code comes from, found out in the background: what is known is used at once, the rest is told when it is known.
+
+One batch for a container at a time, on one thread. A look whose differences wait for an answer says nothing of those paths, and is not the
+last word on the container; what else it found is told without delay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from intact.compare.judge import find_candidates
+from intact.model.container import Running
+from intact.model.derivation import Derivation
+from intact.model.finding import Difference, State, Verdict
+from intact.model.layer import Baseline
+from intact.model.observation import Observation
+from intact.observe.derive import Deriver
+
+Answers = Callable[[], dict[bytes, Derivation]]
+Then = Callable[[Answers], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """`derivations` by path; about the paths in `waiting` it is being found out."""
+
+    derivations: dict[bytes, Derivation] = field(default_factory=dict)
+    waiting: frozenset[bytes] = frozenset()
+
+
+class Origins:
+    """`weigh` and `close` are for the flow's thread."""
+
+    def __init__(self, deriver: Deriver) -> None:
+        self._deriver = deriver
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="origins")
+        self._busy: set[str] = set()
+
+    def prepare(self, baseline: Baseline) -> Baseline:
+        """Takes note of an image; from any thread."""
+        self._deriver.prepare(baseline)
+        return baseline
+
+    def weigh(
+        self,
+        running: Running,
+        baseline: Baseline,
+        observation: Observation,
+        differences: Iterable[Difference],
+        then: Callable[[Answers], None],
+    ) -> Weighed:
+        """What is known of the added code among `differences`. If something is not: `then` is called from another thread as soon as it is,
+        with a function that returns all of it, or raises what nobody expected; of a container that is waited for already, only the batch
+        that is under way calls."""
+        candidates = find_candidates(baseline, observation, differences)
+        if not candidates:
+            return Weighed()
+        known, unknown = self._deriver.recall(baseline, candidates)
+        if unknown and running.container.id not in self._busy:
+            self._busy.add(running.container.id)
+            work = self._worker.submit(self._deriver.establish, running, baseline, unknown)
+            work.add_done_callback(lambda done: None if done.cancelled() else then(lambda: known | done.result()))
+        return Weighed(known, frozenset(entry.path for entry in unknown))
+
+    def finish(self, container_id: str) -> None:
+        """What `then` brought was taken in."""
+        self._busy.discard(container_id)
+
+    def close(self) -> None:
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._deriver.close()
+
+
+def leave_out(differences: Iterable[Difference], waiting: frozenset[bytes]) -> tuple[Difference, ...]:
+    """The differences that can be judged now."""
+    return tuple(difference for difference in differences if difference.path not in waiting)
+
+
+def keep_waiting(before: Verdict | None, verdict: Verdict, waiting: frozenset[bytes]) -> Verdict:
+    """`verdict` with what was found before at the paths of which nothing is said now."""
+    kept = tuple(one for one in before.findings if one.difference.path in waiting) if before is not None and waiting else ()
+    return replace(verdict, state=State.DRIFTED, findings=verdict.findings + kept) if kept else verdict
