@@ -84,6 +84,11 @@ properties:
     description: Observe only alerts, Enforce also acts, Off does not watch.
     enum: [Observe, Enforce, "Off"]
     default: Observe
+  workload:
+    type: string
+    description: Build declares that changed files and foreign programs are the work of these pods; rights, mounts and read-only layers still count.
+    enum: [Service, Build]
+    default: Service
   watch:
     type: object
     properties:

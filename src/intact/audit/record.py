@@ -51,6 +51,8 @@ class LeafKind(StrEnum):
     BASELINE_ACCEPTED = "BaselineAccepted"
     BASELINES_COLLECTED = "BaselinesCollected"
     """Stored baselines and tables that no image needed were removed."""
+    SCRATCH_CODE = "ScratchCode"
+    """Code-like files in directories where the image has none: told once a day, by container and pattern."""
     START_PROFILE = "StartProfile"
     """What pods of one template change in their own files before they are ready, and that is not told as an incident."""
     GAP = "Gap"

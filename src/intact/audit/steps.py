@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from intact.model.container import Container
+from intact.model.counted import Counted
 from intact.model.digest import Digest
 from intact.model.entry import Entry
 from intact.model.finding import Finding, Level, Verdict
@@ -227,6 +228,20 @@ def record_start(
         "paths_count": len(paths),
     }
     return _leaf(LeafKind.START_PROFILE, now, body, node=pod.node if pod else "", workload=template.workload)
+
+
+def record_scratch(container: Container, counted: Sequence[Counted], *, workload: Workload, now: float) -> Leaf:
+    """Code-like files in directories in which the image has no code: no rule tells them one by one."""
+    body = {
+        **_container(container),
+        "level": Level.INFO.title,
+        "patterns": [
+            {"pattern": write_text(one.pattern, SHORT), "count": write_integer(one.count), "pods_count": len(one.pods)}
+            for one in counted[:MAX_LISTED]
+        ],
+        "patterns_count": len(counted),
+    }
+    return _leaf(LeafKind.SCRATCH_CODE, now, body, node=container.node, workload=workload)
 
 
 def record_gap(node: str, gap: Gap, *, now: float) -> Leaf:

@@ -24,6 +24,7 @@ from intact.model.policy import (
     Mode,
     PathLevel,
     Policy,
+    Purpose,
     Requirement,
     Response,
     RollbackTo,
@@ -42,6 +43,7 @@ CHANGES = {c.value: c for c in Change if c is not Change.UNREAD}
 LEVELS = {level.title: level for level in Level}
 GRADES = {grade.title: grade for grade in Grade}
 MODES = {mode.value: mode for mode in Mode}
+PURPOSES = {purpose.value: purpose for purpose in Purpose}
 CAUSES = {cause.value: cause for cause in Cause}
 ACTIONS = {action.title: action for action in ActionKind}
 CORROBORATIONS = {c.value: c for c in Corroboration}
@@ -73,7 +75,7 @@ def parse_policy(obj: Mapping[str, object], kind: str) -> Policy:
     if top["kind"].value not in (None, kind):
         top["kind"].fail(f"{top['kind'].value!r} is not the kind asked for", kind)
     generation = about.get("generation")
-    spec = top["spec"].mapping("selector", "mode", "watch", "baseline", "expect", "levels", "respond", "guard")
+    spec = top["spec"].mapping("selector", "mode", "watch", "workload", "baseline", "expect", "levels", "respond", "guard")
     baseline = spec["baseline"].mapping("require", "signedBy")
     labels, expressions = _read_selector(spec["selector"])
     policy = Policy(
@@ -83,6 +85,7 @@ def parse_policy(obj: Mapping[str, object], kind: str) -> Policy:
         match_labels=labels,
         match_expressions=expressions,
         mode=spec["mode"].one_of(MODES, Mode.OBSERVE),
+        workload=spec["workload"].one_of(PURPOSES, Purpose.SERVICE),
         watch=_read_watch(spec["watch"]),
         require=baseline["require"].one_of(GRADES, Grade.FIRST_SEEN),
         signed_by=read_signatories(baseline["signedBy"]),

@@ -19,6 +19,14 @@ class Mode(StrEnum):
     OFF = "Off"
 
 
+class Purpose(StrEnum):
+    """What a workload is there for, as far as that says which changes are its work."""
+
+    SERVICE = "Service"
+    BUILD = "Build"
+    """It installs, compiles and runs what its image does not have."""
+
+
 class Cause(StrEnum):
     """Why containers of a workload differ from their image."""
 
@@ -166,6 +174,7 @@ class Policy:
     match_labels: tuple[tuple[str, str], ...] = ()
     match_expressions: tuple[Requirement, ...] = ()
     mode: Mode = Mode.OBSERVE
+    workload: Purpose = Purpose.SERVICE
     watch: Watch = field(default_factory=Watch)
     require: Grade = Grade.FIRST_SEEN
     signed_by: tuple[Signatory, ...] = ()

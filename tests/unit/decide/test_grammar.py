@@ -184,6 +184,7 @@ def test_an_identity_that_leaves_open_whose_it_is_is_refused(identity: str) -> N
         ("  respond: [{when: {count: 3}, do: [Alert]}]", "spec.respond[0].when.within", "count: 3, within: 10m"),
         ("  respond: [{when: {}, do: []}]", "spec.respond[0].do: missing", "Alert, RestartPod, RollBack"),
         ("  respond: [{do: [Quarantine]}]", "spec.respond[0].do[0]", "Alert, RestartPod, RollBack"),
+        ("  workload: Factory", "spec.workload", "Service, Build"),
         ("  guard: {maxActions: -1}", "spec.guard.maxActions", "0 to 50"),
         ("  guard: {maxActions: true}", "spec.guard.maxActions", "0 to 50"),
         ("  guard: {rollback: {to: First}}", "spec.guard.rollback.to", "LastKnownGood, Previous"),

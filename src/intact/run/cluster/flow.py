@@ -19,19 +19,21 @@ from intact.audit.record import Leaf
 from intact.audit.steps import record_gap, record_verdict
 from intact.audit.tally import CleanTally
 from intact.decide.agreement import Own
+from intact.decide.build import fold_build
 from intact.decide.expect import is_clean
 from intact.model.container import Container
 from intact.model.digest import Digest
 from intact.model.finding import State, Verdict
 from intact.model.incident import Matter, PodFacts, Reported, Workload
 from intact.model.layer import Grade
-from intact.model.policy import Cause
+from intact.model.policy import Cause, Purpose
 from intact.model.seam import Coverage, NodeStatus, Report
 from intact.notify.alert import alert_for_blind
 from intact.notify.router import Router
 
 from .casebook import Casebook, IsSigned, Memory
 from .commands import CommandBox
+from .counts import Counts
 from .library import BaselineLibrary
 from .looks import Looks
 from .matters import Matters
@@ -98,7 +100,7 @@ class ClusterFlow(AgentSide):
         self._nodes: dict[str, NodeStatus] = {}
         self._looks = Looks()
         self._starts = Starts(memory.starts)
-        self._unsure: set[Workload] = set()
+        self._counts = Counts(memory.starts)
         self._matters = Matters()
         self._truth = Truth(own=self._own, nodes=self._count_nodes, minimum=corroborating_nodes, is_supplied=library.has_supplied)
         self._awaited: set[str] = set()
@@ -249,26 +251,26 @@ class ClusterFlow(AgentSide):
         if self._world.node_of(in_pod.uid) is None:
             return []
         pod = self._world.locate(covered.container, now)
-        is_news, leaves = self._starts.settle(covered, pod, is_spread=lambda: self._is_spread(pod.workload, now), now=now)
-        if is_news:
-            self._unsure.add(pod.workload)
-        return leaves
+        return self._starts.settle(covered, pod, is_spread=lambda: self._is_spread(pod.workload, now), now=now)
 
     def _is_spread(self, workload: Workload, now: float) -> bool:
         return len({pod.node for pod in self._world.facts(workload, now).pods}) > 1
 
     def _look_again(self) -> None:
-        """At pods whose start was let pass before anybody knew how others start."""
+        """At pods of which it is to be known what they started with, or whose start was let pass before others' was known."""
         with self._lock:
-            workloads, self._unsure = self._unsure, set()
-        for workload in workloads:
-            self._reconciler.look_again(workload)
+            wishes = self._starts.take_wishes()
+        for workload, pod_uid in wishes:
+            self._reconciler.look_again(workload, pod_uid)
 
     def _take_verdict(self, verdict: Verdict, pod: PodFacts, reported: list[Reported], now: float) -> list[Leaf]:
-        verdict, leaves = self._regrade(verdict), list[Leaf]()
+        verdict, leaves, policy = self._regrade(verdict), list[Leaf](), self._casebook.policy_of(pod)
+        if policy.workload is Purpose.BUILD:
+            verdict = fold_build(verdict)
         if not self._is_odd(verdict.container):
             verdict, leaves = self._starts.weigh(verdict, pod, is_spread=lambda: self._is_spread(pod.workload, now), now=now)
-        clean = is_clean(verdict, self._casebook.policy_of(pod), now) and not self._is_odd(verdict.container)
+        leaves += self._counts.count(verdict, pod, now)
+        clean = is_clean(verdict, policy, now) and not self._is_odd(verdict.container)
         if is_blind(verdict) and self._looks.has_seen(verdict.container):
             self._router.submit(alert_for_blind(verdict, now=now))
         self._looks.note(verdict, clean=clean)

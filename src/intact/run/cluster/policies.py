@@ -21,7 +21,7 @@ from intact.adapters.cluster.objects import Objects
 from intact.decide.govern import govern
 from intact.decide.grammar import parse_policy
 from intact.model.errors import InputError, IntactError
-from intact.model.policy import Mode, Policy
+from intact.model.policy import Mode, Policy, Purpose
 
 log = structlog.get_logger()
 
@@ -108,11 +108,12 @@ _STRICTNESS = {Mode.OFF: 0, Mode.OBSERVE: 1, Mode.ENFORCE: 2}
 
 def is_weaker(change: Change) -> bool:
     """Whether a policy that was deleted, broken or turned down asks for less than before: its mode does less (without one, pods are
-    observed), or an image may be signed by somebody else than before, or by nobody."""
+    observed), what builds do is the work of its pods now, or an image may be signed by somebody else than before, or by nobody."""
     before, after = (known.policy if known else None for known in change)
     was, now = (_STRICTNESS[policy.mode if policy else Mode.OBSERVE] for policy in (before, after))
     wanted, wants = ({one.who for one in policy.signed_by} if policy else set() for policy in (before, after))
-    return now < was or (bool(wanted) and (not wants or not wants <= wanted))
+    builds, built = (policy is not None and policy.workload is Purpose.BUILD for policy in (after, before))
+    return now < was or (builds and not built) or (bool(wanted) and (not wants or not wants <= wanted))
 
 
 def _read(kind: Kind, one: Mapping[str, Any]) -> KnownPolicy:

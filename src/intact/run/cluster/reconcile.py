@@ -74,7 +74,7 @@ class Reconciler:
         self._queue: WorkQueue[Key] = WorkQueue(clock=time.monotonic)
         self._asked: dict[str, float] = {}
         self._subjects: dict[str, Workload] = {}
-        self._unsure: dict[str, Workload] = {}
+        self._unsure: dict[str, tuple[Workload, str]] = {}
 
     def wake_subject(self, subject: Workload) -> None:
         """Something that the controller itself holds against `subject` has changed."""
@@ -92,10 +92,10 @@ class Reconciler:
             if taken.state not in ENDED:
                 self.wake(Key("remediation", taken.name))
 
-    def look_again(self, workload: Workload) -> None:
-        """What was believed of the workload's pods may not hold any more: the nodes are to look at every one of them."""
-        name = repr(workload)
-        self._unsure[name] = workload
+    def look_again(self, workload: Workload, pod_uid: str = "") -> None:
+        """What is known of the workload's pods, or of one, is not enough or may not hold any more: their nodes are to look."""
+        name = repr((workload, pod_uid))
+        self._unsure[name] = workload, pod_uid
         self.wake(Key("unsure", name))
 
     def run(self, stop: threading.Event) -> None:
@@ -214,14 +214,16 @@ class Reconciler:
             self.wake_incident(incident)
 
     def _reconcile_unsure(self, name: str, now: float) -> None:
-        workload = self._unsure.pop(name, None)
-        if workload is None:
+        unsure = self._unsure.pop(name, None)
+        if unsure is None:
             return
+        workload, pod_uid = unsure
         try:
             for pod in self._world.facts(workload, now).pods:
-                self._order_look(pod, now)
+                if pod_uid in ("", pod.uid):
+                    self._order_look(pod, now)
         except IntactError:
-            self._unsure.setdefault(name, workload)
+            self._unsure.setdefault(name, unsure)
             raise
 
     def _show_ended(self, name: str, now: float) -> None:

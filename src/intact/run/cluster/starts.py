@@ -4,9 +4,12 @@ In: verdicts and coverage of nodes, each with what the cluster knows of the pod.
 profile excuses, so that nobody is alarmed and nothing is cured for them; and what is to be recorded. Deciding is `decide.start`.
 
 1. When a pod was first ready with a container is remembered: a pod that fails its probe later and recovers does not start again.
-2. A container is a witness once its node looked at it after its pod was ready, and what it had started with is all heard.
+2. A container is a witness once its node looked at it after its pod was ready, and what it had started with is all heard. Of a template
+   that has few, its node is asked to look.
 3. What was heard while the pod was not ready yet was made before that, in whatever part of the second.
 4. Where a profile is new or says something else, the pods that were believed until then are looked at again.
+
+`take_wishes` tells which pods are to be looked at because of 2 and 4.
 
 Guarded by the flow's lock.
 """
@@ -21,6 +24,7 @@ from intact.audit.record import Leaf
 from intact.audit.steps import record_start
 from intact.decide.ports import StartStore
 from intact.decide.start import (
+    MAX_WITNESSES,
     TICK_S,
     WHOLE_SECOND_S,
     Word,
@@ -34,7 +38,7 @@ from intact.decide.start import (
 )
 from intact.model.container import Container
 from intact.model.finding import Change, Finding, State, Verdict
-from intact.model.incident import PodFacts
+from intact.model.incident import PodFacts, Workload
 from intact.model.observation import Scope
 from intact.model.seam import Coverage
 from intact.model.start import Moment, StartEntry, StartProfile, Template, Witness, find_template
@@ -58,6 +62,7 @@ class _Begun:
     heard: frozenset[StartEntry] = frozenset()
     is_heard: bool = False
     is_settled: bool = False
+    is_asked: bool = False
     varied: frozenset[StartEntry] = frozenset()
 
 
@@ -67,8 +72,14 @@ class Starts:
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
         self._profiles: OrderedDict[Template, StartProfile] = OrderedDict()
         self._touched: dict[Template, float] = {}
+        self._wishes: set[tuple[Workload, str]] = set()
         self._believed: set[Template] = set()
         """Of which something was let pass that another profile would not: to be looked at again (4)."""
+
+    def take_wishes(self) -> frozenset[tuple[Workload, str]]:
+        """(workload, UID) of pods that are to be looked at now; without a UID all of the workload's. Each is told once."""
+        wishes, self._wishes = frozenset(self._wishes), set()
+        return wishes
 
     def weigh(self, verdict: Verdict, pod: PodFacts, *, is_spread: Callable[[], bool], now: float) -> tuple[Verdict, list[Leaf]]:
         """`verdict` without what a profile excuses, and what is to be recorded of that. `is_spread` says whether the workload's pods are on
@@ -80,7 +91,7 @@ class Starts:
         begun.is_heard = True
         if not verdict.findings:
             begun.entries, begun.heard = {}, frozenset()
-            return verdict, []
+            return verdict, self._settle(begun, pod, verdict.at, is_spread, now)
         profile, spread = self._profile(template), is_spread()
         kept: list[Finding] = []
         words: dict[Word, list[Finding]] = {word: [] for word in Word}
@@ -98,12 +109,13 @@ class Starts:
             if word is Word.COUNTS:
                 kept.append(finding)
         begun.entries, begun.heard = entries, frozenset(heard & entries.keys())
-        if len(kept) == len(verdict.findings):
-            return verdict, []
         if words[Word.FIRST] or words[Word.VARIES]:
             self._believed.add(template)
+        leaves = [*self._tell(begun, profile, words, now), *self._settle(begun, pod, verdict.at, is_spread, now)]
+        if len(kept) == len(verdict.findings):
+            return verdict, leaves
         state = verdict.state if kept or verdict.untold else State.UNOBSERVED if verdict.unobserved else State.INTACT
-        return replace(verdict, findings=tuple(kept), state=state), self._tell(begun, profile, words, now)
+        return replace(verdict, findings=tuple(kept), state=state), leaves
 
     def is_settled(self, container: Container, now: float) -> bool:
         """Whether it is known what the container started with."""
@@ -113,20 +125,30 @@ class Starts:
         self._touch(begun.template, now)
         return True
 
-    def settle(self, covered: Coverage, pod: PodFacts, *, is_spread: Callable[[], bool], now: float) -> tuple[bool, list[Leaf]]:
-        """A node looked at a container again: if its pod was ready by then, it is a witness (2). Whether pods are to be looked at again
-        because of that, and what is to be recorded."""
+    def settle(self, covered: Coverage, pod: PodFacts, *, is_spread: Callable[[], bool], now: float) -> list[Leaf]:
+        """A node still sees of a container what it told: if its pod was ready by then, it is a witness. What is to be recorded."""
         template = find_template(covered.container, pod)
         if template is None:
-            return False, []
+            return []
         begun = self._begin(covered.container.id, template, pod, covered.container.started_at)
-        is_seen = covered.verdict == State.INTACT.value or (covered.verdict == State.DRIFTED.value and begun.is_heard)
-        if begun.ready_at is None or not is_seen or covered.verified_at <= begun.ready_at + WHOLE_SECOND_S:
-            return False, []
-        begun.is_settled = True
-        profile = self._profile(template)
+        if covered.verdict == State.INTACT.value or (covered.verdict == State.DRIFTED.value and begun.is_heard):
+            return self._settle(begun, pod, covered.verified_at, is_spread, now)
+        return []
+
+    def _settle(self, begun: _Begun, pod: PodFacts, seen_at: float, is_spread: Callable[[], bool], now: float) -> list[Leaf]:
+        """2. A container that was looked at after its pod was ready is a witness; one that was not yet is asked for."""
+        if begun.is_settled or begun.ready_at is None:
+            return []
+        profile = self._profile(begun.template)
         if any(one.pod_uid == pod.uid for one in profile.witnesses):
-            return False, []
+            begun.is_settled = True
+            return []
+        if seen_at <= begun.ready_at + WHOLE_SECOND_S:
+            if len(profile.witnesses) < MAX_WITNESSES and not begun.is_asked:
+                begun.is_asked = True
+                self._wishes.add((pod.workload, pod.uid))
+            return []
+        begun.is_settled = True
         spread = is_spread()
         before = (is_established(profile, is_spread=spread), summarise(profile, is_spread=spread))
         entries = tuple(entry for entry, changed_at in begun.entries.items() if _is_start(entry, changed_at, begun.ready_at, begun))
@@ -138,10 +160,9 @@ class Starts:
             if after[1]:
                 leaves.append(record_start(profile, verb="Established", is_new=self._is_new(profile, spread), now=now))
         self._keep(profile, now)
-        is_news = after != before and template in self._believed
-        if is_news and after[0]:
-            self._believed.discard(template)
-        return is_news, leaves
+        if after != before and begun.template in self._believed:  # 4
+            self._wishes.add((pod.workload, ""))
+        return leaves
 
     def keep_house(self, now: float) -> None:
         self._store.forget_before(now - KEPT_S)

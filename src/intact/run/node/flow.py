@@ -447,12 +447,14 @@ class NodeFlow:
             self._next_relist = 0.0
 
     def _tell(self, watched: Watched, verdict: Verdict, *, anyway: bool = False) -> None:
-        """Reports a verdict that differs from the one told before."""
+        """Reports a verdict that differs from the one told before, be it that it counts what was never counted before."""
         says = (verdict.state, frozenset(f.id for f in verdict.findings), verdict.unobserved, verdict.baseline_root)
-        is_new = watched.said.get(verdict.scope) != says
+        counted = watched.new_counts(verdict)
+        is_new = watched.said.get(verdict.scope) != says or bool(counted)
         self._is_coverage_stale |= is_new
         if (anyway or is_new) and self._hand_over(self._report(self._clock(), verdicts=(verdict,))):
             watched.said[verdict.scope] = says
+            watched.counted |= counted
 
     def _hand_over(self, report: Report) -> bool:
         """Whether `report` was kept. What was not is said again with the next heartbeat, from what is known then."""

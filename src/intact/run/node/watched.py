@@ -14,6 +14,7 @@ from intact.model.seam import Coverage
 from intact.observe.ports import Process
 
 MAX_WRITERS = 4096
+MAX_COUNTED = 1024
 EXITED = "a process that has exited"
 UNWATCHED = "not watched: the mode of its policy is Off"
 EVENT_FLOOD = "EventFlood: it changes faster than can be followed; looked at by the clock until it is quiet"
@@ -44,7 +45,14 @@ class Watched:
     is_reading_layers: bool = False
     read_layers_again: bool = False
     said: dict[Scope, object] = field(default_factory=dict)
+    counted: set[tuple[str, str]] = field(default_factory=set)
     writers: dict[bytes, str] = field(default_factory=dict)
+
+    def new_counts(self, verdict: Verdict) -> set[tuple[str, str]]:
+        """The rules and patterns by which something is counted for the first time; beyond `MAX_COUNTED` none is new any more."""
+        if len(self.counted) >= MAX_COUNTED:
+            return set()
+        return {(one.rule, one.pattern) for one in verdict.aggregates} - self.counted
 
     def wants_baseline(self, now: float) -> bool:
         """Whether it is time to ask for one: there is none, or only what the first look at the layers gave."""

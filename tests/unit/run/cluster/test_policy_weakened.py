@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from intact.adapters.cluster.kinds import POLICY
-from intact.model.policy import Mode, Policy, Signatory
+from intact.model.policy import Mode, Policy, Purpose, Signatory
 from intact.run.cluster.policies import KnownPolicy, is_weaker
 
 CI, OTHER = Signatory(key="ci"), Signatory(key="other")
@@ -24,6 +24,9 @@ def known(policy: Policy | None) -> KnownPolicy:
         (Policy(name="p", mode=Mode.ENFORCE), Policy(name="p"), True),
         (Policy(name="p"), Policy(name="p", mode=Mode.ENFORCE), False),
         (Policy(name="p", mode=Mode.OFF), None, False),
+        (Policy(name="p"), Policy(name="p", workload=Purpose.BUILD), True),
+        (Policy(name="p", workload=Purpose.BUILD), Policy(name="p", workload=Purpose.BUILD), False),
+        (Policy(name="p", workload=Purpose.BUILD), None, False),
         (Policy(name="p", signed_by=(CI,)), Policy(name="p"), True),
         (Policy(name="p", signed_by=(CI,)), None, True),
         (Policy(name="p", signed_by=(CI,)), Policy(name="p", signed_by=(CI, OTHER)), True),

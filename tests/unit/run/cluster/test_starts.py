@@ -8,10 +8,11 @@ from pathlib import Path
 from intact.model.container import Container
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
-from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
+from intact.model.finding import Aggregate, Change, Difference, Finding, Level, State, Verdict
 from intact.model.incident import IncidentState
 from intact.model.layer import Grade
 from intact.model.observation import Scope
+from intact.model.policy import Policy, Purpose
 from intact.model.seam import Coverage, Report
 from intact.run.storage.memory import open_state
 from tests.unit.clusters import START, Staged, staged
@@ -41,7 +42,13 @@ class Shop:
         uid = container.pod.uid
         self.cluster.world.pods[uid] = replace(self.cluster.world.pods[uid], is_ready=True, ready_since=READY)
 
-    def find(self, container: Container, *changes: tuple[bytes, bytes, float], rule: str = "image-file-changed") -> None:
+    def find(
+        self,
+        container: Container,
+        *changes: tuple[bytes, bytes, float],
+        rule: str = "image-file-changed",
+        aggregates: tuple[Aggregate, ...] = (),
+    ) -> None:
         """The node finds these paths changed to this content at these times, and nothing else."""
         findings = tuple(
             Finding(
@@ -72,7 +79,7 @@ class Shop:
             grade=Grade.NODE_REPORTED,
             at=self.cluster.clock.now,
         )
-        self._send(container.node, verdicts=(verdict,))
+        self._send(container.node, verdicts=(replace(verdict, aggregates=aggregates),))
 
     def look_on(self, *containers: Container, verdict: str = "Drifted") -> None:
         """Their nodes say that they still look, and see what they told."""
@@ -253,3 +260,48 @@ def test_host_keys_of_each_pods_own_are_silent_at_the_start_and_recorded(tmp_pat
         assert cluster.incidents() == () and ("Varies", "Info", 1) in shop.told()
         shop.find(pods[2], (key, b"another", AFTER), rule="control-file-added")
         assert [(one.pod, one.path) for one in cluster.wait_incident().seen] == [("c", key)]
+
+
+def test_a_pod_that_was_not_looked_at_since_it_is_ready_is_looked_at_once(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        cluster.clock.now = BEFORE
+        early = shop.start("early", "n1", is_ready=False)
+        shop.find(early, (CONF, b"generated", BEFORE))
+        shop.look_on(early)
+        assert shop.orders("n1") == set()
+        shop.get_ready(early)
+        shop.look_on(early)
+        assert early.pod is not None
+        uid = early.pod.uid
+        wait_until(lambda: uid in shop.orders("n1"), 60)
+
+
+def test_what_a_declared_build_does_is_a_number_in_the_record_and_what_gives_rights_an_alert(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        cluster.world.declared = (Policy(name="ci", namespace="shop", workload=Purpose.BUILD),)
+        shop = Shop(cluster)
+        builder = shop.start("builder", "n1", template="")
+        shop.find(builder, *((b"/usr/lib/x%d" % number, b"x", AFTER) for number in range(50)))
+        assert cluster.incidents() == ()
+        (leaf,) = cluster.leaves("Verdict")
+        assert leaf.body["aggregates"] == [{"count": 50, "pattern": "/usr/**", "rule": "image-file-changed"}]
+        assert builder.pod is not None and cluster.flow._looks.intact_at(builder.pod.uid) is not None
+        shop.find(builder, (b"/usr/bin/su2", b"x", AFTER), rule="privilege-bits")
+        assert [one.path for one in cluster.wait_incident().seen] == [b"/usr/bin/su2"]
+
+
+def test_code_in_scratch_directories_is_recorded_once_a_day_and_alarms_nobody(tmp_path: Path) -> None:
+    shell = Aggregate(pattern="/srv/uploads/*.php", rule="code-in-scratch", count=1)
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        for name in ("a", "b"):
+            shop.find(shop.start(name, "n1"), aggregates=(shell, Aggregate(pattern="/srv/cache/**", rule="data-added", count=9)))
+        (leaf,) = cluster.leaves("ScratchCode")
+        assert leaf.body["patterns"] == [{"pattern": "/srv/uploads/*.php", "count": 1, "pods_count": 1}]
+        assert cluster.incidents() == () and cluster.alerts() == []
+        (kept,) = cluster.state.memory.starts.list_counted()
+        assert [(one.pattern, one.count, len(one.pods)) for one in kept.counted] == [("/srv/uploads/*.php", 1, 2), ("/srv/cache/**", 9, 2)]
+        cluster.clock.now += 90_000.0
+        shop.find(shop.start("c", "n1"), aggregates=(shell,))
+        assert len(cluster.leaves("ScratchCode")) == 2

@@ -7,11 +7,11 @@ from dataclasses import replace
 from intact.model.container import Container, Mounted, Running
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
-from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
+from intact.model.finding import Aggregate, Change, Difference, Finding, Level, State, Verdict
 from intact.model.layer import Baseline, Grade
 from intact.model.observation import Scope
 from intact.observe.ports import Process
-from intact.run.node.watched import EXITED, Watched, merge
+from intact.run.node.watched import EXITED, MAX_COUNTED, Watched, merge
 
 CONTAINER = Container(id="c", name="c", image="i", image_key=None, node="n")
 SHELL = Process(pid=7, parent_pid=1, executable=b"/bin/sh\x1b[2J", arguments=(b"sh", b"-c", b"x"), started_ticks=1, root_device=None)
@@ -34,6 +34,16 @@ def finding(path: bytes) -> Finding:
 def verdict(*paths: bytes) -> Verdict:
     state = State.DRIFTED if paths else State.INTACT
     return Verdict(container=CONTAINER, state=state, scope=Scope.DRIFT, findings=tuple(finding(path) for path in paths))
+
+
+def test_what_is_counted_for_the_first_time_is_news_and_later_not() -> None:
+    watched = Watched(running=Running(container=CONTAINER, init_pid=1, mounted=None, unobservable="fake"))
+    scratch = Aggregate(pattern="/srv/uploads/*.php", rule="code-in-scratch", count=1)
+    assert watched.new_counts(replace(verdict(), aggregates=(scratch,))) == {("code-in-scratch", "/srv/uploads/*.php")}
+    watched.counted |= {("code-in-scratch", "/srv/uploads/*.php")}
+    assert watched.new_counts(replace(verdict(), aggregates=(replace(scratch, count=9),))) == set()
+    watched.counted |= {("data-added", f"/{number}") for number in range(MAX_COUNTED)}
+    assert watched.new_counts(replace(verdict(), aggregates=(replace(scratch, pattern="/x"),))) == set()
 
 
 def paths(verdict: Verdict) -> set[bytes]:
