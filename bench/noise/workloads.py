@@ -26,6 +26,8 @@ class Workload:
     load: Callable[[str], None] | None = None
     inside: str = ""
     memory: str = "256Mi"
+    cpu_m: int = 20
+    """Thousandths of a CPU that are kept for it: without any, a service that starts slowly gets nothing on a busy machine."""
 
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -44,6 +46,7 @@ WORKLOADS: tuple[Workload, ...] = (
         inside="mariadb shop -e \"INSERT INTO sale (what) VALUES ('thing'); SELECT count(*) FROM sale\" >/dev/null",
         life="mariadb-admin flush-logs flush-tables reload",
         memory="512Mi",
+        cpu_m=60,
     ),
     Workload(service="redis", ready=("redis-cli", "ping"), load=load.redis, life="redis-cli BGREWRITEAOF; kill -HUP 1 || true"),
     Workload(service="memcached", ready=11211, load=load.memcached, life="true"),
@@ -53,6 +56,7 @@ WORKLOADS: tuple[Workload, ...] = (
         load=load.rabbitmq,
         life="setpriv --reuid=rabbitmq --regid=rabbitmq --init-groups rabbitmqctl -q -n rabbit@localhost rotate_logs",
         memory="512Mi",
+        cpu_m=150,
     ),
     Workload(
         service="mosquitto",
@@ -62,7 +66,9 @@ WORKLOADS: tuple[Workload, ...] = (
     ),
     Workload(service="gunicorn", ready=8000, load=load.gunicorn, life="kill -HUP 1"),
     Workload(service="node", ready=3000, load=load.node, life="kill -HUP 1"),
-    Workload(service="tomcat", ready=8080, load=load.tomcat, life="kill -QUIT 1; mv logs/catalina.*.log logs/old.log", memory="512Mi"),
+    Workload(
+        service="tomcat", ready=8080, load=load.tomcat, life="kill -QUIT 1; mv logs/catalina.*.log logs/old.log", memory="512Mi", cpu_m=80
+    ),
     Workload(service="puma", ready=9292, load=load.puma, life="mv log/puma.stdout.log log/puma.stdout.log.1; kill -HUP 1"),
     Workload(service="postfix", ready=25, load=load.mail, life="postfix reload; postfix logrotate || true"),
     Workload(service="exim4", ready=25, load=load.mail, life="savelog -q -c 3 /var/log/exim4/mainlog; kill -HUP 1"),
@@ -93,7 +99,7 @@ def describe(workload: Workload, namespace: str, image: str, replicas: int = 2) 
         "name": CONTAINER,
         "image": image,
         "readinessProbe": probe,
-        "resources": {"requests": {"cpu": "30m", "memory": "16Mi"}, "limits": {"memory": workload.memory}},
+        "resources": {"requests": {"cpu": f"{workload.cpu_m}m", "memory": "16Mi"}, "limits": {"memory": workload.memory}},
     }
     pod = {"containers": [container], "terminationGracePeriodSeconds": 5, "nodeSelector": {"kubernetes.io/hostname": NODE}}
     template = {"metadata": {"labels": {"app": workload.service}}, "spec": pod}
