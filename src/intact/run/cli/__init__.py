@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "controller": "controller",
     "diff": "diff",
     "incident": "incident",
+    "policy": "policy",
     "restore": "restore",
     "status": "status",
     "watch": "watch",
