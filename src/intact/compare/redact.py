@@ -43,6 +43,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _SPACED = re.compile(rb"(?:^[ \t]*+|(?<!-)--?+)(?:[\w.]{0,40}?)" + _NAME + rb"[\w.-]{0,40}[ \t]{1,8}(?P<value>\S[^\n]*)", re.IGNORECASE)
+_OPTION = re.compile(rb"--?[\w.-]{0,40}?" + _NAME + rb"[\w.-]{0,40}", re.IGNORECASE)
 _BLOCK = re.compile(rb"^(?P<indent>[ \t-]*+)[^\s:]{0,60}?" + _NAME + rb"[\w.-]{0,40}[\"']?[ \t]*:[ \t]*[|>][-+0-9]*[ \t]*$", re.IGNORECASE)
 _ANYWHERE = re.compile(
     rb"eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?"  # RFC 7519
@@ -87,6 +88,14 @@ def redact(lines: Sequence[bytes]) -> list[bytes]:
             block = len(found["indent"])
         shown.append(_redact_line(line))
     return shown
+
+
+def redact_arguments(arguments: Sequence[bytes]) -> tuple[bytes, ...]:
+    """The arguments of a process without what follows an option that speaks of a secret, and without what looks like one."""
+    shown = redact(arguments)
+    return tuple(
+        REDACTED if index and _OPTION.fullmatch(arguments[index - 1]) else argument for index, argument in enumerate(shown)
+    )  # fmt: skip
 
 
 def _redact_line(line: bytes) -> bytes:

@@ -11,6 +11,7 @@ from .digest import Digest
 from .entry import Entry, describe, display_path
 from .layer import Grade
 from .observation import Scope, Unobserved
+from .process import Writer
 
 MAX_REASON = 400
 """Characters of a reason that people are shown."""
@@ -87,6 +88,8 @@ class Finding:
     """When it was made, by the node's clock and what no container can set; of what is gone, no earlier than it went. 0: nobody knows."""
     lines: Digest | None = None
     """Of a small text: of the set of its lines, the same whatever their order and however often they occur."""
+    writer: Writer | None = None
+    """What is known of who did it; None where nobody was heard, or nobody can be named. `process` says the same in one line."""
 
     @property
     def id(self) -> str:

@@ -13,6 +13,7 @@ from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.entry import Entry
 from intact.model.live import LiveLook, MountSeen
 from intact.model.observation import Unobserved
+from intact.model.process import Ancestor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,8 @@ class Tree(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process that is known to have touched a path: it lived before and after the event."""
+    """A process that is known to have touched a path: nobody else had its pid at that time. `name` is what it was executed as, `uid` its
+    user as the host sees it, None where that is not known; `arguments` are empty where it had exited before anybody could ask."""
 
     pid: int
     parent_pid: int
@@ -108,6 +110,12 @@ class Process:
     """Since boot, in clock ticks (proc_pid_stat(5), starttime): with the pid, the process's identity."""
     root_device: int | None
     """st_dev of its root: the container's overlay, if it runs in one."""
+    name: bytes = b""
+    parents: tuple[Ancestor, ...] = ()
+    uid: int | None = None
+    started_at: float = 0.0
+    """In Unix seconds."""
+    has_exited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from intact.observe.ports import Process, Rings, Tier, View
 
 from . import fanotify, hearing, processes
 from .drain import HELD_BYTES, Batch, Drain
+from .executions import Executions
 from .fanotify import CLOSE_WRITE, ENTRIES, MODIFY, MOVED_FROM, MOVED_TO, ON_DIRECTORY, Q_OVERFLOW, WRITES, Event
 from .overlay_marks import Lost, OverlayGroup, Written
 from .places import Places
@@ -39,7 +40,8 @@ HELD_S = 0.01
 
 class FanotifyDoorbell:
     """`scratch` is a directory of the file system that holds the snapshots, for the self-test; it is left as it was. `at_most` is the best
-    tier to use (`hearing.TIERS`), `held_bytes` bounds what waits for its meaning."""
+    tier to use (`hearing.TIERS`), `held_bytes` bounds what waits for its meaning. Without `executions` only writers that live on are
+    named."""
 
     def __init__(
         self,
@@ -47,11 +49,12 @@ class FanotifyDoorbell:
         *,
         at_most: str = "A",
         names_writers: bool = True,
+        executions: Executions | None = None,
         held_bytes: int = HELD_BYTES,
         gauge: FloodGauge | None = None,
     ) -> None:
         self._scratch, self._at_most, self._held_bytes = scratch, at_most, held_bytes
-        self._names_writers = names_writers
+        self._names_writers, self._executions = names_writers, executions
         self._book, self._gauge = RingBook(), gauge or FloodGauge()
         self._rung = threading.Condition()
         self._group: fanotify.Group | None = None
@@ -63,7 +66,7 @@ class FanotifyDoorbell:
         self._failed: str | None = None
         self._followed: set[bytes] = set()
         self._described: dict[int, Process | None] = {}
-        self._quiet_since_ticks = 0
+        self._quiet_since_ticks = self._until_ns = 0
 
     def start(self) -> Tier:
         """Begins to listen. Tier C, with the reason, is a doorbell that never rings; `watch` and `wait` work all the same."""
@@ -157,7 +160,7 @@ class FanotifyDoorbell:
     def _take_batch(self, batch: Batch) -> None:
         self._followed.clear()
         self._described.clear()
-        self._quiet_since_ticks = batch.quiet_since_ticks
+        self._quiet_since_ticks, self._until_ns = batch.quiet_since_ticks, batch.until_ns
         self._places.begin_batch()
         events = chain(batch.written, chain.from_iterable(map(fanotify.parse_events, batch.buffers)))
         with self._rung:
@@ -261,7 +264,12 @@ class FanotifyDoorbell:
             self._book.sign(watched, path, lambda: self._describe(pid))
 
     def _describe(self, pid: int) -> Process | None:
-        """Who has held `pid` since before this batch's first event."""
+        """Who had `pid` while this batch's events happened."""
         if pid not in self._described:
-            self._described[pid] = processes.describe_process(pid, alive_since_ticks=self._quiet_since_ticks)
+            if self._executions is None:
+                self._described[pid] = processes.describe_process(pid, alive_since_ticks=self._quiet_since_ticks)
+            else:
+                if not self._described:
+                    self._executions.catch_up()
+                self._described[pid] = self._executions.describe(pid, self._quiet_since_ticks * processes.TICK_NS, self._until_ns)
         return self._described[pid]

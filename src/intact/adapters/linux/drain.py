@@ -27,12 +27,13 @@ _WRITTEN_BYTES = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What was queued at one moment. `buffers` are for `fanotify.parse_events`. `quiet_since_ticks`: all of it happened later than that.
-    `lost`: how often something was dropped before it."""
+    """What was queued at one moment. `buffers` are for `fanotify.parse_events`. `quiet_since_ticks`: all of it happened later than that,
+    and earlier than `until_ns` (CLOCK_BOOTTIME). `lost`: how often something was dropped before it."""
 
     buffers: tuple[bytes, ...]
     written: tuple[Written | Lost, ...]
     quiet_since_ticks: int
+    until_ns: int
     lost: int
 
     @property
@@ -98,7 +99,9 @@ class Drain:
 
     def _hold(self, buffers: tuple[bytes, ...], written: tuple[Written | Lost, ...], quiet_since_ticks: int) -> None:
         with self._taken:
-            batch = Batch(buffers=buffers, written=written, quiet_since_ticks=quiet_since_ticks, lost=self._lost)
+            batch = Batch(
+                buffers=buffers, written=written, quiet_since_ticks=quiet_since_ticks, until_ns=processes.now_ns(), lost=self._lost
+            )
             if self._batches and self._held_bytes + batch.size_bytes > self._limit_bytes:  # 2
                 self._lost += 1
                 return

@@ -16,9 +16,9 @@ from intact.model.errors import PermanentError
 
 _NUMBERS = {
     "x86_64": {"fanotify_init": 300, "fanotify_mark": 301, "name_to_handle_at": 303, "open_by_handle_at": 304, "sync_file_range": 277,
-               "statx": 332},
+               "statx": 332, "perf_event_open": 298},
     "aarch64": {"fanotify_init": 262, "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "sync_file_range": 84,
-                "statx": 291},
+                "statx": 291, "perf_event_open": 241},
 }  # fmt: skip
 _SAME_EVERYWHERE = {"open_tree": 428, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "openat2": 437, "mount_setattr": 442}
 _HERE = {**_NUMBERS[platform.machine()], **_SAME_EVERYWHERE} if platform.machine() in _NUMBERS else {}
@@ -69,6 +69,11 @@ def fanotify_init(flags: int, event_flags: int = os.O_RDONLY | os.O_CLOEXEC) -> 
 def fanotify_mark(group: int, flags: int, mask: int, directory: int) -> None:
     """Marks what the open descriptor `directory` stands on (fanotify_mark(2))."""
     _call("fanotify_mark", group, flags, mask, directory, 0)
+
+
+def perf_event_open(attributes: bytes, pid: int, processor: int, flags: int) -> int:
+    """A performance counter that is a member of no group (perf_event_open(2))."""
+    return _call("perf_event_open", attributes, pid, processor, -1, flags)
 
 
 def name_to_handle(directory: int, name: bytes = b"") -> bytes:

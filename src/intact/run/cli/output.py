@@ -18,6 +18,7 @@ from intact.model.container import Container
 from intact.model.entry import Entry, display_path
 from intact.model.errors import InputError, PermanentError
 from intact.model.finding import Finding, Verdict
+from intact.model.process import Writer
 from intact.model.stated import Aspect, Stated
 
 OUTPUTS = ("table", "json", "jsonl")
@@ -125,7 +126,25 @@ def describe_finding(finding: Finding) -> dict[str, Any]:
         "container": describe_container(finding.container),
         "observed_at": describe_time(finding.observed_at),
         "process": finding.process,
+        "writer": describe_writer(finding.writer),
         "baseline": {"root": str(finding.baseline_root), "grade": finding.grade.title},
+    }
+
+
+def describe_writer(writer: Writer | None) -> dict[str, Any] | None:
+    """Who did it, None where nobody can be named."""
+    if writer is None:
+        return None
+    return {
+        "pid": writer.pid,
+        "executable": display_path(writer.executable),
+        "name": display_path(writer.name),
+        "arguments": [display_path(argument, 1024) for argument in writer.arguments],
+        "parents": [{"pid": parent.pid, "executable": display_path(parent.executable)} for parent in writer.parents],
+        "uid": writer.uid,
+        "started_at": describe_time(writer.started_at),
+        "has_exited": writer.has_exited,
+        "is_inside": writer.is_inside,
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from intact.adapters.linux.doorbell import FanotifyDoorbell
+from intact.adapters.linux.executions import Executions
 from intact.adapters.linux.tree import HostTree
 from intact.adapters.provenance.workshop import Workshop
 from intact.adapters.runtime.containerd import Containerd
@@ -59,11 +60,12 @@ class NodeProcess:
         runtime = Containerd(socket, HostMounts())
         self._list_running = partial(runtime.list_running, node)
         self._baselines = baselines
+        self._executions = Executions()
         self.flow = NodeFlow(
             node=node,
             list_running=self._list_running,
             runtime_changed=self._take_change,
-            doorbell=FanotifyDoorbell(state_dir, at_most=best_tier),
+            doorbell=FanotifyDoorbell(state_dir, at_most=best_tier, executions=self._executions),
             eyes=eyes,
             baselines=baselines,
             send=send,
@@ -86,7 +88,12 @@ class NodeProcess:
         )
         for work in helpers:
             threading.Thread(target=_run_or_stop, args=(work, stop), daemon=True).start()
-        self.flow.run(stop)
+        if reason := self._executions.start():
+            log.warning("short_lived_writers_not_named", reason=reason)
+        try:
+            self.flow.run(stop)
+        finally:
+            self._executions.close()
 
     def _take_change(self) -> bool:
         changed = self._changed.is_set()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from intact.compare.redact import redact_arguments
 from intact.model.container import Running
 from intact.model.entry import display_path
-from intact.model.finding import State, Verdict
+from intact.model.finding import Finding, State, Verdict
 from intact.model.layer import Baseline, Grade
 from intact.model.observation import Scope
+from intact.model.process import Ancestor, Writer
 from intact.model.seam import Coverage
+from intact.observe.owners import map_id
 from intact.observe.ports import Process
 
 MAX_WRITERS = 4096
@@ -46,7 +49,7 @@ class Watched:
     read_layers_again: bool = False
     said: dict[Scope, object] = field(default_factory=dict)
     counted: set[tuple[str, str]] = field(default_factory=set)
-    writers: dict[bytes, str] = field(default_factory=dict)
+    writers: dict[bytes, Writer | None] = field(default_factory=dict)
 
     def new_counts(self, verdict: Verdict) -> set[tuple[str, str]]:
         """The rules and patterns by which something is counted for the first time; beyond `MAX_COUNTED` none is new any more."""
@@ -68,14 +71,36 @@ class Watched:
         """A process that had exited leaves a name that was known before."""
         for path, process in writers.items():
             if process is not None:
-                self.writers[path] = describe_process(process)
+                self.writers[path] = self._identify(process)
             elif len(self.writers) < MAX_WRITERS:
-                self.writers.setdefault(path, EXITED)
+                self.writers.setdefault(path, None)
 
     def sign(self, verdict: Verdict) -> Verdict:
         """`verdict` with who did it, where somebody was heard."""
-        signed = tuple(replace(f, process=self.writers.get(f.difference.path, f.process)) for f in verdict.findings)
-        return replace(verdict, findings=signed)
+        return replace(verdict, findings=tuple(map(self._sign_finding, verdict.findings)))
+
+    def _sign_finding(self, finding: Finding) -> Finding:
+        if finding.difference.path not in self.writers:
+            return finding
+        writer = self.writers[finding.difference.path]
+        return replace(finding, writer=writer, process=EXITED if writer is None else describe_writer(writer))
+
+    def _identify(self, process: Process) -> Writer:
+        """As the container sees it."""
+        mounted = self.running.mounted
+        uid = None if process.uid is None else map_id(process.uid, mounted.uid_map if mounted is not None else ())
+        is_known = mounted is not None and process.root_device is not None
+        return Writer(
+            pid=process.pid,
+            executable=process.executable,
+            name=process.name,
+            arguments=redact_arguments(process.arguments),
+            parents=process.parents or (Ancestor(pid=process.parent_pid, executable=b""),),
+            uid=uid,
+            started_at=process.started_at,
+            has_exited=process.has_exited,
+            is_inside=mounted.device == process.root_device if is_known and mounted is not None else None,
+        )
 
     def cover(self) -> Coverage:
         """What is said of it in the node's coverage."""
@@ -97,10 +122,19 @@ class Watched:
         )
 
 
-def describe_process(process: Process) -> str:
-    """`/usr/bin/dash sh -c … (pid 12, parent 7)`, bounded and without control characters."""
-    arguments = b" ".join(process.arguments)
-    return f"{display_path(process.executable, 200)} {display_path(arguments, 200)} (pid {process.pid}, parent {process.parent_pid})"
+def describe_writer(writer: Writer) -> str:
+    """`/usr/bin/dash sh -c … (pid 12, parent 7 /usr/bin/containerd-shim, user 33, exited)`, bounded and without control characters."""
+    words = b" ".join(writer.arguments) or (writer.name if not writer.executable.endswith(b"/" + writer.name) else b"")
+    about = [f"pid {writer.pid}"]
+    if writer.parents:
+        parent = writer.parents[0]
+        about.append(f"parent {parent.pid} {display_path(parent.executable, 100)}".rstrip())
+    if writer.uid is not None:
+        about.append(f"user {writer.uid}")
+    if writer.has_exited:
+        about.append("exited")
+    said = f"{display_path(writer.executable, 200)} {display_path(words, 200)}".rstrip()
+    return f"{said} ({', '.join(about)})"
 
 
 def merge(before: Verdict | None, partial: Verdict, paths: frozenset[bytes]) -> Verdict:

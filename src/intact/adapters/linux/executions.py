@@ -1,0 +1,160 @@
+"""Who a pid was when something happened, even if the process has exited meanwhile.
+
+In: a pid, and the span of time in which it did something. Out: a `Process`, or None. What the kernel noted of forks, executions and ends
+says who it can have been (`observe.lineage`); what it is called now is asked of /proc, only as long as it is that very process. Without
+those notes (no right, an old kernel), only processes that lived before and still do are known (`processes`).
+
+One thread reads the notes when a ring is half full, so that an idle node costs nothing; whoever asks reads what was noted until then.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from pathlib import Path
+
+from intact.observe.lineage import Life, Lineage
+from intact.observe.ports import Process
+
+from . import processes
+from .mounts import root_device
+from .processes import TICK_NS, now_ns
+from .task_events import Kind, TaskEvents
+
+SEED_AGAIN_NS = 5 * 10**9
+"""After a loss, what runs is listed again at most this often."""
+_ARGUMENT_BYTES = 4096
+_SLACK_TICKS = 2
+
+
+class Executions:
+    """Listens from `start` on. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lineage = Lineage(now_ns())
+        self._events: TaskEvents | None = None
+        self._seeded_ns = 0
+        self._is_lost = False
+        self._wake = -1
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> str:
+        """Empty, or why nothing is noted here: then `describe` knows less."""
+        try:
+            self._events = TaskEvents()
+        except (OSError, ValueError) as error:
+            return f"short-lived processes are not named: {error}"
+        with self._lock:
+            self._seed()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._run, name="executions", daemon=True)
+        self._thread.start()
+        return ""
+
+    def close(self) -> None:
+        if self._thread is not None:
+            os.eventfd_write(self._wake, 1)
+            self._thread.join()
+            os.close(self._wake)
+            self._thread = None
+        with self._lock:
+            if self._events is not None:
+                self._events.close()
+                self._events = None
+
+    def catch_up(self) -> None:
+        """Takes in all that was noted until now."""
+        with self._lock:
+            if self._events is not None:
+                self._take_in(self._events)
+
+    def describe(self, pid: int, since_ns: int, until_ns: int) -> Process | None:
+        """Who did with `pid` what was done between the two moments (CLOCK_BOOTTIME). Call `catch_up` after `until_ns` first."""
+        with self._lock:
+            life = self._lineage.find(pid, since_ns, until_ns) if self._events is not None and not self._is_lost else None
+            if life is not None and life.executable:
+                return _describe_life(life)
+        return processes.describe_process(pid, alive_since_ticks=since_ns // TICK_NS)
+
+    def _run(self) -> None:
+        assert self._events is not None
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        for descriptor in self._events.descriptors:
+            poll.register(descriptor, select.POLLIN)
+        while self._wake not in dict(poll.poll()):
+            self.catch_up()
+
+    def _take_in(self, events: TaskEvents) -> None:
+        until_ns, records, lost = events.read()
+        lineage = self._lineage
+        for at_ns, kind, pid, parent_pid, text in records:
+            if kind is Kind.FORKED:
+                lineage.fork(pid, parent_pid, at_ns)
+            elif kind is Kind.ENDED:
+                lineage.end(pid, at_ns)
+            elif kind is Kind.NAMED:
+                lineage.execute(pid, text, at_ns)
+            else:
+                lineage.map(pid, text)
+        lineage.forget(until_ns)
+        self._is_lost |= lost
+        if self._is_lost and until_ns - self._seeded_ns > SEED_AGAIN_NS:
+            self._seed()
+
+    def _seed(self) -> None:
+        """Who runs now. What is noted meanwhile comes later, and replaces what is listed here."""
+        self._seeded_ns = now_ns()
+        self._is_lost = False
+        self._lineage.lose(self._seeded_ns)
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                self._seed_one(int(name))
+        self._lineage.link()
+
+    def _seed_one(self, pid: int) -> None:
+        proc = Path("/proc") / str(pid)
+        try:
+            parent_pid, started_ticks = processes.read_stat(proc)
+            executable = os.readlink(os.fsencode(proc / "exe"))
+        except (OSError, ValueError, IndexError):
+            return
+        self._lineage.seed(pid, parent_pid, (started_ticks + 1) * TICK_NS, executable)
+
+
+def _describe_life(life: Life) -> Process:
+    _ask(life)
+    return Process(
+        pid=life.pid,
+        parent_pid=life.parent_pid,
+        executable=life.executable,
+        arguments=life.arguments,
+        started_ticks=life.started_ns // TICK_NS,
+        root_device=life.root_device,
+        name=life.name,
+        parents=life.ancestors or processes.find_ancestors(life.pid, life.parent_pid),
+        uid=life.uid,
+        started_at=processes.unix_time(life.started_ns),
+        has_exited=life.ended_ns is not None,
+    )
+
+
+def _ask(life: Life) -> None:
+    """What the process says of itself, if it is still there; it is the same as long as its time of birth is."""
+    if life.ended_ns is not None or life.arguments:
+        return
+    proc = Path("/proc") / str(life.pid)
+    try:
+        if abs(processes.read_stat(proc)[1] - life.started_ns // TICK_NS) > _SLACK_TICKS:
+            return
+        with (proc / "cmdline").open("rb") as file:
+            said = file.read(_ARGUMENT_BYTES)
+        uid, device = processes.read_uid(proc), root_device(life.pid)
+        if abs(processes.read_stat(proc)[1] - life.started_ns // TICK_NS) > _SLACK_TICKS:
+            return
+    except (OSError, ValueError, IndexError, StopIteration):
+        return
+    life.arguments = tuple(said.rstrip(b"\0").split(b"\0")) if said else ()
+    life.uid, life.root_device = uid, device if device is not None else life.root_device

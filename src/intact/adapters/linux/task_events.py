@@ -1,0 +1,183 @@
+"""The beginnings, executions and ends of all processes, as the kernel notes them while they happen (perf_event_open(2)).
+
+In: nothing. Out: records in order of time. Nothing is sampled and nothing is stopped: one software counter a processor that counts nothing
+and whose ring takes the kernel's notes on tasks. Needs CAP_SYS_ADMIN (or CAP_PERFMON). Never says that it heard everything when it did not.
+
+1. One ring a processor; the rings together take at most `RINGS_BYTES`.
+2. What is noted is read up to a moment: all rings until then, sorted. What is later waits.
+3. A full ring drops its newest notes and says so; so does a processor that was added or taken away.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from . import syscalls
+from .processes import now_ns
+
+RINGS_BYTES = 1 << 20
+_PAGE = mmap.PAGESIZE
+_ONLINE = Path("/sys/devices/system/cpu/online")
+_CLOEXEC = 8
+_SOFTWARE, _DUMMY, _SAMPLE_TIME = 1, 9, 4
+_MMAP, _COMM, _TASK, _WATERMARK, _SAMPLE_ID_ALL, _COMM_EXEC, _CLOCK = 1 << 8, 1 << 9, 1 << 13, 1 << 14, 1 << 18, 1 << 24, 1 << 25
+_ATTRIBUTES = struct.Struct("<IIQQQQQIIQQQQIi")
+_ATTRIBUTES_BYTES = 112
+_HEADER = struct.Struct("=IHH")
+_TASKS = struct.Struct("=IIIIQ")
+_TIME = struct.Struct("=Q")
+_PIDS = struct.Struct("=II")
+_IS_EXECUTION = 1 << 13
+_HEAD, _TAIL = 1024 // 8, 1032 // 8
+_LOOK_EVERY_NS = 10**9
+
+
+class Kind(IntEnum):
+    """Types of records (enum perf_event_type)."""
+
+    MAPPED = 1
+    LOST = 2
+    NAMED = 3
+    ENDED = 4
+    FORKED = 7
+
+
+class Record(NamedTuple):
+    """`text` is the name of what was executed or the path of what was mapped; sorts by time."""
+
+    at_ns: int
+    kind: Kind
+    pid: int
+    parent_pid: int = 0
+    text: bytes = b""
+
+
+@dataclass(slots=True)
+class TaskEvents:
+    """Listens from the moment it is made. Raises OSError where the kernel does not let it."""
+
+    _rings: list[_Ring] = field(default_factory=list)
+    _waiting: list[Record] = field(default_factory=list)
+    _processors: str = ""
+    _looked_ns: int = 0
+
+    def __post_init__(self) -> None:
+        self._processors = _ONLINE.read_text()
+        numbers = _parse_list(self._processors)
+        pages = 1 << max(1, min(4, (RINGS_BYTES // _PAGE // len(numbers)).bit_length() - 1))
+        try:
+            for number in numbers:
+                self._rings.append(_Ring(number, pages))
+        except (OSError, ValueError):
+            self.close()
+            raise
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Ready to be read when a ring is half full."""
+        return tuple(ring.descriptor for ring in self._rings)
+
+    def close(self) -> None:
+        for ring in self._rings:
+            ring.close()
+        self._rings.clear()
+
+    def read(self) -> tuple[int, list[Record], bool]:
+        """2, 3. (until when, what was noted until then, whether something was lost)."""
+        until_ns = now_ns()
+        records, lost = self._waiting, self._has_other_processors(until_ns)
+        for ring in self._rings:
+            lost |= ring.read(records)
+        records.sort()
+        later = len(records)
+        while later and records[later - 1].at_ns > until_ns:
+            later -= 1
+        self._waiting = records[later:]
+        del records[later:]
+        return until_ns, records, lost
+
+    def _has_other_processors(self, at_ns: int) -> bool:
+        if at_ns - self._looked_ns < _LOOK_EVERY_NS:
+            return False
+        self._looked_ns = at_ns
+        return _ONLINE.read_text() != self._processors
+
+
+class _Ring:
+    """One processor's notes."""
+
+    def __init__(self, processor: int, pages: int) -> None:
+        size = pages * _PAGE
+        flags = _MMAP | _COMM | _TASK | _WATERMARK | _SAMPLE_ID_ALL | _COMM_EXEC | _CLOCK
+        attributes = _ATTRIBUTES.pack(
+            _SOFTWARE, _ATTRIBUTES_BYTES, _DUMMY, 0, _SAMPLE_TIME, 0, flags, size // 2, 0, 0, 0, 0, 0, 0, time.CLOCK_BOOTTIME
+        )
+        self.descriptor = syscalls.perf_event_open(attributes.ljust(_ATTRIBUTES_BYTES, b"\0"), -1, processor, _CLOEXEC)
+        try:
+            self._map = mmap.mmap(self.descriptor, _PAGE + size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        except OSError:
+            os.close(self.descriptor)
+            raise
+        self._all = memoryview(self._map)
+        self._numbers = self._all[:_PAGE].cast("Q")  # read and written in one go, as the kernel does
+        self._data, self._size = self._all[_PAGE:], size
+
+    def close(self) -> None:
+        for view in (self._data, self._numbers, self._all):
+            view.release()
+        self._map.close()
+        os.close(self.descriptor)
+
+    def read(self, records: list[Record]) -> bool:
+        """Adds what is there; whether something was lost."""
+        head, tail = self._numbers[_HEAD], self._numbers[_TAIL]
+        if head == tail:
+            return False
+        time.sleep(0)  # a system call: nothing below is read before the head was
+        start, length = tail % self._size, head - tail
+        noted = bytes(self._data[start : start + length])
+        if len(noted) < length:
+            noted += bytes(self._data[: length - len(noted)])
+        self._numbers[_TAIL] = head
+        return _parse(noted, records)
+
+
+def _parse(noted: bytes, records: list[Record]) -> bool:
+    lost, offset = False, 0
+    while offset < len(noted):
+        kind, misc, size = _HEADER.unpack_from(noted, offset)
+        at, end = offset + 8, offset + size
+        if kind in (Kind.FORKED, Kind.ENDED):
+            pid, parent, thread, _, at_ns = _TASKS.unpack_from(noted, at)
+            if pid == thread and pid:  # a process, not one of its further threads
+                records.append(Record(at_ns, Kind(kind), pid, parent))
+        elif kind == Kind.NAMED:
+            if misc & _IS_EXECUTION:
+                text = noted[at + 8 : end - 8].split(b"\0", 1)[0]
+                records.append(Record(_TIME.unpack_from(noted, end - 8)[0], Kind.NAMED, _PIDS.unpack_from(noted, at)[0], 0, text))
+        elif kind == Kind.MAPPED:
+            text = noted[at + 32 : end - 8].split(b"\0", 1)[0]
+            if text.startswith((b"/", b"memfd:")):
+                records.append(Record(_TIME.unpack_from(noted, end - 8)[0], Kind.MAPPED, _PIDS.unpack_from(noted, at)[0], 0, text))
+        elif kind == Kind.LOST:
+            lost = True
+        if size < 8:
+            return True
+        offset = end
+    return lost
+
+
+def _parse_list(text: str) -> list[int]:
+    """`0-3,8` → 0, 1, 2, 3, 8 (cpuset(7), List Format)."""
+    found: list[int] = []
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found

@@ -1,0 +1,137 @@
+"""Who had a pid, and from whom it descends: the lives of processes, as the kernel tells of their beginnings and ends.
+
+In: forks, executions and ends, in order of time, and the processes that were there before. Out: the one process that had a pid in a span of
+time, or None. Never guesses: where two had it, or where something of the span was not heard, nobody is named. Times are nanoseconds of
+CLOCK_BOOTTIME. Not for use by two threads at once.
+
+1. A life begins with a fork and ends with the end of its process; a pid that begins anew has ended before.
+2. A child runs its parent's program until it executes another; the first file that is then mapped to be executed is that program.
+3. Lives that ended are kept for `KEPT_NS`, and at most `MOST_ENDED` of them: what was before that is not known.
+4. When events were lost, nothing is known but what is there to be seen now.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from intact.model.process import Ancestor
+
+KEPT_NS = 30 * 10**9
+MOST_ENDED = 20_000
+MOST_ALIVE = 100_000
+ANCESTORS = 4
+_PATH_BYTES = 1024
+
+
+@dataclass(slots=True)
+class Life:
+    """One process. `name` is what it was executed as, `executable` the program's path, empty where it is not known. `arguments` and `uid`
+    are what somebody read while it ran this program."""
+
+    pid: int
+    parent_pid: int
+    started_ns: int
+    ancestors: tuple[Ancestor, ...]
+    executable: bytes = b""
+    name: bytes = b""
+    ended_ns: int | None = None
+    awaits_program: bool = False
+    arguments: tuple[bytes, ...] = ()
+    uid: int | None = None
+    root_device: int | None = None
+
+
+@dataclass(slots=True)
+class Lineage:
+    """`complete_since_ns`: from then on nothing was missed."""
+
+    complete_since_ns: int
+    _lives: dict[int, list[Life]] = field(default_factory=dict)
+    _ended: deque[Life] = field(default_factory=deque)
+
+    def __len__(self) -> int:
+        return len(self._lives)
+
+    def find_alive(self, pid: int) -> Life | None:
+        lives = self._lives.get(pid)
+        return lives[-1] if lives and lives[-1].ended_ns is None else None
+
+    def seed(self, pid: int, parent_pid: int, started_ns: int, executable: bytes) -> None:
+        """A process that was there before. `started_ns` is no earlier than it began."""
+        if self.find_alive(pid) is None:
+            self._begin(Life(pid, parent_pid, started_ns, (), executable))
+
+    def link(self) -> None:
+        """After the last of those that were there before: from whom they descend."""
+        for life in [lives[-1] for lives in self._lives.values()]:
+            above: list[Ancestor] = []
+            parent = self.find_alive(life.parent_pid)
+            while parent is not None and len(above) < ANCESTORS:
+                above.append(Ancestor(pid=parent.pid, executable=parent.executable))
+                parent = self.find_alive(parent.parent_pid)
+            life.ancestors = life.ancestors or tuple(above)
+
+    def fork(self, pid: int, parent_pid: int, at_ns: int) -> None:
+        """1, 2."""
+        parent = self.find_alive(parent_pid)
+        self.end(pid, at_ns)
+        if parent is None:
+            self._begin(Life(pid, parent_pid, at_ns, (Ancestor(pid=parent_pid, executable=b""),)))
+            return
+        above = (Ancestor(pid=parent_pid, executable=parent.executable), *parent.ancestors[: ANCESTORS - 1])
+        self._begin(Life(pid, parent_pid, at_ns, above, parent.executable, parent.name))
+
+    def execute(self, pid: int, name: bytes, at_ns: int) -> None:
+        """2. Also by a thread that takes its process's place."""
+        life = self.find_alive(pid)
+        if life is None:
+            life = Life(pid, 0, at_ns, ())
+            self._begin(life)
+        life.executable, life.name, life.awaits_program = b"", name, True
+        life.arguments, life.uid = (), None
+
+    def map(self, pid: int, path: bytes) -> None:
+        """2. A file was mapped to be executed."""
+        life = self.find_alive(pid)
+        if life is not None and life.awaits_program:
+            life.executable, life.awaits_program = path[:_PATH_BYTES], False
+
+    def end(self, pid: int, at_ns: int) -> None:
+        life = self.find_alive(pid)
+        if life is not None:
+            life.ended_ns = at_ns
+            self._ended.append(life)
+
+    def forget(self, now_ns: int) -> None:
+        """3."""
+        while self._ended and (len(self._ended) > MOST_ENDED or (self._ended[0].ended_ns or 0) < now_ns - KEPT_NS):
+            life = self._ended.popleft()
+            self.complete_since_ns = max(self.complete_since_ns, life.ended_ns or 0)
+            lives = self._lives[life.pid]
+            lives.remove(life)
+            if not lives:
+                del self._lives[life.pid]
+
+    def lose(self, at_ns: int) -> None:
+        """4. Whoever calls this seeds anew."""
+        self._lives.clear()
+        self._ended.clear()
+        self.complete_since_ns = at_ns
+
+    def find(self, pid: int, since_ns: int, until_ns: int) -> Life | None:
+        """The one process that had `pid` between the two moments, for part of that time or all of it."""
+        fitting = [
+            life
+            for life in self._lives.get(pid, ())
+            if life.started_ns <= until_ns and (life.ended_ns is None or life.ended_ns >= since_ns)
+        ]
+        if len(fitting) != 1:
+            return None
+        life = fitting[0]
+        return None if life.started_ns > since_ns < self.complete_since_ns else life
+
+    def _begin(self, life: Life) -> None:
+        if len(self._lives) >= MOST_ALIVE:
+            self.lose(life.started_ns)
+        self._lives.setdefault(life.pid, []).append(life)

@@ -1,0 +1,123 @@
+"""Who wrote is known even if it has exited, and nobody is named who did not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from intact.adapters.linux import executions as module
+from intact.adapters.linux.executions import Executions
+from intact.adapters.linux.processes import now_ns
+from intact.observe.ports import Process
+
+pytestmark = pytest.mark.usefixtures("root")
+SHELL = os.path.realpath("/bin/sh").encode()
+
+
+@pytest.fixture
+def executions() -> Iterator[Executions]:
+    listening = Executions()
+    if reason := listening.start():
+        pytest.skip(reason)
+    yield listening
+    listening.close()
+
+
+def run(executions: Executions, script: str) -> tuple[int, Process | None, Process | None]:
+    """Runs a shell that prints a pid: (that pid, who it was, who the shell was)."""
+    since = now_ns()
+    with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        pid = int(shell.stdout.read().split()[0])
+    until = now_ns()
+    executions.catch_up()
+    return pid, executions.describe(pid, since, until), executions.describe(shell.pid, since, until)
+
+
+def test_a_subshell_that_has_exited_is_named_with_its_parents(executions: Executions) -> None:
+    pid, process, shell = run(executions, "( : ) & echo $!; wait")
+    assert process is not None and shell is not None
+    assert (process.pid, process.executable, process.has_exited, process.arguments) == (pid, SHELL, True, ())
+    assert [parent.pid for parent in process.parents[:2]] == [shell.pid, os.getpid()]
+    assert process.parents[1].executable == os.fsencode(os.path.realpath(sys.executable))
+
+
+def test_a_program_that_has_exited_is_named_by_its_path(executions: Executions) -> None:
+    _, process, _ = run(executions, "/usr/bin/true & echo $!; wait")
+    assert process is not None and process.executable == os.path.realpath("/usr/bin/true").encode() and process.name == b"true"
+
+
+def test_one_that_lives_tells_its_arguments_and_its_user(executions: Executions) -> None:
+    since = now_ns()
+    child = subprocess.Popen(["sleep", "30"])
+    try:
+        deadline = time.monotonic() + 10
+        process = None
+        while (process is None or process.arguments != (b"sleep", b"30")) and time.monotonic() < deadline:
+            executions.catch_up()
+            process = executions.describe(child.pid, since, now_ns())
+        assert process is not None and process.arguments == (b"sleep", b"30") and process.uid == os.geteuid() and not process.has_exited
+        assert abs(process.started_at - time.time()) < 60
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_one_that_was_there_before_is_known_too(executions: Executions) -> None:
+    process = executions.describe(os.getpid(), now_ns() - 10**6, now_ns())
+    assert process is not None and process.parents[0].pid == os.getppid() and process.arguments
+
+
+def test_a_pid_that_nobody_has_is_nobody(executions: Executions) -> None:
+    executions.catch_up()
+    child = subprocess.Popen(["true"])
+    child.wait()
+    after = now_ns()
+    executions.catch_up()
+    assert executions.describe(child.pid, after, now_ns()) is None, "it had exited before"
+    assert executions.describe(2**22 + 1, after, now_ns()) is None
+
+
+def test_after_a_loss_only_what_is_certain_is_named_and_later_everything_again(
+    executions: Executions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert executions._events is not None
+    read = executions._events.read
+    monkeypatch.setattr(type(executions._events), "read", lambda self: (*read()[:2], True))
+    _, process, _ = run(executions, "( : ) & echo $!; wait")
+    assert process is None
+    assert executions.describe(os.getpid(), now_ns() - 10**6, now_ns()) is not None, "it lives, and did before"
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "SEED_AGAIN_NS", 0)
+    executions.catch_up()
+    _, process, _ = run(executions, "( : ) & echo $!; wait")
+    assert process is not None and process.executable == SHELL
+
+
+def test_a_storm_of_processes_costs_no_truth(executions: Executions) -> None:
+    """Thousands of them between two readings: whoever is named is named rightly."""
+    since = now_ns()
+    script = "i=0; while [ $i -lt 3000 ]; do ( : ) ; i=$((i+1)); done; ( : ) & echo $!; wait"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        pid = int(shell.stdout.read())
+    executions.catch_up()
+    process = executions.describe(pid, since, now_ns())
+    assert process is None or (process.executable == SHELL and process.parents[0].pid == shell.pid)
+
+
+def test_everything_is_given_back() -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        listening = Executions()
+        if reason := listening.start():
+            pytest.skip(reason)
+        listening.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert not [thread for thread in threading.enumerate() if thread.name == "executions"]
