@@ -214,7 +214,7 @@ def record_start(
     profile: StartProfile, *, verb: str, pod: PodFacts | None = None, findings: Sequence[Finding] = (), is_new: bool = False, now: float
 ) -> Leaf:
     """What pods of a template do to their files before they are ready: told as it is first seen in one pod, as it is established by a
-    second one, or as it varies in `pod`. `is_new`: other templates of the same image start otherwise."""
+    second one, as it varies in `pod`, or as it is held back there for a moment. `is_new`: other templates of the image start otherwise."""
     paths = {f.difference.path: f.rule for f in findings} or {e.path: e.rule for one in profile.witnesses for e in one.entries}
     template = profile.template
     body = {

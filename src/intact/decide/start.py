@@ -11,7 +11,8 @@ expected. A profile is a value; learning is the same whatever the order in which
    of lines.
 4. What no two of them have alike, though path and shape are the same, varies: host keys, salts. It is silent only at the start, and never
    for programs or what is started by itself.
-5. Until the profile is established, differences at the start are told once, without an alert. Afterwards what is not in it counts at once.
+5. Until the profile is established, differences at the start are told once, without an alert. Afterwards what is not in it counts at once;
+   only an added file that may be a lock, or half of a file that is put in place by renaming it, is given a few seconds to go.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from intact.model.entry import Kind
-from intact.model.finding import Finding
+from intact.model.finding import Change, Finding
 from intact.model.incident import PodFacts
 from intact.model.observation import Scope
 from intact.model.start import Moment, StartEntry, StartProfile, Witness
@@ -40,6 +41,8 @@ ENOUGH = 2
 
 EXCUSABLE = frozenset({"image-file-changed", "control-file-added", "code-added", "bytecode-cache-added"})
 """The rules about what files contain: all that a profile can excuse."""
+PASSING_S = 10.0
+"""How long tools hold a lock on /etc/passwd, or write a key under another name."""
 NEVER_VARYING = frozenset({"code-added", "bytecode-cache-added"})
 
 
@@ -102,6 +105,14 @@ def describe_start(finding: Finding) -> StartEntry | None:
         rule=finding.rule,
         may_vary=is_file and not runs and finding.rule not in NEVER_VARYING,
     )
+
+
+def may_pass(finding: Finding, moment: Moment) -> bool:
+    """Whether the finding may be of a file that is gone in a moment: added at the start, and neither a program nor code."""
+    difference = finding.difference
+    entry = describe_start(finding)
+    is_added = difference.change is Change.ADDED and moment is Moment.START
+    return is_added and entry is not None and entry.may_vary
 
 
 def learn(profile: StartProfile, witness: Witness) -> StartProfile:

@@ -260,8 +260,8 @@ class ClusterFlow(AgentSide):
         """At pods of which it is to be known what they started with, or whose start was let pass before others' was known."""
         with self._lock:
             wishes = self._starts.take_wishes()
-        for workload, pod_uid in wishes:
-            self._reconciler.look_again(workload, pod_uid)
+        for workload, pod_uid, after_s in wishes:
+            self._reconciler.look_again(workload, pod_uid, after_s)
 
     def _take_verdict(self, verdict: Verdict, pod: PodFacts, reported: list[Reported], now: float) -> list[Leaf]:
         verdict, leaves, policy = self._regrade(verdict), list[Leaf](), self._casebook.policy_of(pod)

@@ -92,11 +92,11 @@ class Reconciler:
             if taken.state not in ENDED:
                 self.wake(Key("remediation", taken.name))
 
-    def look_again(self, workload: Workload, pod_uid: str = "") -> None:
+    def look_again(self, workload: Workload, pod_uid: str = "", after_s: float = 0.0) -> None:
         """What is known of the workload's pods, or of one, is not enough or may not hold any more: their nodes are to look."""
         name = repr((workload, pod_uid))
         self._unsure[name] = workload, pod_uid
-        self.wake(Key("unsure", name))
+        self.wake(Key("unsure", name), after_s)
 
     def run(self, stop: threading.Event) -> None:
         """Takes up what was begun, then works until `stop` is set."""

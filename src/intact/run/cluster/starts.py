@@ -9,7 +9,10 @@ profile excuses, so that nobody is alarmed and nothing is cured for them; and wh
 3. What was heard while the pod was not ready yet was made before that, in whatever part of the second.
 4. Where a profile is new or says something else, the pods that were believed until then are looked at again.
 
-`take_wishes` tells which pods are to be looked at because of 2 and 4.
+5. A file that may be a lock or half-written is held back while its pod is not ready, and its node looks again a moment later: what is
+   still there then counts. Held back, it is recorded.
+
+`take_wishes` tells which pods are to be looked at because of 2, 4 and 5.
 
 Guarded by the flow's lock.
 """
@@ -25,6 +28,7 @@ from intact.audit.steps import record_start
 from intact.decide.ports import StartStore
 from intact.decide.start import (
     MAX_WITNESSES,
+    PASSING_S,
     TICK_S,
     WHOLE_SECOND_S,
     Word,
@@ -33,6 +37,7 @@ from intact.decide.start import (
     find_ready,
     is_established,
     learn,
+    may_pass,
     summarise,
     tell_moment,
 )
@@ -64,6 +69,8 @@ class _Begun:
     is_settled: bool = False
     is_asked: bool = False
     varied: frozenset[StartEntry] = frozenset()
+    held: dict[StartEntry, float] = field(default_factory=dict)
+    """Since when what may pass is held back, by our own clock (5)."""
 
 
 class Starts:
@@ -72,12 +79,13 @@ class Starts:
         self._begun: OrderedDict[str, _Begun] = OrderedDict()
         self._profiles: OrderedDict[Template, StartProfile] = OrderedDict()
         self._touched: dict[Template, float] = {}
-        self._wishes: set[tuple[Workload, str]] = set()
+        self._wishes: set[tuple[Workload, str, float]] = set()
         self._believed: set[Template] = set()
         """Of which something was let pass that another profile would not: to be looked at again (4)."""
 
-    def take_wishes(self) -> frozenset[tuple[Workload, str]]:
-        """(workload, UID) of pods that are to be looked at now; without a UID all of the workload's. Each is told once."""
+    def take_wishes(self) -> frozenset[tuple[Workload, str, float]]:
+        """(workload, UID, seconds) of pods that are to be looked at in so many seconds; without a UID all of the workload's. Each is told
+        once."""
         wishes, self._wishes = frozenset(self._wishes), set()
         return wishes
 
@@ -90,11 +98,12 @@ class Starts:
         begun = self._begin(verdict.container.id, template, pod, verdict.container.started_at)
         begun.is_heard = True
         if not verdict.findings:
-            begun.entries, begun.heard = {}, frozenset()
+            begun.entries, begun.heard, begun.held = {}, frozenset(), {}
             return verdict, self._settle(begun, pod, verdict.at, is_spread, now)
         profile, spread = self._profile(template), is_spread()
         kept: list[Finding] = []
         words: dict[Word, list[Finding]] = {word: [] for word in Word}
+        passing: dict[StartEntry, float] = {}
         entries: dict[StartEntry, float] = {}
         heard = set(begun.heard)
         for finding in verdict.findings:
@@ -106,12 +115,18 @@ class Starts:
                     heard.add(entry)
             word = excuse(profile, finding, moment, is_spread=spread)
             words[word].append(finding)
-            if word is Word.COUNTS:
-                kept.append(finding)
+            if word is not Word.COUNTS:
+                continue
+            if entry is not None and begun.ready_at is None and may_pass(finding, moment):  # 5
+                passing[entry] = begun.held.get(entry, now)
+                if now - passing[entry] < PASSING_S:
+                    continue
+            kept.append(finding)
         begun.entries, begun.heard = entries, frozenset(heard & entries.keys())
+        leaves = self._hold(begun, passing, verdict.findings, now)
         if words[Word.FIRST] or words[Word.VARIES]:
             self._believed.add(template)
-        leaves = [*self._tell(begun, profile, words, now), *self._settle(begun, pod, verdict.at, is_spread, now)]
+        leaves += [*self._tell(begun, profile, words, now), *self._settle(begun, pod, verdict.at, is_spread, now)]
         if len(kept) == len(verdict.findings):
             return verdict, leaves
         state = verdict.state if kept or verdict.untold else State.UNOBSERVED if verdict.unobserved else State.INTACT
@@ -120,7 +135,7 @@ class Starts:
     def is_settled(self, container: Container, now: float) -> bool:
         """Whether it is known what the container started with."""
         begun = self._begun.get(container.id)
-        if begun is None or not begun.is_settled:
+        if begun is None or not begun.is_settled or begun.held:
             return False
         self._touch(begun.template, now)
         return True
@@ -131,9 +146,24 @@ class Starts:
         if template is None:
             return []
         begun = self._begin(covered.container.id, template, pod, covered.container.started_at)
+        if begun.held:  # 5
+            self._wishes.add((pod.workload, pod.uid, 0.0))
         if covered.verdict == State.INTACT.value or (covered.verdict == State.DRIFTED.value and begun.is_heard):
             return self._settle(begun, pod, covered.verified_at, is_spread, now)
+        if covered.verdict == State.DRIFTED.value and not begun.is_asked:  # it was told to an earlier life of this process
+            begun.is_asked = True
+            self._wishes.add((pod.workload, pod.uid, 0.0))
         return []
+
+    def _hold(self, begun: _Begun, passing: dict[StartEntry, float], findings: tuple[Finding, ...], now: float) -> list[Leaf]:
+        """5. What may pass is looked at again in a moment, and is in the record from the first."""
+        fresh = passing.keys() - begun.held.keys()
+        begun.held = passing
+        if not fresh:
+            return []
+        self._wishes.add((begun.pod.workload, begun.pod.uid, PASSING_S + 1.0))
+        held = [finding for finding in findings if describe_start(finding) in fresh]
+        return [record_start(self._profile(begun.template), verb="Held", pod=begun.pod, findings=held, now=now)]
 
     def _settle(self, begun: _Begun, pod: PodFacts, seen_at: float, is_spread: Callable[[], bool], now: float) -> list[Leaf]:
         """2. A container that was looked at after its pod was ready is a witness; one that was not yet is asked for."""
@@ -146,7 +176,7 @@ class Starts:
         if seen_at <= begun.ready_at + WHOLE_SECOND_S:
             if len(profile.witnesses) < MAX_WITNESSES and not begun.is_asked:
                 begun.is_asked = True
-                self._wishes.add((pod.workload, pod.uid))
+                self._wishes.add((pod.workload, pod.uid, 0.0))
             return []
         begun.is_settled = True
         spread = is_spread()
@@ -161,7 +191,7 @@ class Starts:
                 leaves.append(record_start(profile, verb="Established", is_new=self._is_new(profile, spread), now=now))
         self._keep(profile, now)
         if after != before and begun.template in self._believed:  # 4
-            self._wishes.add((pod.workload, ""))
+            self._wishes.add((pod.workload, "", 0.0))
         return leaves
 
     def keep_house(self, now: float) -> None:

@@ -47,6 +47,7 @@ class Shop:
         container: Container,
         *changes: tuple[bytes, bytes, float],
         rule: str = "image-file-changed",
+        change: Change = Change.MODIFIED,
         aggregates: tuple[Aggregate, ...] = (),
     ) -> None:
         """The node finds these paths changed to this content at these times, and nothing else."""
@@ -55,8 +56,8 @@ class Shop:
                 container=container,
                 difference=Difference(
                     path=path,
-                    change=Change.MODIFIED,
-                    expected=Entry(path=path, kind=Kind.FILE, mode=0o644),
+                    change=change,
+                    expected=Entry(path=path, kind=Kind.FILE, mode=0o644) if change is Change.MODIFIED else None,
                     actual=Entry(path=path, kind=Kind.FILE, mode=0o644, size_bytes=len(content), digest=Digest.of(content)),
                 ),
                 level=Level.MEDIUM,
@@ -305,3 +306,50 @@ def test_code_in_scratch_directories_is_recorded_once_a_day_and_alarms_nobody(tm
         cluster.clock.now += 90_000.0
         shop.find(shop.start("c", "n1"), aggregates=(shell,))
         assert len(cluster.leaves("ScratchCode")) == 2
+
+
+LOCK = b"/etc/passwd.lock"
+
+
+def test_a_lock_that_is_held_for_a_moment_at_the_start_alarms_nobody(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
+            shop.find(one)
+            shop.look_on(one, verdict="Intact")
+        third = shop.start("c", "n3", is_ready=False)
+        shop.find(third, (LOCK, b"7", BEFORE), rule="control-file-added", change=Change.ADDED)
+        shop.find(third)
+        cluster.clock.now += 20.0
+        shop.get_ready(third)
+        shop.look_on(third, verdict="Intact")
+        assert cluster.incidents() == () and shop.told() == [("Held", "Info", 1)]
+
+
+def test_what_is_still_there_a_moment_later_counts_ready_or_not(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
+            shop.find(one)
+            shop.look_on(one, verdict="Intact")
+        third = shop.start("c", "n3", is_ready=False)
+        evil = (b"/etc/cron.d/evil", b"x", BEFORE)
+        shop.find(third, evil, rule="control-file-added", change=Change.ADDED)
+        shop.look_on(third)
+        assert cluster.incidents() == () and third.pod is not None
+        uid = third.pod.uid
+        wait_until(lambda: uid in shop.orders("n3"), 60)
+        cluster.clock.now += 10.0
+        shop.find(third, evil, rule="control-file-added", change=Change.ADDED)
+        assert [one.path for one in cluster.wait_incident().seen] == [evil[0]]
+
+
+def test_programs_and_changes_of_the_image_are_not_held_back(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
+            shop.find(one)
+            shop.look_on(one, verdict="Intact")
+        shop.find(shop.start("c", "n3", is_ready=False), (b"/srv/shell.php", b"x", BEFORE), rule="code-added", change=Change.ADDED)
+        shop.find(shop.start("d", "n3", is_ready=False), (CONF, b"x", BEFORE))
+        assert {one.pod for one in cluster.wait_incident(lambda one: one.count == 2).seen} == {"c", "d"}
