@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,10 +63,15 @@ def known_by(entry: Entry) -> Algorithms | None:
     return Algorithms(entry.digest.algorithm, names) if entry.digest is not None else Algorithms.choose(names)
 
 
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Printable by their category, and yet nothing to see: fillers and variation selectors (Unicode, Default_Ignorable_Code_Point)."""
+
+
 def display_path(path: bytes, limit: int = 4096) -> str:
-    """`path` for people and JSON: UTF-8 where it is printable, `\\xNN` where not; never a control or bidi character, bounded length."""
+    """`path` for people and JSON: UTF-8 where it is printable, `\\xNN` where not; never a control or bidi character, nor one that nobody
+    can see, bounded length."""
     text = path[:limit].decode("utf-8", "backslashreplace")
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    shown = "".join(c if c.isprintable() and not _UNSEEN.match(c) else c.encode("unicode_escape").decode() for c in text)
     return shown if len(path) <= limit else f"{shown}… ({len(path)} bytes)"
 
 

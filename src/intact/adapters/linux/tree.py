@@ -33,11 +33,13 @@ from intact.observe.ports import Content, Node, Unsteady
 
 from . import syscalls
 from .content import Reading, Unreadable, hash_file, open_regular
-from .known import Attributes, KnownFiles, identify
+from .known import HEAD_BYTES, Attributes, KnownFiles, identify
 from .trail import ROOT, Trail
 
 _KEPT_OPEN = 24
 _NAMES_HELD = 500_000
+_DEEPEST = 100_000
+"""Directories on the way down; each that is still to be returned to takes about a kilobyte."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOTHING: Attributes = ((), ())
 _NO_OVERLAY: MappingProxyType[bytes, bytes] = MappingProxyType({})
@@ -55,7 +57,8 @@ class _Level:
 
     descriptor: int | None
     trail: Trail
-    status: os.stat_result
+    identity: tuple[int, int]
+    """Device and inode."""
     handle: bytes | None = None
     """The way back, once the descriptor was given up."""
     waiting: list[bytes] = field(default_factory=list)
@@ -158,12 +161,18 @@ class HostTree:
         return content
 
     def head(self, node: Node, size_bytes: int) -> bytes | Unobserved:
+        if self._known and size_bytes <= HEAD_BYTES and (held := self._known.head(node.identity)) is not None:
+            return held[:size_bytes]
         try:
             descriptor = open_regular(node.directory, node.name)
             try:
-                return os.pread(descriptor, size_bytes, 0)
+                found = os.pread(descriptor, max(size_bytes, HEAD_BYTES), 0)
+                identity = identify(os.fstat(descriptor))
             finally:
                 os.close(descriptor)
+            if self._known and identity == node.identity:
+                self._known.keep_head(identity, found[:HEAD_BYTES])
+            return found[:size_bytes]
         except (OSError, Unreadable) as error:
             return Unobserved(path=node.entry.path, reason=_say(error))
 
@@ -186,7 +195,7 @@ class HostTree:
                 return None if gone else Unobserved(path=path, reason=_say(error))
             os.close(above)
             trail = trail.below(name)
-        return _Level(descriptor, trail, os.fstat(descriptor))
+        return _Level(descriptor, trail, _identity(descriptor))
 
     def _begin(self, level: _Level, ordered: bool, after: bytes) -> Iterator[Node | Unobserved]:
         """2. Lists a directory just opened; without order, looks at its names at once."""
@@ -219,6 +228,8 @@ class HostTree:
             yield Unobserved(path=level.trail.itself(), reason="was moved or removed during the look")
             self._names_held -= len(level.waiting)
             level.waiting.clear()
+        elif name.endswith(b"/") and len(levels) >= _DEEPEST:
+            yield Unobserved(path=level.trail.path_of(name[:-1]), reason=f"below {_DEEPEST} directories")
         elif name.endswith(b"/"):
             entered = self._enter(level, name[:-1])
             if isinstance(entered, Unobserved):
@@ -264,18 +275,18 @@ class HostTree:
                 return None
             reason = "is no directory any more" if error.errno in (errno.ENOTDIR, errno.ELOOP) else _say(error)
             return Unobserved(path=level.trail.path_of(name), reason=reason)
-        status = os.fstat(descriptor)
-        if status.st_dev != level.status.st_dev:
+        identity = _identity(descriptor)
+        if identity[0] != level.identity[0]:
             os.close(descriptor)
             return Unobserved(path=level.trail.path_of(name), reason="another file system is mounted here")
-        return _Level(descriptor, level.trail.below(name), status)
+        return _Level(descriptor, level.trail.below(name), identity)
 
     def _leave(self, level: _Level, levels: list[_Level]) -> None:
         """4. Back to the directory above: by `..` if it has no descriptor and no handle."""
         if levels and levels[-1].descriptor is None and levels[-1].handle is None and level.descriptor is not None:
             with contextlib.suppress(OSError):  # then what is left there counts as moved away
                 above = os.open(b"..", _DIRECTORY, dir_fd=level.descriptor)
-                if os.path.samestat(os.fstat(above), levels[-1].status):
+                if _identity(above) == levels[-1].identity:
                     levels[-1].descriptor = above
                 else:
                     os.close(above)
@@ -384,6 +395,11 @@ def _names(path: bytes) -> list[bytes]:
     if b"." in names or b".." in names:
         raise InputError(f"not a plain path: {path!r}")
     return names
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _handle(descriptor: int) -> bytes | None:
