@@ -18,6 +18,8 @@ from intact.model.digest import Algorithms
 from intact.observe.ports import Content
 
 HOT_NS = 60 * 10**9
+HEAD_BYTES = 16
+"""So many first bytes of a file are remembered."""
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ class KnownFiles:
     clock_ns: Callable[[], int] = time.time_ns
     _attributes: dict[Hashable, tuple[tuple[int, ...], Attributes]] = field(default_factory=dict)
     _contents: dict[Hashable, tuple[tuple[int, ...], Content]] = field(default_factory=dict)
+    _heads: dict[Hashable, tuple[tuple[int, ...], bytes]] = field(default_factory=dict)
     _keeping: threading.Lock = field(default_factory=threading.Lock)
 
     def attributes(self, identity: tuple[int, int, int, int, int]) -> Attributes | None:
@@ -47,6 +50,16 @@ class KnownFiles:
     def content(self, identity: tuple[int, int, int, int, int], algorithms: Algorithms) -> Content | None:
         held = self._contents.get((*identity[:2], algorithms))
         return held[1] if held and held[0] == identity else None
+
+    def head(self, identity: tuple[int, int, int, int, int]) -> bytes | None:
+        held = self._heads.get(identity[:2])
+        return held[1] if held and held[0] == identity else None
+
+    def keep_head(self, identity: tuple[int, int, int, int, int], head: bytes) -> None:
+        """`head`: the first `HEAD_BYTES`, or what there is."""
+        if self._is_cold(identity):
+            with self._keeping:
+                _keep(self._heads, identity[:2], identity, head, self.limit)
 
     def keep_attributes(self, identity: tuple[int, int, int, int, int], attributes: Attributes) -> None:
         if self._is_cold(identity):
