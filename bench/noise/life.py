@@ -12,6 +12,7 @@ from bench.noise.stage import Object, Stage
 from bench.noise.upper import Counts
 from bench.noise.workloads import Workload
 from lab.progress import step
+from lab.settings import LabError
 
 QUIET_S = 20.0
 """After the last event: the doorbell's second look comes a minute after a change, alerts after seconds."""
@@ -40,7 +41,11 @@ def live(stage: Stage, workloads: Sequence[Workload], *, load_s: float, say: Cal
     with step("c: log rotation and reload, under load"):
         for one in workloads:
             for pod in stage.pods(one.service):
-                stage.run_in(pod, one.life)
+                try:
+                    stage.run_in(pod, one.life)
+                except LabError as error:
+                    life.failed[one.service] += 1
+                    life.errors[one.service] = f"{one.life}: {error}"
         put_load(stage, workloads, life, load_s / 2)
         _count(stage, life, "c", workloads)
     with step("d: a rolling restart"):
@@ -49,8 +54,8 @@ def live(stage: Stage, workloads: Sequence[Workload], *, load_s: float, say: Cal
         put_load(stage, workloads, life, load_s / 4)
         _count(stage, life, "d", workloads)
         time.sleep(QUIET_S)
-    for name, error in life.errors.items():
-        say(f"load of {name}: {life.failed[name]} rounds failed, the last with {error}")
+    for name, last in life.errors.items():
+        say(f"{name}: {life.failed[name]} failed, the last with {last}")
     return life
 
 

@@ -54,7 +54,7 @@ WORKLOADS: tuple[Workload, ...] = (
         service="rabbitmq",
         ready=15672,
         load=load.rabbitmq,
-        life="setpriv --reuid=rabbitmq --regid=rabbitmq --init-groups rabbitmqctl -q -n rabbit@localhost rotate_logs",
+        life="setpriv --reuid=rabbitmq --regid=rabbitmq --init-groups rabbitmqctl -q -n rabbit@localhost add_vhost spare",
         memory="512Mi",
         cpu_m=150,
     ),
