@@ -10,6 +10,7 @@ writes. C: less than that.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -44,7 +45,19 @@ def limit_tier(found: Tier, at_most: str) -> Tier:
 
 
 def find_tier(group: Group, overlays: OverlayGroup, scratch: Path) -> Tier:
-    """The best tier that the kernel gives. Raises OSError if nothing can be made in `scratch`.
+    """The best tier that the kernel gives; by its version where the disk is full, since whoever filled it would else have made the node
+    deaf. Raises OSError if nothing can be made in `scratch` for another reason."""
+    try:
+        return _try_tiers(group, overlays, scratch)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        name = "A" if _kernel_version() >= (6, 5) else "B"
+        return Tier(name=name, reason=f"by the kernel's version, not tested: {error.strerror}")
+
+
+def _try_tiers(group: Group, overlays: OverlayGroup, scratch: Path) -> Tier:
+    """By trying.
 
     An agent without CAP_DAC_OVERRIDE cannot make a writable overlay (its work directory has mode 0): then only the file system's own
     events are tested, and the kernel's version says the rest.

@@ -18,6 +18,8 @@ from intact.model.digest import Algorithms
 from intact.observe.ports import Content
 
 HOT_NS = 60 * 10**9
+_LARGEST_ATTRIBUTES = 512
+"""Longer ones are read again: one block on a disk can hold those of thousands of files, and memory could not."""
 HEAD_BYTES = 16
 """So many first bytes of a file are remembered."""
 
@@ -62,7 +64,7 @@ class KnownFiles:
                 _keep(self._heads, identity[:2], identity, head, self.limit)
 
     def keep_attributes(self, identity: tuple[int, int, int, int, int], attributes: Attributes) -> None:
-        if self._is_cold(identity):
+        if self._is_cold(identity) and sum(len(value) for both in attributes for _, value in both) <= _LARGEST_ATTRIBUTES:
             with self._keeping:
                 _keep(self._attributes, identity[:2], identity, attributes, self.limit)
 

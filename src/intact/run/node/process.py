@@ -23,6 +23,7 @@ from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Gap, Report
 from intact.observe.derive import Deriver
 
+from .alive import read_alive, write_alive
 from .baselines import NodeBaselines
 from .eyes import HostMounts
 from .flow import Eyes, NodeFlow
@@ -145,9 +146,9 @@ class NodeProcess:
     def _stay_alive(self, stop: threading.Event) -> None:
         stopped = False
         while not stopped:
-            self._alive.write_text(f"{time.time():.3f}\n")
+            write_alive(self._alive, time.time())
             stopped = stop.wait(ALIVE_EVERY_S)
-        self._alive.write_text(f"{time.time():.3f}\n")
+        write_alive(self._alive, time.time())
 
     def _keep_house(self, stop: threading.Event) -> None:
         while not stop.wait(HOUSE_EVERY_S):
@@ -159,12 +160,12 @@ class NodeProcess:
     def _tell_absence(self) -> None:
         """A file says when this node was last watched, to `ALIVE_EVERY_S`. What changed since is found by the first look, and the gap
         itself is told, however short it was."""
-        try:
-            since = float(self._alive.read_text())
-        except (FileNotFoundError, ValueError):
+        now = time.time()
+        since = read_alive(self._alive)
+        if since is None:
             return
         try:
-            self.flow.tell_gap(Gap(since=since, until=time.time(), reason="nothing watched this node"))
+            self.flow.tell_gap(Gap(since=min(since, now), until=now, reason="nothing watched this node"))
         except TemporaryError as error:
             log.error("gap_not_told", reason=str(error))
 
