@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intact.decide.start import Word, excuse, learn, tell_moment
+from intact.decide.start import Word, know, learn, tell_moment
 from intact.model.finding import Finding
 from intact.model.start import Moment, StartProfile, Witness
 from tests.unit.decide.test_start import NOBODY, change, facts, saw
@@ -51,7 +51,7 @@ def test_nothing_made_after_ready_is_excused(
     pod = facts(since=float(math.floor(ready)))
     moment = tell_moment(ready + 1.0 + after_s, started_at, pod)
     assert moment is Moment.LATER
-    assert excuse(profile_of(witnesses), finding, moment, is_spread=is_spread) is Word.COUNTS
+    assert know(profile_of(witnesses), is_spread=is_spread).say(finding, moment) is Word.COUNTS
 
 
 @given(st.lists(WITNESSES, max_size=9), FINDINGS, st.floats(900, 1100), st.floats(0, 590), st.floats(0, 0.99), st.booleans())
@@ -62,20 +62,20 @@ def test_in_the_second_of_ready_only_what_two_pods_are_known_to_start_with_is_ex
     moment = tell_moment(ready + after_s, started_at, facts(since=float(math.floor(ready))))
     profile = profile_of(witnesses)
     assert moment is not Moment.START
-    if excuse(profile, finding, moment, is_spread=is_spread) in EXCUSED:
+    if know(profile, is_spread=is_spread).say(finding, moment) in EXCUSED:
         alike = [w for w in profile.witnesses if any(_is_alike(entry, finding) for entry in w.entries)]
         assert len({one.pod_uid for one in alike}) >= 2
 
 
 @given(WITNESSES, FINDINGS, st.sampled_from(list(Moment)), st.booleans())
 def test_a_profile_from_one_pod_excuses_nothing(witness: Witness, finding: Finding, moment: Moment, is_spread: bool) -> None:
-    assert excuse(profile_of([witness, witness]), finding, moment, is_spread=is_spread) in (Word.FIRST, Word.COUNTS)
+    assert know(profile_of([witness, witness]), is_spread=is_spread).say(finding, moment) in (Word.FIRST, Word.COUNTS)
 
 
 @given(st.lists(WITNESSES, max_size=9), FINDINGS)
 def test_the_word_of_one_node_moves_no_pod_of_another(witnesses: list[Witness], finding: Finding) -> None:
     one_node = [witness for witness in witnesses if witness.node == "n1"]
-    assert excuse(profile_of(one_node), finding, Moment.START, is_spread=True) is Word.FIRST
+    assert know(profile_of(one_node), is_spread=True).say(finding, Moment.START) is Word.FIRST
 
 
 def _is_alike(entry: object, finding: Finding) -> bool:

@@ -126,26 +126,46 @@ def learn(profile: StartProfile, witness: Witness) -> StartProfile:
     return replace(profile, witnesses=tuple(known[uid] for uid in sorted(known)[:MAX_WITNESSES]))
 
 
-def is_established(profile: StartProfile, *, is_spread: bool) -> bool:
-    """2. Whether enough pods said what they start with. `is_spread`: the workload's pods are on several nodes."""
-    return len(profile.witnesses) >= ENOUGH and _has_nodes({one.node for one in profile.witnesses}, is_spread)
-
-
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a profile knows of each path and shape: contents and sets of lines that enough pods have, and whether it varies."""
+    """What a profile knows of one path and shape: contents and sets of lines that enough pods have, and whether it varies."""
 
     alike: frozenset[str]
     varies: bool
 
 
-def summarise(profile: StartProfile, *, is_spread: bool) -> Mapping[tuple[bytes, str], Expected]:
-    """3 and 4. All that is expected, by path and shape."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A profile read for judging: `expected` by path and shape."""
+
+    is_established: bool
+    expected: Mapping[tuple[bytes, str], Expected]
+
+    def say(self, finding: Finding, moment: Moment) -> Word:
+        """What the profile says of a finding that was made at `moment`."""
+        entry = describe_start(finding)
+        if entry is None or moment is Moment.LATER:  # 1
+            return Word.COUNTS
+        if not self.is_established:  # 2, 5
+            return Word.FIRST if moment is Moment.START else Word.COUNTS
+        expected = self.expected.get((entry.path, entry.shape))
+        if expected is None:
+            return Word.COUNTS
+        if expected.alike & set(_values(entry)):  # 3
+            return Word.EXPECTED
+        return Word.VARIES if expected.varies and entry.may_vary and moment is Moment.START else Word.COUNTS  # 4
+
+
+def know(profile: StartProfile, *, is_spread: bool) -> Known:
+    """All that `profile` says. `is_spread`: the workload's pods are on several nodes, so that one node's word is not enough (2).
+
+    3 and 4: for each path and shape, what enough pods have alike, and whether it is another in each.
+    """
     held: dict[tuple[bytes, str], list[tuple[Witness, StartEntry]]] = {}
     for witness in profile.witnesses:
         for entry in witness.entries:
             held.setdefault((entry.path, entry.shape), []).append((witness, entry))
-    known: dict[tuple[bytes, str], Expected] = {}
+    expected: dict[tuple[bytes, str], Expected] = {}
     for place, entries in held.items():
         by_value: dict[str, list[Witness]] = {}
         for witness, entry in entries:
@@ -155,23 +175,8 @@ def summarise(profile: StartProfile, *, is_spread: bool) -> Mapping[tuple[bytes,
         differ = all(len({one.pod_uid for one in witnesses}) == 1 for witnesses in by_value.values())
         varies = differ and all(entry.may_vary for _, entry in entries) and _are_enough([one for one, _ in entries], is_spread)
         if alike or varies:
-            known[place] = Expected(alike, varies)
-    return known
-
-
-def excuse(profile: StartProfile, finding: Finding, moment: Moment, *, is_spread: bool) -> Word:
-    """What `profile` says of a finding that was made at `moment`."""
-    entry = describe_start(finding)
-    if entry is None or moment is Moment.LATER:  # 1
-        return Word.COUNTS
-    if not is_established(profile, is_spread=is_spread):  # 2, 5
-        return Word.FIRST if moment is Moment.START else Word.COUNTS
-    expected = summarise(profile, is_spread=is_spread).get((entry.path, entry.shape))
-    if expected is None:
-        return Word.COUNTS
-    if expected.alike & set(_values(entry)):  # 3
-        return Word.EXPECTED
-    return Word.VARIES if expected.varies and entry.may_vary and moment is Moment.START else Word.COUNTS  # 4
+            expected[place] = Expected(alike, varies)
+    return Known(_are_enough(profile.witnesses, is_spread), expected)
 
 
 def _values(entry: StartEntry) -> tuple[str, ...]:
@@ -183,8 +188,4 @@ def _values(entry: StartEntry) -> tuple[str, ...]:
 
 def _are_enough(witnesses: Iterable[Witness], is_spread: bool) -> bool:
     found = tuple(witnesses)
-    return len({one.pod_uid for one in found}) >= ENOUGH and _has_nodes({one.node for one in found}, is_spread)
-
-
-def _has_nodes(nodes: set[str], is_spread: bool) -> bool:
-    return len(nodes) >= (ENOUGH if is_spread else 1)
+    return len({one.pod_uid for one in found}) >= ENOUGH and len({one.node for one in found}) >= (ENOUGH if is_spread else 1)

@@ -13,11 +13,9 @@ from intact.decide.start import (
     MAX_WITNESSES,
     Word,
     describe_start,
-    excuse,
     find_ready,
-    is_established,
+    know,
     learn,
-    summarise,
     tell_moment,
 )
 from intact.model.digest import Digest
@@ -58,7 +56,7 @@ def profile_of(*witnesses: Witness) -> StartProfile:
 
 
 def word(profile: StartProfile, finding: Finding, moment: Moment = Moment.START, *, is_spread: bool = True) -> Word:
-    return excuse(profile, finding, moment, is_spread=is_spread)
+    return know(profile, is_spread=is_spread).say(finding, moment)
 
 
 BOTH = profile_of(saw("a", "n1", change()), saw("b", "n2", change()))
@@ -113,8 +111,8 @@ def test_without_readiness_nothing_is_a_start(unknown: PodFacts) -> None:
 def test_the_first_pod_gives_an_info_the_second_makes_a_profile() -> None:
     assert word(NOBODY, change()) is Word.FIRST
     one = profile_of(saw("a", "n1", change()))
-    assert not is_established(one, is_spread=True) and word(one, change()) is Word.FIRST
-    assert is_established(BOTH, is_spread=True)
+    assert not know(one, is_spread=True).is_established and word(one, change()) is Word.FIRST
+    assert know(BOTH, is_spread=True).is_established
     assert word(BOTH, change()) is word(BOTH, change(), Moment.UNCLEAR) is Word.EXPECTED
 
 
@@ -186,7 +184,7 @@ def test_a_profile_is_bounded_whoever_floods_it() -> None:
     many = [change(b"/etc/x%05d" % number) for number in range(MAX_ENTRIES + 50)]
     profile = profile_of(*(saw(f"{number:02}", f"n{number % 2}", *many) for number in range(MAX_WITNESSES + 3)))
     assert len(profile.witnesses) == MAX_WITNESSES and {len(one.entries) for one in profile.witnesses} == {MAX_ENTRIES}
-    assert len(summarise(profile, is_spread=True)) == MAX_ENTRIES
+    assert len(know(profile, is_spread=True).expected) == MAX_ENTRIES
     assert word(profile, many[-1]) is Word.COUNTS
 
 

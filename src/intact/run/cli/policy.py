@@ -109,9 +109,9 @@ START_COLUMNS: dict[str, Callable[[Any], str]] = {
 
 def _describe_profile(profile: StartProfile) -> Iterator[dict[str, Any]]:
     """One row a path. `Expected` is the same in several pods, `Varies` has a content of its own in each, `Seen` was seen in one."""
-    from intact.decide.start import summarise
+    from intact.decide.start import know
 
-    known = summarise(profile, is_spread=False)
+    known = know(profile, is_spread=False).expected
     pods: dict[tuple[bytes, str], set[str]] = {}
     rules: dict[tuple[bytes, str], str] = {}
     for witness in profile.witnesses:

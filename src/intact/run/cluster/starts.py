@@ -31,14 +31,13 @@ from intact.decide.start import (
     PASSING_S,
     TICK_S,
     WHOLE_SECOND_S,
+    Known,
     Word,
     describe_start,
-    excuse,
     find_ready,
-    is_established,
+    know,
     learn,
     may_pass,
-    summarise,
     tell_moment,
 )
 from intact.model.container import Container
@@ -100,7 +99,8 @@ class Starts:
         if not verdict.findings:
             begun.entries, begun.heard, begun.held = {}, frozenset(), {}
             return verdict, self._settle(begun, pod, verdict.at, is_spread, now)
-        profile, spread = self._profile(template), is_spread()
+        profile = self._profile(template)
+        known = know(profile, is_spread=is_spread())
         kept: list[Finding] = []
         words: dict[Word, list[Finding]] = {word: [] for word in Word}
         passing: dict[StartEntry, float] = {}
@@ -113,7 +113,7 @@ class Starts:
                 entries[entry] = _first_made(finding, entry, begun)
                 if begun.ready_at is None and moment is Moment.START:  # 3
                     heard.add(entry)
-            word = excuse(profile, finding, moment, is_spread=spread)
+            word = known.say(finding, moment)
             words[word].append(finding)
             if word is not Word.COUNTS:
                 continue
@@ -180,15 +180,15 @@ class Starts:
             return []
         begun.is_settled = True
         spread = is_spread()
-        before = (is_established(profile, is_spread=spread), summarise(profile, is_spread=spread))
+        before = know(profile, is_spread=spread)
         entries = tuple(entry for entry, changed_at in begun.entries.items() if _is_start(entry, changed_at, begun.ready_at, begun))
         profile = learn(profile, Witness(pod_uid=pod.uid, pod=pod.name, node=pod.node, entries=entries))
-        after = (is_established(profile, is_spread=spread), summarise(profile, is_spread=spread))
+        after = know(profile, is_spread=spread)
         leaves: list[Leaf] = []
-        if after[0] and not profile.established_at:
+        if after.is_established and not profile.established_at:
             profile = replace(profile, established_at=now)
-            if after[1]:
-                leaves.append(record_start(profile, verb="Established", is_new=self._is_new(profile, spread), now=now))
+            if after.expected:
+                leaves.append(record_start(profile, verb="Established", is_new=self._is_new(profile, after), now=now))
         self._keep(profile, now)
         if after != before and begun.template in self._believed:  # 4
             self._wishes.add((pod.workload, "", 0.0))
@@ -230,11 +230,10 @@ class Starts:
             leaves.append(record_start(profile, verb="Varies", pod=begun.pod, findings=words[Word.VARIES], now=now))
         return leaves
 
-    def _is_new(self, profile: StartProfile, is_spread: bool) -> bool:
+    def _is_new(self, profile: StartProfile, known: Known) -> bool:
         """Whether other templates of the same image were known, and none of them starts with all of this."""
         others = [one for one in self._store.of_image(profile.template.image) if one.template != profile.template and one.established_at]
-        own = summarise(profile, is_spread=is_spread).keys()
-        return bool(others) and not any(own <= summarise(one, is_spread=False).keys() for one in others)
+        return bool(others) and not any(known.expected.keys() <= know(one, is_spread=False).expected.keys() for one in others)
 
     def _profile(self, template: Template) -> StartProfile:
         profile = self._profiles.get(template) or self._store.get(template) or StartProfile(template=template)
