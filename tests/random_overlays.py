@@ -38,7 +38,13 @@ from tests.attack.staged import CONTAINER, baseline_of
 from tests.overlays import MAPPED, idmapped, run_inside, user_namespace, view
 
 NAMES = ["a", "b", "a.b", "\udcff\n"]
-PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join)
+PATHS = st.one_of(
+    st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join),
+    st.integers(0, 30).map("#{}".format),
+    st.integers(0, 30).map("#{}".format),
+    st.tuples(st.integers(0, 30), st.sampled_from(NAMES)).map("#{0[0]}/{0[1]}".format),
+)
+"""A path; or the one with this number of those that there are, so that steps meet something; or a name in or beside that one."""
 Step = tuple[str, str, str]
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["write", "append"]), PATHS, st.sampled_from(["", "x", "y" * 300])),
@@ -55,19 +61,23 @@ STEPS = st.one_of(
 LAYERS = st.lists(st.lists(STEPS, max_size=12), min_size=1, max_size=3)
 FIRST: list[Step] = [
     ("write", "a/a/b", "1"),
+    ("write", "a/a/a", "4444"),
     ("write", "a/b", "22"),
     ("write", "b/a.b", "333"),
     ("link", "a/b", "b/b"),
     ("mkdir", "b/a", ""),
+    ("write", "a.b/b/a", "55555"),
+    ("symlink", "a.b/a", "b/a"),
 ]
-"""What most trees begin with: without it, most steps meet nothing."""
-TOP = st.lists(STEPS, max_size=20)
+"""What all trees begin with."""
+TOP = st.lists(STEPS, min_size=2, max_size=24)
 
 _NET_BIND = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
 _NOBODY = 0xFFFFFFFF
 _ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", *line) for line in [(1, 6, _NOBODY), (2, 4, 7), (4, 4, _NOBODY), (8, 6, 8), (0x10, 6, _NOBODY), (0x20, 4, _NOBODY)]
 )
+_TWO_PATHS = ("rename", "link", "exchange")
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -156,7 +166,7 @@ def build_lowers(base: Path, layers: Sequence[Sequence[Step]], way: Way, hollow:
     bottom.mkdir()
     lowers = [bottom]
     plain = Way(((b"userxattr", None),), attributes=way.attributes) if way.attributes.startswith("user.") else Way()
-    for number, steps in enumerate(layers):
+    for number, steps in enumerate([[*FIRST, *layers[0]], *layers[1:]]):
         upper = make_upper(base, f"layer{number}", None)
         with mounted(base, lowers, upper, plain, None) as overlay:
             perform_all(overlay, steps)
@@ -210,9 +220,27 @@ def replace_whiteouts(layer: Path, prefix: str) -> None:
 
 
 def perform_all(overlay: str, steps: Sequence[Step]) -> None:
-    for step in steps:
+    for step, name, argument in steps:
         with contextlib.suppress(OSError):
-            perform(Path(overlay), *step)
+            perform(Path(overlay), step, resolve(overlay, name), resolve(overlay, argument) if step in _TWO_PATHS else argument)
+
+
+def resolve(overlay: str, name: str) -> str:
+    """What a path of `PATHS` stands for now."""
+    if not name.startswith("#"):
+        return name
+    number, _, below = name[1:].partition("/")
+    root = overlay + "/."
+    existing = sorted(
+        os.path.relpath(f"{above}/{one}", root) for above, directories, files in os.walk(root) for one in (*directories, *files)
+    )
+    if not existing:
+        return below or "a"
+    chosen = existing[int(number) % len(existing)]
+    if not below:
+        return chosen
+    is_directory = stat.S_ISDIR(os.lstat(f"{overlay}/{chosen}").st_mode)
+    return os.path.join(chosen if is_directory else os.path.dirname(chosen), below)
 
 
 def perform(inside: Path, step: str, name: str, argument: str) -> None:

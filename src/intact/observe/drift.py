@@ -121,9 +121,9 @@ class _Scan:
 
     def cover(self, wanted: frozenset[bytes]) -> bool:
         """Looks; False, and to be done again for everything, if one of the wanted files has other names too, or what is not looked at
-        would be taken for deleted, or a renamed directory brought something with it."""
+        would be taken for deleted, or is below a renamed directory: what that brought with it is not in the upper directory."""
         for found in _look(self.tree, wanted, self.limits):
-            if isinstance(found, Node) and (self._has_other_names(found) or self._hides_some(found) or self._brings_some(found, wanted)):
+            if isinstance(found, Node) and (self._has_other_names(found) or self._hides_some(found) or is_moved(found)):
                 return False
             self.take(found)
         return True
@@ -145,13 +145,9 @@ class _Scan:
 
     def _hides_some(self, found: Node) -> bool:
         """Whether `found` is a directory put in place of one of the image: what it holds must be seen to tell what is gone."""
-        if self.baseline is None or not (found.overlay.get(b"opaque") == b"y" or is_moved(found)):
+        if self.baseline is None or found.overlay.get(b"opaque") != b"y":
             return False
         return next(self.baseline.scan(found.entry.path), None) is not None
-
-    def _brings_some(self, found: Node, wanted: frozenset[bytes]) -> bool:
-        """Whether `found` is a renamed directory of which everything is wanted."""
-        return is_moved(found) and any(path.rstrip(b"/") + b"/" in wanted for path in (found.entry.path, *ancestors(found.entry.path)))
 
     def take(self, found: Node | Unobserved) -> None:
         if isinstance(found, Unobserved):
