@@ -70,6 +70,20 @@ def test_a_file_moved_into_place_was_made_there_when_it_was_moved(web: Staged) -
     assert found[b"/etc/single.conf"].changed_at > ready
 
 
+def test_another_name_in_its_directory_makes_a_file_no_younger(web: Staged) -> None:
+    (web.inside / "etc/cron.d").mkdir()
+    (web.inside / "etc/cron.d/job").write_text("* * * * * root /bin/true\n")
+    first = dated(web)
+    known = {found.id: found for found in first.values()}
+    ready = moment()
+    (web.inside / "etc/cron.d/later").write_text("* * * * * root /bin/false\n")
+    second = dated(web, known)
+    assert second[b"/etc/cron.d/job"].changed_at == first[b"/etc/cron.d/job"].changed_at < ready
+    assert second[b"/etc/cron.d/later"].changed_at > ready
+    (web.inside / "etc/cron.d/job").write_text("* * * * * root /tmp/x\n")
+    assert dated(web, known)[b"/etc/cron.d/job"].changed_at > ready
+
+
 def test_a_deletion_keeps_the_earliest_time_it_was_seen_at(web: Staged) -> None:
     before = moment()
     (web.inside / "etc/web.conf").unlink()
