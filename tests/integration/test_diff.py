@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from lab import images, layers, oci
 from lab.runtime import Runtime
-from tests.integration.watching import intact
+from tests.integration.watching import Watching, intact
 
 NAME = "docker.io/local/shown:1"
 CLEAN, DIFFERENT, USAGE, UNOBSERVED = 0, 1, 2, 3
@@ -135,6 +136,24 @@ def test_what_could_not_be_read_is_neither_clean_nor_a_difference(runtime: Runti
         assert "not observed: /srv/app/app.conf" in done.stderr
     finally:
         runtime.stop("unread")
+
+
+def test_who_did_it_is_named_where_somebody_watched(runtime: Runtime, image: oci.ImageLayout, tmp_path: Path) -> None:
+    runtime.run(NAME, "heard")
+    try:
+        with Watching(runtime.address, tmp_path / "state") as watch:
+            watch.hear_verdict("heard")
+            runtime.exec("heard", ["/bin/sh", "-c", "( echo owned --password hunter2 > /srv/app/main.sh )"])
+            watch.hear_finding("/srv/app/main.sh", "Modified")
+            deadline = time.monotonic() + 60
+            row: dict[str, Any] = {}
+            while not row.get("writer") and time.monotonic() < deadline:
+                done = diff(runtime, "heard", "--no-layers", "--state", tmp_path / "state", "--output", "json", code=DIFFERENT)
+                row = differences(done)["/srv/app/main.sh"]
+        assert row["writer"]["executable"] == "/bin/busybox" and row["writer"]["has_exited"], "a subshell, gone long ago"
+        assert "/bin/busybox" in row["process"] and "hunter2" not in done.stdout
+    finally:
+        runtime.stop("heard")
 
 
 def test_a_container_that_is_not_there_is_named(runtime: Runtime, image: oci.ImageLayout) -> None:

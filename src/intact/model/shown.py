@@ -10,6 +10,7 @@ from .entry import Entry
 from .finding import Change
 from .layer import Grade
 from .observation import Scope, Unobserved
+from .process import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class ShownDifference:
     now: str = ""
     changed_at: float = 0.0
     process: str = ""
+    writer: Writer | None = None
     text: tuple[str, ...] = ()
     untold: str = ""
 

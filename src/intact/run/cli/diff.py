@@ -22,7 +22,10 @@ from intact.model.digest import Digest
 from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED, InputError, IntactError
 from intact.model.layer import Baseline
 from intact.model.shown import Shown, ShownContainers
+from intact.run.logs import configure_logs
 from intact.run.node.showing import show
+from intact.run.node.writers import FILE as WRITERS
+from intact.run.node.writers import WriterMemory
 from intact.run.storage.keeping import open_own_key, open_store
 from intact.run.trust import PinnedTrust
 
@@ -30,6 +33,7 @@ from .diff_in_cluster import Pod, ask_agent, find_pod
 from .diff_output import OUTPUTS, print_shown, tell_rest
 from .in_cluster import NAMESPACE
 from .looking import list_containers, look_at
+from .source import DEFAULT_STATE
 
 
 @click.command()
@@ -38,13 +42,22 @@ from .looking import list_containers, look_at
 @click.option("--cluster", "in_cluster", is_flag=True, help="Ask the cluster of your kubeconfig, even if this host runs containers.")
 @click.option("--intact-namespace", default=NAMESPACE, show_default=True, metavar="NS", help="Where Intact is installed in the cluster.")
 @click.option("--socket", metavar="SOCKET", help="containerd's socket; found by itself where it is in a usual place.")
+@click.option(
+    "--state",
+    "--state-dir",
+    "state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=lambda: os.environ.get("INTACT_STATE_DIR") or DEFAULT_STATE,
+    metavar="DIR",
+    help=f"Where `intact watch` keeps its baselines and who did what; {DEFAULT_STATE} if not given.",
+)
 @click.option("--layers/--no-layers", default=True, show_default=True, help="Also read the image's read-only layers.")
 @click.option("--all", "show_all", is_flag=True, help="Also what the default rules are silent about: data, logs, caches.")
 @click.option("--show-secrets", is_flag=True, help="On this host only: hide nothing that looks like a secret.")
 @click.option("--output", type=click.Choice(OUTPUTS), default="table", show_default=True, help="How to print the result.")
 @click.option("--record", "as_record", is_flag=True, hidden=True, help="Print the record that is shown elsewhere.")
 def command(
-    target: str, namespace: str, in_cluster: bool, intact_namespace: str, socket: str | None, layers: bool, show_all: bool,
+    target: str, namespace: str, in_cluster: bool, intact_namespace: str, socket: str | None, state: Path, layers: bool, show_all: bool,
     show_secrets: bool, output: str, as_record: bool,
 ) -> int:  # fmt: skip
     """Shows what differs in a container now: lines of text, kinds of programs, sizes, hashes, owners, when, and who.
@@ -56,6 +69,7 @@ def command(
 
     Exit codes: 0 clean, 1 differences, 3 no differences but not everything could be looked at.
     """
+    configure_logs(verbose=False)
     wanted = f"{namespace}/{target}" if namespace and not target.startswith(f"{namespace}/") else target
     if in_cluster or not (socket or _has_runtime()):
         if show_secrets:
@@ -63,7 +77,7 @@ def command(
         pod = find_pod(wanted)
         shown = _from_agent(pod, intact_namespace, layers=layers, show_all=show_all)
     else:
-        shown = _on_this_host(wanted, find_socket(socket), layers=layers, show_all=show_all, show_secrets=show_secrets)
+        shown = _on_this_host(wanted, find_socket(socket), state, layers=layers, show_all=show_all, show_secrets=show_secrets)
     if as_record:
         click.echo(encode(ShownContainers(containers=tuple(shown))))
         return EXIT_CLEAN
@@ -85,14 +99,23 @@ def _has_runtime() -> bool:
 # -- 1: on this host -----------------------------------------------------------------------------------------------------
 
 
-def _on_this_host(wanted: str, address: str, *, layers: bool, show_all: bool, show_secrets: bool) -> list[Shown]:
+def _on_this_host(wanted: str, address: str, state: Path, *, layers: bool, show_all: bool, show_secrets: bool) -> list[Shown]:
     shown, failed = [], []
-    find = _open_stored(Path(os.environ.get("INTACT_STATE_DIR") or "/var/lib/intact-watch"))
+    find = _open_stored(state)
+    writers = WriterMemory(state if (state / WRITERS).exists() else state / "node")
     for running in choose_containers(list_containers(address), wanted):
         try:
             looked = look_at(running, address, with_layers=layers, find_baseline=find)
             shown.append(
-                show(running, looked.baseline, looked.differences, looked.verdicts, with_silent=show_all, show_secrets=show_secrets)
+                show(
+                    running,
+                    looked.baseline,
+                    looked.differences,
+                    looked.verdicts,
+                    with_silent=show_all,
+                    show_secrets=show_secrets,
+                    find_writer=writers.find,
+                )
             )
         except IntactError as error:
             failed.append(error)

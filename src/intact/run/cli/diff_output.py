@@ -19,7 +19,7 @@ from intact.model.observation import Scope
 from intact.model.shown import Shown, ShownDifference
 
 from .baseline.changes import MARKS, describe_change
-from .output import describe_container, describe_entry, describe_time
+from .output import describe_container, describe_entry, describe_time, describe_writer
 from .sarif import make_sarif
 from .source import clean, count_of, describe_age
 
@@ -86,6 +86,7 @@ def _describe_difference(one: ShownDifference) -> dict[str, Any]:
         "now": clean(one.now, 600),
         "changed_at": describe_time(one.changed_at),
         "process": clean(one.process, 600),
+        "writer": describe_writer(one.writer),
         "text": [show_line(line) for line in one.text],
         "untold": clean(one.untold, 600),
     }

@@ -18,7 +18,7 @@ from intact.compare.text import show_line
 from intact.model.entry import describe, display_path
 from intact.model.shown import Shown, ShownDifference
 
-from .output import describe_container, describe_entry, describe_time
+from .output import describe_container, describe_entry, describe_time, describe_writer
 from .source import clean
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -83,6 +83,7 @@ def _make_result(one: ShownDifference, rule_index: int, name: str) -> dict[str, 
         "now": clean(one.now, 600),
         "changedAt": describe_time(one.changed_at),
         "process": clean(one.process, 600),
+        "writer": describe_writer(one.writer),
         "diff": [show_line(line) for line in one.text],
         "noDiff": clean(one.untold, 600),
     }

@@ -39,10 +39,13 @@ from .layer_reader import EVERY_S as LAYERS_EVERY_S
 from .layer_reader import LayerReader, Reading
 from .origins import Answers, Origins, Weighed, keep_waiting, leave_out
 from .watched import EVENT_FLOOD, Watched, merge
+from .writers import WriterMemory
 
 log = structlog.get_logger()
 
 HEARTBEAT_S = 15.0
+KEEP_WRITERS_S = 2.0
+"""Who did what was found is written down at most this often."""
 RELIST_S = 30.0
 """Containers are listed again this often even when the runtime said nothing: a lost event costs at most this long."""
 TICK_S = 0.2
@@ -107,10 +110,11 @@ class NodeFlow:
         list_ended: Callable[[frozenset[str]], Iterable[Running]] = lambda known: (),
         revoked: Callable[[], frozenset[str]] = frozenset,
         origins: Origins | None = None,
+        writers: WriterMemory | None = None,
     ) -> None:
         """`clock`: Unix seconds; `steady`: seconds since whenever, that nobody can set. `list_ended`: the containers that ended since it
         was asked last, other than the known ones. `revoked`: the keys known to be revoked now; when there are more, every baseline is
-        obtained anew. `origins`: without it nothing added is taken for the image's."""
+        obtained anew. `origins`: without it nothing added is taken for the image's. `writers` remembers who did what over a restart."""
         self._node = node
         self._list_running = list_running
         self._runtime_changed = runtime_changed
@@ -139,6 +143,8 @@ class NodeFlow:
         self._lost: Gap | None = None
         self._next_gap = 0.0
         self._is_coverage_stale = True
+        self._writers = writers
+        self._next_keep = 0.0
 
     # -- from other threads ------------------------------------------------------------------------------------------
 
@@ -221,6 +227,8 @@ class NodeFlow:
 
     def _welcome(self, running: Running) -> None:
         watched = self._watched[running.container.id] = Watched(running=running)
+        if self._writers is not None:
+            watched.remember = self._writers.find
         self._is_coverage_stale = True
         log.info("container_seen", container=running.container.id[:12], name=running.container.name, image=running.container.image)
         if running.mounted is None:
@@ -542,6 +550,9 @@ class NodeFlow:
         if now < self._next_heartbeat and not self._is_coverage_stale:
             return
         self._is_coverage_stale = False
+        if self._writers is not None and now >= self._next_keep:
+            self._next_keep = now + KEEP_WRITERS_S
+            self._writers.keep(f for watched in self._watched.values() if watched.drift is not None for f in watched.drift.findings)
         coverage = tuple(watched.cover() for watched in self._watched.values())
         says = {(c.container.id, c.verdict, c.reason, c.baseline_root, c.layers_verified_at > 0) for c in coverage}
         if now >= self._next_heartbeat or says != self._coverage_said:

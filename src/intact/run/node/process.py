@@ -28,6 +28,7 @@ from .baselines import NodeBaselines
 from .eyes import HostMounts
 from .flow import Eyes, NodeFlow
 from .origins import Origins
+from .writers import WriterMemory
 
 log = structlog.get_logger()
 
@@ -67,6 +68,7 @@ class NodeProcess:
             list_running=self._list_running,
             runtime_changed=self._take_change,
             doorbell=FanotifyDoorbell(state_dir, at_most=best_tier, executions=self._executions),
+            writers=WriterMemory(state_dir),
             eyes=eyes,
             baselines=baselines,
             send=send,

@@ -10,9 +10,9 @@ text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from intact.adapters.linux.mounts import uses_user_attributes
 from intact.adapters.linux.tree import HostTree
@@ -28,8 +28,11 @@ from intact.model.finding import Change, Difference, Finding, Verdict
 from intact.model.hashing import choose_hasher
 from intact.model.layer import Baseline
 from intact.model.observation import Scope, Unobserved
+from intact.model.process import Writer
 from intact.model.shown import Shown, ShownDifference
 from intact.observe.ports import Node
+
+from .watched import describe_writer
 
 MOST_DIFFERENCES = 2000
 MOST_BYTES = 1 << 20
@@ -62,12 +65,14 @@ def show(
     *,
     with_silent: bool = False,
     show_secrets: bool = False,
+    find_writer: Callable[[str], Writer | None] = lambda finding_id: None,
 ) -> Shown:
     """`differences` are all of the writable layer, `verdicts` what was judged of it and of the read-only layers. Raises InputError where
-    the container's writable layer is gone."""
+    the container's writable layer is gone. `find_writer` knows who did a finding, by its id."""
     mounted = running.mounted
     assert mounted is not None, "who has no confirmed overlay was not looked at"
     findings = sorted((f for verdict in verdicts for f in verdict.findings), key=lambda f: (-f.level, f.difference.path))
+    findings = [finding if (writer := find_writer(finding.id)) is None else _sign(finding, writer) for finding in findings]
     told = {finding.difference.path for finding in findings if finding.scope is Scope.DRIFT}
     beside = [d for d in differences if d.path not in told and d.change is not Change.UNREAD]
     wanted: list[tuple[Difference, Finding | None]] = [(finding.difference, finding) for finding in findings]
@@ -123,9 +128,14 @@ def _show_one(
         now=now.note or (now.reason if scope is Scope.LIVE else ""),
         changed_at=(finding.changed_at if finding is not None else 0.0) or now.changed_at,
         process=_redact(finding.process) if finding is not None else "",
+        writer=finding.writer if finding is not None else None,
         text=text.lines,
         untold=text.reason,
     )
+
+
+def _sign(finding: Finding, writer: Writer) -> Finding:
+    return replace(finding, writer=writer, process=describe_writer(writer))
 
 
 def _redact(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from intact.compare.redact import redact_arguments
@@ -50,6 +50,8 @@ class Watched:
     said: dict[Scope, object] = field(default_factory=dict)
     counted: set[tuple[str, str]] = field(default_factory=set)
     writers: dict[bytes, Writer | None] = field(default_factory=dict)
+    remember: Callable[[str], Writer | None] = lambda finding_id: None
+    """Who did a finding, by its id, as far as that was known before this process began."""
 
     def new_counts(self, verdict: Verdict) -> set[tuple[str, str]]:
         """The rules and patterns by which something is counted for the first time; beyond `MAX_COUNTED` none is new any more."""
@@ -81,7 +83,8 @@ class Watched:
 
     def _sign_finding(self, finding: Finding) -> Finding:
         if finding.difference.path not in self.writers:
-            return finding
+            writer = self.remember(finding.id)
+            return finding if writer is None else replace(finding, writer=writer, process=describe_writer(writer))
         writer = self.writers[finding.difference.path]
         return replace(finding, writer=writer, process=EXITED if writer is None else describe_writer(writer))
 
