@@ -50,6 +50,7 @@ REMEMBERED_S = 7 * 86400.0
 REMEMBERED_STATUS_S = 600.0
 """A node that spoke so shortly before a start is known after it, and missed if it says nothing more; one that is long gone is not."""
 KEPT_GAPS = 20
+EXPECTED = "what differs is expected: by its policy, or as pods of its template start"
 
 
 def bound_times(report: Report, now: float) -> Report:
@@ -298,6 +299,8 @@ class ClusterFlow(AgentSide):
         doubt = self._truth.doubts(container.node, key) if key is not None else ""
         if doubt and self._is_odd(container) and covered.verdict == State.INTACT.value:
             return replace(covered, verdict=State.UNOBSERVED.value, reason=doubt)
+        if covered.verdict == State.DRIFTED.value and not (covered.reason or doubt) and self._looks.expects(container):
+            return replace(covered, reason=EXPECTED)
         return replace(covered, reason=covered.reason or doubt)
 
     def _grade(self, container: Container, root: Digest | None, claimed: Grade) -> Grade:

@@ -71,6 +71,12 @@ class Looks:
             look = self._pods.get(pod_key(container), {}).get((container.id, Scope.DRIFT))
         return look is not None and look.verdict.state is not State.UNOBSERVED
 
+    def expects(self, container: Container) -> bool:
+        """Whether all that was told of the container, in whatever scope, is intact or expected."""
+        with self._lock:
+            looks = [look for (id, _), look in self._pods.get(pod_key(container), {}).items() if id == container.id]
+        return bool(looks) and all(look.clean for look in looks)
+
     def confirm(self, container: Container, at: float) -> Verdict | None:
         """A node says that it looked again at `at` and found what it told before. The clean verdict this confirms, if there is one."""
         with self._lock:

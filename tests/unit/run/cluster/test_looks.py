@@ -55,6 +55,16 @@ def test_a_node_can_confirm_a_clean_look_and_nothing_else() -> None:
     assert looks.confirm(WEB, 25) is None and looks.intact_at("p1") is None
 
 
+def test_what_differs_is_expected_only_if_it_is_in_every_scope() -> None:
+    looks = Looks()
+    assert not looks.expects(WEB)
+    looks.note(verdict(WEB, 10, State.DRIFTED), clean=True)
+    looks.note(verdict(SIDECAR, 10, State.DRIFTED), clean=False)
+    assert looks.expects(WEB) and not looks.expects(SIDECAR)
+    looks.note(verdict(WEB, 11, State.DRIFTED, Scope.LAYERS), clean=False)
+    assert not looks.expects(WEB)
+
+
 def covered(container: Container, verdict: str = "Intact") -> Coverage:
     return Coverage(container=container, verdict=verdict, baseline_root=None, grade="", verified_at=1.0, layers_verified_at=0.0)
 

@@ -14,6 +14,7 @@ from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.policy import Policy, Purpose
 from intact.model.seam import Coverage, Report
+from intact.run.cluster.flow import EXPECTED
 from intact.run.storage.memory import open_state
 from tests.unit.clusters import START, Staged, staged
 from tests.unit.seam_contract import wait_until
@@ -127,6 +128,9 @@ def test_two_pods_that_start_alike_make_a_profile_and_nobody_is_alarmed(tmp_path
         shop.find(shop.start("third", "n3"), (CONF, b"generated", BEFORE))
         assert cluster.incidents() == () and cluster.alerts() == []
         assert shop.told() == [("First", "Info", 1), ("Established", "Info", 1)]
+        shop.look_on(first)
+        (shown,) = [one for node in cluster.flow.status() for one in node.coverage if one.container.id == first.id]
+        assert (shown.verdict, shown.reason) == ("Drifted", EXPECTED), "people see what the node sees, and why it alarms nobody"
         assert first.pod is not None and cluster.flow._looks.intact_at(first.pod.uid) is not None, "it counts as intact"
 
 
