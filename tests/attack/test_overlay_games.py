@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import mmap
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -273,3 +275,22 @@ def test_special_files_in_the_place_of_the_images(staged: Staged) -> None:
     found = told(staged, *(b"/" + name.encode() for name in makers))
     assert {found[b"/" + name.encode()] for name in makers} == {Change.TYPE}
     assert {entry.kind for entry in staged.look().present} >= {Kind.FIFO, Kind.BLOCK, Kind.SOCKET}
+
+
+def test_a_program_patched_while_it_runs(staged: Staged) -> None:
+    """The file was closed before it was executed, so that the kernel sees no writer; a hash taken at the start would be another's."""
+    shutil.copy("/bin/sleep", staged.inside / "runner")
+    content = Path("/bin/sleep").read_bytes()
+    _libc.mmap.restype = ctypes.c_void_p
+    with (staged.inside / "runner").open("r+b") as file:  # not by Python's own mmap, which keeps a descriptor
+        address = _libc.mmap(None, ctypes.c_size_t(len(content)), mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, file.fileno(), 0)
+    program = subprocess.Popen([f"/proc/{os.getpid()}/fd/{staged.overlay}/runner", "60"])
+    try:
+        assert seen(staged.look())[b"/runner"].digest == Digest.of(content)
+        ctypes.memset(address + len(content) - 1, content[-1] ^ 0xFF, 1)
+        patched = content[:-1] + bytes([content[-1] ^ 0xFF])
+        assert seen(staged.look({b"/runner"}))[b"/runner"].digest == Digest.of(patched)
+    finally:
+        program.kill()
+        program.wait()
+        _libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(len(content)))
