@@ -46,7 +46,7 @@ def main() -> int:
         for leaf in grave:
             body = leaf["body"]
             print(f"{leaf['workload']}: {body['level']} {body['rule']} {body['change']} {body['path']}", file=sys.stderr)
-        parts += [tabulate_services(workloads, life, findings, alerts), tabulate_counted(stage.recorded("Verdict"))]
+        parts += [tabulate_services(workloads, life, findings, alerts), tabulate_counted({name: stage.counted(name) for name in names})]
         failed = bool(grave or alerts or incidents)
         if chosen.attacks:
             silent = check_silent(stage, [one for one in SILENT if one.service in names], patience_s=SILENCE_S)

@@ -6,7 +6,7 @@ In: a stage after a life and after attacks. Out: text. `replace_tables` writes i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.noise.attacking import QUIET, Outcome
@@ -29,15 +29,15 @@ def tabulate_services(workloads: Sequence[Workload], life: Life, findings: Seque
     return "\n".join(lines)
 
 
-def tabulate_counted(verdicts: Sequence[Object]) -> str:
-    """What was counted and not told: by service, rule and pattern, the most that one container had."""
-    most: Counter[tuple[str, str, str]] = Counter()
-    for leaf in verdicts:
-        for one in leaf["body"].get("aggregates", ()):
-            key = (leaf["workload"].rpartition("/")[2], one["pattern"], one["rule"])
-            most[key] = max(most[key], int(one["count"]))
+def tabulate_counted(counted: Mapping[str, Sequence[Object]]) -> str:
+    """What was counted and told nobody, by service: `intact policy suggest` without what raised alerts."""
     lines = ["| service | pattern | rule | most in one container |", "|---|---|---|---|"]
-    lines += [f"| {service} | `{pattern}` | {rule} | {count} |" for (service, pattern, rule), count in sorted(most.items())]
+    for service, rows in counted.items():
+        most: Counter[tuple[str, str]] = Counter()
+        for row in rows:
+            if not row["alerts"]:
+                most[row["pattern"], row["rule"]] = max(most[row["pattern"], row["rule"]], int(row["count"]))
+        lines += [f"| {service} | `{pattern}` | {rule} | {count} |" for (pattern, rule), count in sorted(most.items())]
     return "\n".join(lines)
 
 

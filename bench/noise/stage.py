@@ -130,10 +130,17 @@ class Stage:
 
     def recorded(self, kind: str) -> list[Object]:
         """Leaves of the record about the namespace, since the stage was opened."""
-        words = ("audit", "show", "--output", "jsonl", "--kind", kind)
-        done = self.cluster.kubectl("-n", SYSTEM, "exec", "deploy/intact-controller", "-c", "controller", "--", *INSIDE, *words)
-        leaves: list[Object] = [json.loads(line) for line in done.splitlines()]
+        leaves = self._ask("audit", "show", "--kind", kind)
         return [leaf for leaf in leaves if leaf["at"] >= format_time(self.began) and f" {NAMESPACE}/" in leaf["workload"]]
+
+    def counted(self, service: str) -> list[Object]:
+        """What was counted of the service's containers, as the suggestion of what its policy could expect."""
+        return self._ask("policy", "suggest", f"{NAMESPACE}/{service}")
+
+    def _ask(self, *words: str) -> list[Object]:
+        """`intact` in the controller's pod."""
+        command = ("deploy/intact-controller", "-c", "controller", "--", *INSIDE, *words, "--output", "jsonl")
+        return [json.loads(line) for line in self.cluster.kubectl("-n", SYSTEM, "exec", *command).splitlines()]
 
     def wait_looked_at(self, *, timeout_s: float = 300.0) -> None:
         """Until the node has spoken since now, and every container, those that hold the pods too, has a verdict."""

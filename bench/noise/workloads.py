@@ -26,14 +26,16 @@ class Workload:
     load: Callable[[str], None] | None = None
     inside: str = ""
     memory: str = "256Mi"
+    page: str = ""
+    """What the probe asks for by HTTP on the port `ready`."""
     cpu_m: int = 20
     """Thousandths of a CPU that are kept for it: without any, a service that starts slowly gets nothing on a busy machine."""
 
 
 WORKLOADS: tuple[Workload, ...] = (
-    Workload(service="nginx", ready=80, load=load.nginx, life="nginx -s reopen; nginx -s reload"),
-    Workload(service="apache-php", ready=80, load=load.apache, life=APACHE),
-    Workload(service="haproxy", ready=8080, load=load.haproxy, life="kill -USR2 1"),
+    Workload(service="nginx", ready=80, page="/", load=load.nginx, life="nginx -s reopen; nginx -s reload"),
+    Workload(service="apache-php", ready=80, page="/index.php", load=load.apache, life=APACHE),
+    Workload(service="haproxy", ready=8080, page="/", load=load.haproxy, life="kill -USR2 1"),
     Workload(
         service="postgresql",
         ready=("pg_isready", "-q", "-h", "127.0.0.1"),
@@ -64,12 +66,18 @@ WORKLOADS: tuple[Workload, ...] = (
         load=load.mosquitto,
         life="mv /mosquitto/log/mosquitto.log /mosquitto/log/mosquitto.log.1; kill -HUP 1",
     ),
-    Workload(service="gunicorn", ready=8000, load=load.gunicorn, life="kill -HUP 1"),
-    Workload(service="node", ready=3000, load=load.node, life="kill -HUP 1"),
+    Workload(service="gunicorn", ready=8000, page="/", load=load.gunicorn, life="kill -HUP 1"),
+    Workload(service="node", ready=3000, page="/", load=load.node, life="kill -HUP 1"),
     Workload(
-        service="tomcat", ready=8080, load=load.tomcat, life="kill -QUIT 1; mv logs/catalina.*.log logs/old.log", memory="512Mi", cpu_m=80
+        service="tomcat",
+        ready=8080,
+        page="/shop/",
+        load=load.tomcat,
+        life="kill -QUIT 1; mv logs/catalina.*.log logs/old.log",
+        memory="512Mi",
+        cpu_m=80,
     ),
-    Workload(service="puma", ready=9292, load=load.puma, life="mv log/puma.stdout.log log/puma.stdout.log.1; kill -HUP 1"),
+    Workload(service="puma", ready=9292, page="/", load=load.puma, life="mv log/puma.stdout.log log/puma.stdout.log.1; kill -HUP 1"),
     Workload(service="postfix", ready=25, load=load.mail, life="postfix reload; postfix logrotate || true"),
     Workload(service="exim4", ready=25, load=load.mail, life="savelog -q -c 3 /var/log/exim4/mainlog; kill -HUP 1"),
     Workload(
@@ -90,7 +98,9 @@ WORKLOADS: tuple[Workload, ...] = (
 def describe(workload: Workload, namespace: str, image: str, replicas: int = 2) -> Mapping[str, Any]:
     """The Deployment, as people write one: a probe, a limit, and whatever else Kubernetes adds by itself."""
     probe: dict[str, Any] = {"periodSeconds": 3, "timeoutSeconds": 10, "failureThreshold": 100}
-    if isinstance(workload.ready, int):
+    if workload.page:
+        probe["httpGet"] = {"port": workload.ready, "path": workload.page}
+    elif isinstance(workload.ready, int):
         probe["tcpSocket"] = {"port": workload.ready}
     else:
         probe["exec"] = {"command": list(workload.ready)}
