@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from intact.adapters.linux import doorbell, syscalls
+from intact.adapters.linux import places, syscalls
 from intact.compare.judge import summarise_path
 from intact.ingest.layer import apply_members
 from intact.ingest.limits import Limits
@@ -110,13 +110,13 @@ def test_a_directory_5000_deep_is_found_in_a_few_strides(tmp_path: Path, monkeyp
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "open", count_and_open)
-            path = doorbell._resolve_through(root, handle, time.monotonic() + 30)
+            path = places._resolve_through(root, handle, time.monotonic() + 30)
         assert path.startswith(os.fsencode(tmp_path) + b"/a/a/")
         assert path.endswith(b"/a/")
         assert len(path) >= 4090
         assert len(opened) < 50
         with pytest.raises(OSError, match="too deep"):
-            doorbell._resolve_through(root, handle, 0.0)
+            places._resolve_through(root, handle, 0.0)
     finally:
         for descriptor in levels:
             os.close(descriptor)

@@ -1,29 +1,54 @@
-"""Which added entries a rule would speak for, before anything is known but their names and metadata.
+"""Which entries a rule would speak for, before anything is known but their names and metadata.
 
 In: the baseline and where the container's configuration mounts. Out: a claim about one entry at a time, for whoever must choose what to
-keep. Never reads a file: what an entry holds is taken to be code.
+keep and what to read. Never reads a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from intact.model.entry import Entry
 from intact.model.finding import Change, Difference
 from intact.model.layer import Baseline
-from intact.model.observation import Scope
+from intact.model.observation import Reading, Scope
 
+from . import places
 from .rules import Judge, resolve_stubs
 
 
 def speak_for(baseline: Baseline, targets: Iterable[bytes]) -> Callable[[Entry], bool]:
-    """Whether a rule would speak for an entry that the image does not have. Costs nothing until it is asked."""
-    judges: list[Judge] = []
+    """Whether a rule would speak for an entry that the image does not have, if it held code. Costs nothing until it is asked."""
+    ask = _Ask(baseline, targets)
+    return lambda entry: ask.speaks(entry, None, is_code=True)
 
-    def speaks(entry: Entry) -> bool:
-        if not judges:
-            judges.append(Judge(baseline, Scope.DRIFT, resolve_stubs(targets, baseline.find)))
-        judges[0].runnable = frozenset({entry.path})
-        return judges[0].consider(Difference(path=entry.path, change=Change.ADDED, expected=None, actual=entry)).level is not None
 
-    return speaks
+def choose_reading(baseline: Baseline, targets: Iterable[bytes]) -> Callable[[Entry, Entry | None], Reading]:
+    """How much to read of a file that has not the size of the image's file (the second argument), or that the image has not: what people
+    are told of is read whole, and so is what is called code, since it may be run; what would be told of if it were code, by its first
+    bytes; data, which stock services write by the gigabyte, not at all."""
+    ask = _Ask(baseline, targets)
+
+    def choose(entry: Entry, expected: Entry | None) -> Reading:
+        if places.is_code_like(entry) or ask.speaks(entry, expected, is_code=False):
+            return Reading.WHOLE
+        return Reading.HEAD if ask.speaks(entry, expected, is_code=True) else Reading.NOTHING
+
+    return choose
+
+
+@dataclass(slots=True)
+class _Ask:
+    """The rules, asked about one entry at a time."""
+
+    baseline: Baseline
+    targets: Iterable[bytes]
+    _judge: Judge | None = None
+
+    def speaks(self, entry: Entry, expected: Entry | None, *, is_code: bool) -> bool:
+        if self._judge is None:
+            self._judge = Judge(self.baseline, Scope.DRIFT, resolve_stubs(self.targets, self.baseline.find))
+        self._judge.runnable = frozenset({entry.path} if is_code else ())
+        change = Change.ADDED if expected is None else Change.MODIFIED
+        return self._judge.consider(Difference(path=entry.path, change=change, expected=expected, actual=entry)).level is not None

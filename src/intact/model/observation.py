@@ -23,6 +23,16 @@ class Scope(StrEnum):
     configuration say."""
 
 
+class Reading(StrEnum):
+    """How much of a file that is not known to be the image's is worth reading."""
+
+    NOTHING = "nothing"
+    """Nobody will ask what it holds."""
+    HEAD = "head"
+    """Its first bytes; all of it if they are those of code."""
+    WHOLE = "whole"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unobserved:
     """A path that could not be looked at, and why. Never the same as clean."""

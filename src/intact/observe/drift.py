@@ -25,7 +25,7 @@ from intact.model.digest import SHA256, Algorithms
 from intact.model.entry import Entry, Kind, ancestors, parent
 from intact.model.errors import InputError
 from intact.model.layer import Baseline
-from intact.model.observation import Observation, Scope, Unobserved
+from intact.model.observation import Observation, Reading, Scope, Unobserved
 
 from .beneath import Beneath, is_metadata_only, is_moved
 from .owners import map_owners
@@ -35,18 +35,22 @@ from .room import Room, Rooms, shorten_attributes
 SHOWN_HASH_BYTES = 64 << 20
 """Up to this size a file of other size than the image's is hashed all the same, so that people see both hashes."""
 SMALL_BYTES = 1 << 20
-"""Up to this size an added file is hashed, whatever it is."""
+"""Up to this size an added file is hashed, whatever it is, where nobody says how much is worth reading."""
 
-_CODE = (b"\x7fELF", b"#!", b"<?", b"PK\x03\x04", b"\xca\xfe\xba\xbe", b"!<arch>", b"MZ", b"\0asm")
+_CODE = (b"\x7fELF", b"#!/", b"#! /", b"<?php", b"<?=", b"\xca\xfe\xba\xbe", b"\0asm", b"\x1bLua", b"dex\n")
+"""How programs, scripts, PHP, Java classes, WebAssembly, Lua's and Android's bytecode begin (magic(5))."""
+_HEAD_BYTES = 16
 _WHITEOUT = (0, 0)
 
 
 def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock: Callable[[], float],
                only: Iterable[bytes] | None = None, budget: Budget | None = None,
-               speaks: Callable[[Entry], bool] | None = None) -> Observation:  # fmt: skip
+               speaks: Callable[[Entry], bool] | None = None,
+               choose_reading: Callable[[Entry, Entry | None], Reading] | None = None) -> Observation:  # fmt: skip
     """Looks at the upper directory: all of it, or `only` the named paths (`Rings.dirty`: one that ends in a slash with all below it).
 
-    `clock` gives Unix seconds. `speaks` tells whether a rule would speak for an added entry (`room`). Widens `only` to everything when a
+    `clock` gives Unix seconds. `speaks` tells whether a rule would speak for an added entry (`room`), `choose_reading` how much
+    of a file is worth reading that has not the size of the image's file, or that the image has not. Widens `only` to everything when a
     named file has several hard links, since its events carry one name of them. Raises InputError for a container that has no confirmed
     overlay.
     """
@@ -56,9 +60,10 @@ def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock
     started = clock()
     limits = budget or Budget()
     wanted = None if only is None else frozenset(only)
-    scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline), Rooms(limits, speaks))
+    choose = choose_reading or read_small
+    scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline), Rooms(limits, speaks), choose)
     if wanted is not None and not scan.cover(wanted):
-        scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline), Rooms(limits, speaks))
+        scan = _Scan(tree, baseline, mounted.uid_map, mounted.gid_map, limits, Beneath.of(mounted, baseline), Rooms(limits, speaks), choose)
         scan.cover_everything(wanted)
     elif wanted is None:
         scan.cover_everything()
@@ -73,6 +78,7 @@ def scan_drift(running: Running, tree: Tree, *, baseline: Baseline | None, clock
         targets=mounted.targets,
         unlisted=scan.unlisted,
         silent=scan.rooms.silent,
+        runnable=tuple(sorted(scan.runnable)),
         started_at=started,
         finished_at=clock(),
     )
@@ -105,6 +111,8 @@ class _Scan:
     limits: Budget
     beneath: Beneath
     rooms: Rooms
+    choose_reading: Callable[[Entry, Entry | None], Reading]
+    runnable: list[bytes] = field(default_factory=list)
     gone: Room = field(init=False)
     unseen: Room = field(init=False)
     present: list[Entry] = field(default_factory=list)
@@ -255,15 +263,29 @@ class _Scan:
         return None
 
     def _is_worth_showing(self, node: Node, expected: Entry | None) -> bool:
-        size = node.entry.size_bytes
-        if size > SHOWN_HASH_BYTES:
+        """Whether it is to be hashed though its size tells that it is not the image's; notes what begins as code."""
+        reading = self.choose_reading(node.entry, expected)
+        if reading is Reading.NOTHING:
             return False
-        if expected is not None or size <= SMALL_BYTES or node.entry.mode & 0o111:
-            return True
-        first = self.tree.head(node, 8)
-        return isinstance(first, bytes) and first.startswith(_CODE)
+        if expected is None:
+            head = self.tree.head(node, _HEAD_BYTES)
+            if isinstance(head, bytes) and (head.startswith(_CODE) or _is_bytecode(head)):
+                self.runnable.append(node.entry.path)
+                reading = Reading.WHOLE
+        return reading is Reading.WHOLE and node.entry.size_bytes <= SHOWN_HASH_BYTES
+
+
+def read_small(entry: Entry, expected: Entry | None) -> Reading:
+    """What is read where nobody says what is worth it: what is small, may be executed, or was the image's."""
+    return Reading.WHOLE if expected is not None or entry.size_bytes <= SMALL_BYTES or entry.mode & 0o111 else Reading.HEAD
+
+
+def _is_bytecode(head: bytes) -> bool:
+    """Whether a file begins as a `.pyc` of Python 3 does: a number from 3000 on and a line end (importlib, MAGIC_NUMBER)."""
+    return head[2:4] == b"\r\n" and 3000 <= int.from_bytes(head[:2], "little") < 4000
 
 
 def _is_as_the_runtime_makes_it(root: Entry) -> bool:
-    """The runtime makes the upper directory itself, whatever the image says of `/`: only another mode or owner was set by somebody."""
-    return root.mode == 0o755 and root.uid == 0 and root.gid == 0 and not root.xattrs
+    """The runtime makes the upper directory itself, whatever the image says of `/`: only another mode or owner was set by somebody.
+    containerd makes it 0755, containers-storage 0555."""
+    return root.mode in (0o755, 0o555) and root.uid == 0 and root.gid == 0 and not root.xattrs

@@ -15,7 +15,7 @@ from intact.adapters.linux.known import KnownFiles
 from intact.adapters.linux.mounts import confirm_overlay, read_defaults, read_mounts, root_device, uses_user_attributes
 from intact.adapters.linux.overlay_index import find_shared
 from intact.adapters.linux.tree import HostTree
-from intact.compare.interest import speak_for
+from intact.compare.interest import choose_reading, speak_for
 from intact.model.container import Mounted, Running
 from intact.model.digest import SHA256, Algorithms
 from intact.model.errors import InputError
@@ -41,8 +41,8 @@ class HostEyes:
             raise InputError(f"container {running.container.id} cannot be looked at: {running.unobservable}")
         try:
             with HostTree(mounted.upper, user_attributes=uses_user_attributes(mounted), known=self._known) as tree:
-                speaks = speak_for(baseline, mounted.targets)
-                seen = scan_drift(running, tree, baseline=baseline, clock=time.time, only=paths, speaks=speaks)
+                speaks, choose = speak_for(baseline, mounted.targets), choose_reading(baseline, mounted.targets)
+                seen = scan_drift(running, tree, baseline=baseline, clock=time.time, only=paths, speaks=speaks, choose_reading=choose)
             return replace(seen, unobserved=seen.unobserved + find_shared(mounted))
         except (InputError, OSError) as error:
             if not Path(os.fsdecode(mounted.upper)).exists():
