@@ -15,7 +15,6 @@ image. Out comes a `Verdict` of scope LIVE. Pure. Silent, and counted: programs 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,9 +28,9 @@ from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, R
 from intact.model.observation import Scope
 from intact.model.resolve import resolve
 
+from .presets import find_preset
+
 MAX_FINDINGS = 200
-COMPILED_BY_ITSELF = ((re.compile(rb"/var/lib/varnish/[^/]+/vcl_[^/]+/vgc\.so", re.DOTALL), b"/usr/sbin/varnishd"),)
-"""What a service of the image compiles from its own configuration and maps: the path, and the one program that may map it there."""
 _RESTRICTIONS = {"ro": "rw", "nosuid": "suid", "nodev": "dev", "noexec": "exec"}
 """What a mount may be restricted by (mount(8)), and the option that says the opposite."""
 _OF_THE_RUNTIME = (b"/dev", b"/proc", b"/sys")
@@ -72,7 +71,7 @@ class _Making:
         self.volumes = frozenset(t for t in targets if not any(_is_at_or_below(t, runtime) for runtime in _OF_THE_RUNTIME))
 
     def take_run(self, run: Run, differences: Mapping[bytes, Difference]) -> None:
-        if run.is_mapped and any(run.by.executable == by and path.fullmatch(run.path) for path, by in COMPILED_BY_ITSELF):
+        if run.is_mapped and find_preset(run.path, run.by.executable) is not None:
             self._count("compiled-by-itself", parent(run.path))
             return
         match run.place:
