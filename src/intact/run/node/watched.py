@@ -17,10 +17,21 @@ from intact.observe.owners import map_id
 from intact.observe.ports import Process
 
 MAX_WRITERS = 4096
+ARGUMENT_BYTES = 512
+HEARD_LATE_S = 2.0
+"""A file that changed so much later than its last ring was changed by somebody who was not heard."""
 MAX_COUNTED = 1024
 EXITED = "a process that has exited"
 UNWATCHED = "not watched: the mode of its policy is Off"
 EVENT_FLOOD = "EventFlood: it changes faster than can be followed; looked at by the clock until it is quiet"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Who touched a path last, None where nobody can name it; `at` is when that was heard, in Unix seconds."""
+
+    writer: Writer | None
+    at: float
 
 
 @dataclass(slots=True)
@@ -49,7 +60,13 @@ class Watched:
     read_layers_again: bool = False
     said: dict[Scope, object] = field(default_factory=dict)
     counted: set[tuple[str, str]] = field(default_factory=set)
-    writers: dict[bytes, Writer | None] = field(default_factory=dict)
+    writers: dict[bytes, Heard] = field(default_factory=dict)
+    executed: dict[bytes, Writer | None] = field(default_factory=dict)
+    """Files of the writable layer that were executed, and by whom, until they have been looked at."""
+    executed_at: float = 0.0
+    """Not before then, by the steady clock, are they looked at."""
+    executed_said: set[str] = field(default_factory=set)
+    """The ids of executions that were told."""
     remember: Callable[[str], Writer | None] = lambda finding_id: None
     """Who did a finding, by its id, as far as that was known before this process began."""
 
@@ -69,24 +86,38 @@ class Watched:
         self.baseline, self.reason, self.retry_at = None, reason, 0.0
         self.drift = self.layers = None
 
-    def note_writers(self, writers: Mapping[bytes, Process | None]) -> None:
-        """A process that had exited leaves a name that was known before."""
+    def note_writers(self, writers: Mapping[bytes, Process | None], heard_at: float) -> None:
+        """A process that nobody can name leaves the name that was known before. The path heard of longest ago is forgotten first."""
+        known: dict[tuple[int, int], Writer] = {}
         for path, process in writers.items():
+            before = self.writers.pop(path, None)
+            writer = before.writer if before is not None else None
             if process is not None:
-                self.writers[path] = self._identify(process)
-            elif len(self.writers) < MAX_WRITERS:
-                self.writers.setdefault(path, None)
+                key = process.pid, process.started_ticks
+                writer = known[key] if key in known else known.setdefault(key, self._identify(process))
+            self.writers[path] = Heard(writer, heard_at)
+        while len(self.writers) > MAX_WRITERS:
+            del self.writers[next(iter(self.writers))]
+
+    def note_executed(self, executed: Mapping[bytes, Process | None]) -> None:
+        """As many as `MAX_WRITERS`: whoever executes so many different files before they can be looked at has been told of by then."""
+        for path, process in executed.items():
+            if len(self.executed) < MAX_WRITERS:
+                self.executed.setdefault(path, None if process is None else self._identify(process))
 
     def sign(self, verdict: Verdict) -> Verdict:
         """`verdict` with who did it, where somebody was heard."""
         return replace(verdict, findings=tuple(map(self._sign_finding, verdict.findings)))
 
     def _sign_finding(self, finding: Finding) -> Finding:
-        if finding.difference.path not in self.writers:
+        """What was changed later than anybody was heard, through a mapping, is nobody's."""
+        heard = self.writers.get(finding.difference.path)
+        if heard is None:
             writer = self.remember(finding.id)
             return finding if writer is None else replace(finding, writer=writer, process=describe_writer(writer))
-        writer = self.writers[finding.difference.path]
-        return replace(finding, writer=writer, process=EXITED if writer is None else describe_writer(writer))
+        if finding.difference.actual is not None and finding.changed_at > heard.at + HEARD_LATE_S:
+            return finding
+        return replace(finding, writer=heard.writer, process=EXITED if heard.writer is None else describe_writer(heard.writer))
 
     def _identify(self, process: Process) -> Writer:
         """As the container sees it."""
@@ -97,7 +128,7 @@ class Watched:
             pid=process.pid,
             executable=process.executable,
             name=process.name,
-            arguments=redact_arguments(process.arguments),
+            arguments=_shorten(redact_arguments(process.arguments)),
             parents=process.parents or (Ancestor(pid=process.parent_pid, executable=b""),),
             uid=uid,
             started_at=process.started_at,
@@ -123,6 +154,17 @@ class Watched:
             reason=reason or (unseen[0] if unseen and worst is State.UNOBSERVED else self.notice),
             algorithms=str(self.baseline.algorithms) if self.baseline else "sha256",
         )
+
+
+def _shorten(arguments: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """No more of them than people read: `ARGUMENT_BYTES` altogether."""
+    left, kept = ARGUMENT_BYTES, []
+    for argument in arguments:
+        if left <= 0:
+            break
+        kept.append(argument[:left])
+        left -= len(argument) + 1
+    return tuple(kept)
 
 
 def describe_writer(writer: Writer) -> str:

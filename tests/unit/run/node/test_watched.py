@@ -11,7 +11,7 @@ from intact.model.finding import Aggregate, Change, Difference, Finding, Level, 
 from intact.model.layer import Baseline, Grade
 from intact.model.observation import Scope
 from intact.observe.ports import Process
-from intact.run.node.watched import EXITED, MAX_COUNTED, Watched, merge
+from intact.run.node.watched import ARGUMENT_BYTES, EXITED, MAX_COUNTED, MAX_WRITERS, Watched, merge
 
 CONTAINER = Container(id="c", name="c", image="i", image_key=None, node="n")
 SHELL = Process(pid=7, parent_pid=1, executable=b"/bin/sh\x1b[2J", arguments=(b"sh", b"-c", b"x"), started_ticks=1, root_device=None)
@@ -67,11 +67,31 @@ def test_the_last_finding_gone_is_an_intact_container() -> None:
 
 def test_a_finding_names_who_was_heard_and_nobody_else() -> None:
     watched = Watched(running=Running(container=CONTAINER, init_pid=1, mounted=None, unobservable="fake"))
-    watched.note_writers({b"/a": SHELL, b"/b": None})
-    watched.note_writers({b"/a": None})
+    watched.note_writers({b"/a": SHELL, b"/b": None}, 1.0)
+    watched.note_writers({b"/a": None}, 2.0)
     said = {f.difference.path: f.process for f in watched.sign(verdict(b"/a", b"/b", b"/c")).findings}
     assert said[b"/b"] == EXITED and said[b"/c"] == ""
     assert "pid 7, parent 1" in said[b"/a"] and "\x1b" not in said[b"/a"]
+
+
+def test_what_changed_after_the_last_that_was_heard_is_nobodys() -> None:
+    watched = Watched(running=Running(container=CONTAINER, init_pid=1, mounted=None, unobservable="fake"))
+    watched.note_writers({b"/a": SHELL}, 100.0)
+    heard, later = replace(finding(b"/a"), changed_at=99.9), replace(finding(b"/a"), changed_at=103.0)
+    signed = watched.sign(Verdict(container=CONTAINER, state=State.DRIFTED, scope=Scope.DRIFT, findings=(heard, later))).findings
+    assert signed[0].writer is not None and signed[0].writer.pid == 7
+    assert signed[1].writer is None and signed[1].process == ""
+
+
+def test_no_number_of_writers_takes_more_than_its_room() -> None:
+    watched = Watched(running=Running(container=CONTAINER, init_pid=1, mounted=None, unobservable="fake"))
+    chatty = replace(SHELL, arguments=(b"x" * 4000,) * 3)
+    for number in range(3):
+        watched.note_writers({b"/%d/%d" % (number, path): chatty for path in range(MAX_WRITERS)}, float(number))
+    assert len(watched.writers) == MAX_WRITERS and set(watched.writers) == {b"/2/%d" % path for path in range(MAX_WRITERS)}
+    assert len({id(heard.writer) for heard in watched.writers.values()}) == 1
+    (heard, *_) = watched.writers.values()
+    assert heard.writer is not None and sum(map(len, heard.writer.arguments)) <= ARGUMENT_BYTES
 
 
 def test_a_better_baseline_is_asked_for_where_there_is_none_or_only_a_first_sight_and_not_before_its_time() -> None:
