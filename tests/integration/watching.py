@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +24,15 @@ def intact(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """`intact` as people run it: to its end, and its exit code is theirs to judge."""
     words = [*INTACT, *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a process holds of the machine."""
+
+    descriptors: int
+    threads: int
+    memory_bytes: int
 
 
 class Watching:
@@ -67,6 +78,11 @@ class Watching:
                 continue
             if wanted(line):
                 return line
+
+    def held(self) -> Held:
+        proc = Path("/proc") / str(self._process.pid)
+        pages = int((proc / "statm").read_text().split()[1])
+        return Held(len(os.listdir(proc / "fd")), len(os.listdir(proc / "task")), pages * os.sysconf("SC_PAGE_SIZE"))
 
     def talk(self) -> str:
         """The end of what it says of itself."""

@@ -6,6 +6,7 @@ event (fanotify(7)); it is closed at once, and only its inode and name are asked
 1. One event is taken at a time: several at once would hide that the kernel could not open one of them.
 2. What the kernel could not hand over (a lease in the way, no descriptor left) is a loss, and said: anything may have been written.
 3. A path is believed only where it was seen through the container's own root mount; through any other mount it begins elsewhere.
+   What leads to that mount (nothing, in a mount namespace of the container's own) is left out of it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class OverlayGroup:
             self.descriptor = syscalls.fanotify_init(_INIT | _REPORT_FD_ERROR, _OPEN)
         except OSError:
             self.descriptor = syscalls.fanotify_init(_INIT, _OPEN)
-        self._roots: dict[int, int | None] = {}
+        self._roots: dict[int, tuple[int, bytes] | None] = {}
         self._waiting = array.array("i", [0])
 
     def close(self) -> None:
@@ -69,7 +70,7 @@ class OverlayGroup:
             found = syscalls.describe_open(opened)
             if found.device != device:
                 raise OSError(errno.ESTALE, "its root is not its overlay")
-            self._roots[device] = found.mount_id
+            self._roots[device] = found.mount_id, (_read_path(opened) or b"/").rstrip(b"/")
             syscalls.fanotify_mark(self.descriptor, _MARK_ADD_FILESYSTEM, fanotify.MODIFY | fanotify.CLOSE_WRITE, opened)
         finally:
             os.close(opened)
@@ -101,12 +102,13 @@ class OverlayGroup:
             if found.device not in self._roots:  # layers on several file systems: st_dev does not tell the overlay (overlayfs.rst)
                 yield Lost()
                 return
-            root_mount = self._roots[found.device]
-            if root_mount is None or found.links == 0:
+            root = self._roots[found.device]
+            if root is None or found.links == 0:
                 return
             path = None
-            if found.mount_id == root_mount and found.links == 1:  # 3
+            if found.mount_id == root[0] and found.links == 1:  # 3
                 path = _read_path(opened)
+                path = path[len(root[1]) :] if path is not None and path.startswith(root[1] + b"/") else None
             yield Written(found.device, path, pid)
         finally:
             os.close(opened)

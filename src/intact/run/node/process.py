@@ -22,6 +22,7 @@ from intact.model.container import Running
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Gap, Report
 from intact.observe.derive import Deriver
+from intact.observe.flood import FloodGauge
 
 from .alive import read_alive, write_alive
 from .baselines import NodeBaselines
@@ -53,7 +54,9 @@ class NodeProcess:
         send: Callable[[Report], None],
         revoked: Callable[[], frozenset[str]] = frozenset,
         best_tier: str = "A",
+        gauge: FloodGauge | None = None,
     ) -> None:
+        """`gauge` says what is a flood, if not the usual."""
         state_dir.mkdir(parents=True, exist_ok=True)
         self._alive = state_dir / "alive"
         self._changed = threading.Event()
@@ -67,7 +70,7 @@ class NodeProcess:
             node=node,
             list_running=self._list_running,
             runtime_changed=self._take_change,
-            doorbell=FanotifyDoorbell(state_dir, at_most=best_tier, executions=self._executions),
+            doorbell=FanotifyDoorbell(state_dir, at_most=best_tier, executions=self._executions, gauge=gauge),
             writers=WriterMemory(state_dir),
             eyes=eyes,
             baselines=baselines,
