@@ -11,7 +11,9 @@ expected. A profile is a value; learning is the same whatever the order in which
    of lines.
 4. What no two of them have alike, though path and shape are the same, varies: host keys, salts. It is silent only at the start, and never
    for programs or what is started by itself.
-5. Until the profile is established, differences at the start are told once, without an alert. Afterwards what is not in it counts at once;
+5. A file below a directory that is not the image's and that changed later was made at the start, and may have been put there later: what
+   several pods have alike, or this very pod was seen to start with, is expected all the same, and nothing else.
+6. Until the profile is established, differences at the start are told once, without an alert. Afterwards what is not in it counts at once;
    only an added file that may be a lock, or half of a file that is put in place by renaming it, is given a few seconds to go.
 """
 
@@ -81,6 +83,13 @@ def tell_moment(changed_at: float, started_at: float, pod: PodFacts, ready_at: f
     return Moment.UNCLEAR  # 5
 
 
+def tell_place(moment: Moment, placed_at: float, started_at: float, pod: PodFacts, ready_at: float | None = None) -> Moment:
+    """5. `moment`, of a difference that was put where it is no earlier than at `placed_at` (0: where it was made)."""
+    if moment is not Moment.START or not placed_at:
+        return moment
+    return moment if tell_moment(placed_at, started_at, pod, ready_at) is Moment.START else Moment.UNCLEAR
+
+
 def find_ready(started_at: float, pod: PodFacts) -> float | None:
     """Since when the pod is ready with a container that started at `started_at`; None if it is not, or that was with an earlier one."""
     return pod.ready_since if pod.is_ready and pod.ready_since >= math.floor(started_at) else None
@@ -140,14 +149,19 @@ class Known:
 
     is_established: bool
     expected: Mapping[tuple[bytes, str], Expected]
+    own: frozenset[StartEntry] = frozenset()
+    """What the pod that is judged was seen to start with."""
 
     def say(self, finding: Finding, moment: Moment) -> Word:
         """What the profile says of a finding that was made at `moment`."""
         entry = describe_start(finding)
         if entry is None or moment is Moment.LATER:  # 1
             return Word.COUNTS
-        if not self.is_established:  # 2, 5
-            return Word.FIRST if moment is Moment.START else Word.COUNTS
+        is_own = moment is Moment.UNCLEAR and entry in self.own  # 5
+        if not self.is_established:  # 2, 6
+            return Word.FIRST if moment is Moment.START or is_own else Word.COUNTS
+        if is_own:
+            return Word.EXPECTED
         expected = self.expected.get((entry.path, entry.shape))
         if expected is None:
             return Word.COUNTS
@@ -156,8 +170,9 @@ class Known:
         return Word.VARIES if expected.varies and entry.may_vary and moment is Moment.START else Word.COUNTS  # 4
 
 
-def know(profile: StartProfile, *, is_spread: bool) -> Known:
-    """All that `profile` says. `is_spread`: the workload's pods are on several nodes, so that one node's word is not enough (2).
+def know(profile: StartProfile, *, is_spread: bool, pod_uid: str = "") -> Known:
+    """All that `profile` says, of the pod `pod_uid` if one is judged. `is_spread`: the workload's pods are on several nodes, so that one
+    node's word is not enough (2).
 
     3 and 4: for each path and shape, what enough pods have alike, and whether it is another in each.
     """
@@ -176,7 +191,8 @@ def know(profile: StartProfile, *, is_spread: bool) -> Known:
         varies = differ and all(entry.may_vary for _, entry in entries) and _are_enough([one for one, _ in entries], is_spread)
         if alike or varies:
             expected[place] = Expected(alike, varies)
-    return Known(_are_enough(profile.witnesses, is_spread), expected)
+    own = frozenset(entry for witness in profile.witnesses if witness.pod_uid == pod_uid for entry in witness.entries)
+    return Known(_are_enough(profile.witnesses, is_spread), expected, own)
 
 
 def _values(entry: StartEntry) -> tuple[str, ...]:

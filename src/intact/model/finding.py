@@ -86,6 +86,9 @@ class Finding:
     process: str = ""
     changed_at: float = 0.0
     """When it was made, by the node's clock and what no container can set; of what is gone, no earlier than it went. 0: nobody knows."""
+    placed_at: float = 0.0
+    """No earlier than the directories above it that the image does not have were put there: that of one moves with each name that is added
+    to it, too. 0 where there is none."""
     lines: Digest | None = None
     """Of a small text: of the set of its lines, the same whatever their order and however often they occur."""
     writer: Writer | None = None

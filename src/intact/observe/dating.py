@@ -3,9 +3,9 @@
 In: findings about a writable layer, its upper directory as a `Tree`, the image's baseline, and what was said of it before. Out: the same
 findings, dated. What cannot be dated stays at 0.0, which nobody takes for early. Never believes a time that a container can set.
 
-1. What is there was made at its ctime, or when a directory above it that the image does not have was put there: renaming a directory moves
-   everything below it and changes nothing but the directory. What was dated before and is the same with an untouched inode keeps its date:
-   the directory changes as well with every other name that comes and goes in it.
+1. What is there was made at its ctime, and put there no earlier than the directories above it that the image does not have: renaming a
+   directory moves everything below it and changes nothing but the directory. What was dated before and is the same with an untouched inode
+   keeps its dates: the directory changes as well with every other name that comes and goes in it.
 2. What is gone went no later than the ctime of its whiteout and than that of the directory around it. Whiteouts are hard links of one
    inode: each further deletion moves the ctime of all, so that the earliest time that was ever said holds.
 3. What is hidden by an opaque directory, or by something that is no directory, went no later than that was made.
@@ -103,10 +103,10 @@ def _date(finding: Finding, seen: _Seen, before: Finding | None) -> Finding:
     path = finding.difference.path
     if finding.difference.actual is not None:
         at = seen.changed_at.get(path, 0.0)
+        placed_at = max((seen.changed_at[above] for above in ancestors(path) if above in seen.foreign), default=0.0)  # 1
         if before is not None and 0.0 < at <= before.changed_at:
-            return replace(finding, changed_at=before.changed_at, lines=seen.lines.get(path))
-        changed_at = max([at, *(seen.changed_at[above] for above in ancestors(path) if above in seen.foreign)]) if at else 0.0  # 1
-        return replace(finding, changed_at=changed_at, lines=seen.lines.get(path))
+            placed_at = min(placed_at, before.placed_at)
+        return replace(finding, changed_at=at, placed_at=placed_at, lines=seen.lines.get(path))
     if path in seen.whiteouts:  # 2
         changed_at = min(seen.changed_at[path], seen.changed_at.get(parent(path), seen.changed_at[path]))
     else:  # 3

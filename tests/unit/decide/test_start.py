@@ -17,6 +17,7 @@ from intact.decide.start import (
     know,
     learn,
     tell_moment,
+    tell_place,
 )
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
@@ -193,3 +194,18 @@ def test_rules_that_speak_of_more_than_content_are_never_excused(rule: str) -> N
     assert rule not in EXCUSABLE
     one = change(rule=rule)
     assert word(profile_of(saw("a", "n1", one), saw("b", "n2", one)), one) is word(NOBODY, one) is Word.COUNTS
+
+
+def test_what_may_have_been_put_there_later_is_expected_only_as_it_is_known_to_start() -> None:
+    for placed_at, moment in ((0.0, Moment.START), (READY - 1, Moment.START), (READY + 500, Moment.UNCLEAR)):
+        assert tell_place(Moment.START, placed_at, STARTED, facts()) is moment
+    assert tell_place(Moment.LATER, READY - 1, STARTED, facts()) is Moment.LATER
+    key = b"/etc/ssh/ssh_host_rsa_key"
+    one, other = (change(key, content, rule="control-file-added", mode=0o600) for content in (b"1", b"2"))
+    profile = profile_of(saw("a", "n1", one), saw("b", "n2", other))
+    assert know(profile, is_spread=True, pod_uid="uid-a").say(one, Moment.UNCLEAR) is Word.EXPECTED, "frozen in this pod"
+    assert know(profile, is_spread=True, pod_uid="uid-a").say(one, Moment.LATER) is Word.COUNTS
+    assert know(profile, is_spread=True, pod_uid="uid-b").say(one, Moment.UNCLEAR) is Word.COUNTS, "another pod's key"
+    lone = profile_of(saw("a", "n1", one))
+    assert know(lone, is_spread=False, pod_uid="uid-a").say(one, Moment.UNCLEAR) is Word.FIRST, "as it was told before"
+    assert know(lone, is_spread=False, pod_uid="uid-a").say(other, Moment.UNCLEAR) is Word.COUNTS

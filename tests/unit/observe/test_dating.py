@@ -66,7 +66,7 @@ def test_a_file_moved_into_place_was_made_there_when_it_was_moved(web: Staged) -
     (web.inside / "single").rename(web.inside / "etc/single.conf")
     found = dated(web)
     assert (web.upper / "etc/cron.d/job").stat().st_ctime < ready, "the file itself does not show it"
-    assert found[b"/etc/cron.d/job"].changed_at > ready
+    assert found[b"/etc/cron.d/job"].placed_at > ready
     assert found[b"/etc/single.conf"].changed_at > ready
 
 
@@ -79,6 +79,8 @@ def test_another_name_in_its_directory_makes_a_file_no_younger(web: Staged) -> N
     (web.inside / "etc/cron.d/later").write_text("* * * * * root /bin/false\n")
     second = dated(web, known)
     assert second[b"/etc/cron.d/job"].changed_at == first[b"/etc/cron.d/job"].changed_at < ready
+    assert second[b"/etc/cron.d/job"].placed_at == first[b"/etc/cron.d/job"].placed_at < ready
+    assert dated(web)[b"/etc/cron.d/job"].placed_at > ready, "nobody remembers that it was there before"
     assert second[b"/etc/cron.d/later"].changed_at > ready
     (web.inside / "etc/cron.d/job").write_text("* * * * * root /tmp/x\n")
     assert dated(web, known)[b"/etc/cron.d/job"].changed_at > ready

@@ -39,6 +39,7 @@ from intact.decide.start import (
     learn,
     may_pass,
     tell_moment,
+    tell_place,
 )
 from intact.model.container import Container
 from intact.model.finding import Change, Finding, State, Verdict
@@ -68,6 +69,8 @@ class _Begun:
     is_settled: bool = False
     is_asked: bool = False
     varied: frozenset[StartEntry] = frozenset()
+    frozen: frozenset[StartEntry] = frozenset()
+    """What it was seen to start with, from the moment on at which that was known."""
     held: dict[StartEntry, float] = field(default_factory=dict)
     """Since when what may pass is held back, by our own clock (5)."""
 
@@ -100,7 +103,8 @@ class Starts:
             begun.entries, begun.heard, begun.held = {}, frozenset(), {}
             return verdict, self._settle(begun, pod, verdict.at, is_spread, now)
         profile = self._profile(template)
-        known = know(profile, is_spread=is_spread())
+        known = know(profile, is_spread=is_spread(), pod_uid=pod.uid)
+        known = replace(known, own=known.own | begun.frozen)
         kept: list[Finding] = []
         words: dict[Word, list[Finding]] = {word: [] for word in Word}
         passing: dict[StartEntry, float] = {}
@@ -110,7 +114,7 @@ class Starts:
             moment = self._tell_moment(finding, begun, pod)
             entry = describe_start(finding)
             if entry is not None and moment is not Moment.LATER:
-                entries[entry] = _first_made(finding, entry, begun)
+                entries[entry] = max(_first_made(finding, entry, begun), finding.placed_at)
                 if begun.ready_at is None and moment is Moment.START:  # 3
                     heard.add(entry)
             word = known.say(finding, moment)
@@ -182,6 +186,7 @@ class Starts:
         spread = is_spread()
         before = know(profile, is_spread=spread)
         entries = tuple(entry for entry, changed_at in begun.entries.items() if _is_start(entry, changed_at, begun.ready_at, begun))
+        begun.frozen = frozenset(entries)
         profile = learn(profile, Witness(pod_uid=pod.uid, pod=pod.name, node=pod.node, entries=entries))
         after = know(profile, is_spread=spread)
         leaves: list[Leaf] = []
@@ -215,7 +220,7 @@ class Starts:
         moment = tell_moment(changed_at, finding.container.started_at, pod, begun.ready_at)
         if moment is Moment.UNCLEAR and entry in begun.heard and changed_at == begun.entries.get(entry):  # 3
             return Moment.START
-        return moment
+        return tell_place(moment, finding.placed_at, finding.container.started_at, pod, begun.ready_at)
 
     def _tell(self, begun: _Begun, profile: StartProfile, words: dict[Word, list[Finding]], now: float) -> list[Leaf]:
         """What people can read of what was let pass: the first time for a template, and what varies in each container."""

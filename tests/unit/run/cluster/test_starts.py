@@ -50,6 +50,7 @@ class Shop:
         rule: str = "image-file-changed",
         change: Change = Change.MODIFIED,
         aggregates: tuple[Aggregate, ...] = (),
+        placed_at: float = 0.0,
     ) -> None:
         """The node finds these paths changed to this content at these times, and nothing else."""
         findings = tuple(
@@ -68,6 +69,7 @@ class Shop:
                 grade=Grade.NODE_REPORTED,
                 observed_at=self.cluster.clock.now,
                 changed_at=changed_at,
+                placed_at=placed_at,
             )
             for path, content, changed_at in changes
         )
@@ -357,3 +359,25 @@ def test_programs_and_changes_of_the_image_are_not_held_back(tmp_path: Path) -> 
         shop.find(shop.start("c", "n3", is_ready=False), (b"/srv/shell.php", b"x", BEFORE), rule="code-added", change=Change.ADDED)
         shop.find(shop.start("d", "n3", is_ready=False), (CONF, b"x", BEFORE))
         assert {one.pod for one in cluster.wait_incident(lambda one: one.count == 2).seen} == {"c", "d"}
+
+
+def test_an_agent_that_forgot_what_was_there_alarms_nobody_by_another_name_in_a_directory(tmp_path: Path) -> None:
+    key = b"/home/deploy/.ssh/id_ed25519"
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        pods = [shop.start(name, node) for name, node in (("a", "n1"), ("b", "n2"), ("c", "n3"))]
+        for one in pods:
+            shop.find(one, (key, b"key of %s" % one.id.encode(), BEFORE), rule="control-file-added", placed_at=BEFORE)
+            shop.look_on(one)
+        for one in pods:
+            shop.find(one, (key, b"key of %s" % one.id.encode(), BEFORE), rule="control-file-added", placed_at=AFTER)
+        assert cluster.incidents() == ()
+        shop.find(pods[0], (key, b"prepared before, moved later", BEFORE), rule="control-file-added", placed_at=AFTER)
+        assert [one.pod for one in cluster.wait_incident().seen] == ["a"]
+
+
+def test_in_the_first_pod_what_was_moved_into_place_later_is_told(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        shop.find(shop.start("lone", "n1"), (b"/etc/cron.d/job", b"x", BEFORE), rule="control-file-added", placed_at=AFTER)
+        assert [one.path for one in cluster.wait_incident().seen] == [b"/etc/cron.d/job"]
