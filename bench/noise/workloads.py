@@ -83,7 +83,7 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload(
         service="cron",
         ready=("pgrep", "cron"),
-        life="logrotate -f /etc/logrotate.conf; run-parts /etc/cron.daily; kill -HUP 1 || true",
+        life="logrotate -f /etc/logrotate.conf; run-parts --regex '^(dpkg|logrotate)$' /etc/cron.daily; kill -HUP 1",
     ),
     Workload(
         service="sshd",
