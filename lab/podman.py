@@ -1,7 +1,7 @@
 """A containers-storage store of its own, written by Podman's tools: `with Podman("overlay") as podman:`.
 
 In: OCI layouts and other images as skopeo names them. Out: their file trees as Podman gives them to containers, and the store on disk.
-Never touches a store of the machine, runs no container, and leaves nothing behind: no mount, process or file; what a killed owner left is
+Never touches a store of the machine, and leaves nothing behind: no mount, process or file; what a killed owner left is
 removed by the next runtime that starts.
 """
 
@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from lab.oci import ImageLayout
 from lab.processes import started_at, terminate_as_interrupt, uninterrupted
@@ -25,8 +25,9 @@ _numbers = itertools.count()
 
 
 class Podman:
-    def __init__(self, driver: Driver = "overlay") -> None:
-        self.driver = driver
+    def __init__(self, driver: Driver = "overlay", *, mount_options: str = "") -> None:
+        """`mount_options` as containers-storage.conf(5) has them (`mountopt`); most distributions set `nodev,metacopy=on`."""
+        self.driver, self._mount_options = driver, mount_options
         self.name = f"{PREFIX}{os.getpid()}-podman{next(_numbers)}"
         self.state = state_dir() / self.name
         self.graphroot = self.state / "storage"
@@ -61,6 +62,8 @@ class Podman:
     def podman(self, *arguments: str, check: bool = True) -> str:
         """Runs podman on this store; what it says on stdout."""
         options = [f"--root={self.graphroot}", f"--runroot={self.runroot}", f"--storage-driver={self.driver}"]
+        if self._mount_options:
+            options.append(f"--storage-opt=overlay.mountopt={self._mount_options}")
         return self._run("podman", *options, "--cgroup-manager=cgroupfs", *arguments, check=check)
 
     def copy_in(self, image: ImageLayout | str, name: str = "") -> str:
@@ -79,11 +82,22 @@ class Podman:
         finally:
             self.podman("image", "unmount", name)
 
+    @contextlib.contextmanager
+    def running(self, name: str, *command: str) -> Iterator[dict[str, Any]]:
+        """A container of the image without a network; what `podman inspect` says of it."""
+        limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")  # podman would ask for more than it may have here
+        id = self.podman("run", "--detach", "--runtime=runc", "--network=none", *limits, name, *command).strip()
+        try:
+            yield json.loads(self.podman("inspect", id))[0]
+        finally:
+            self.podman("rm", "--force", "--time=0", id)
+
     def remove(self, name: str) -> None:
         self.podman("rmi", "--force", name)
 
     def _configure(self) -> str:
-        return f'[storage]\ndriver = "{self.driver}"\ngraphroot = "{self.graphroot}"\nrunroot = "{self.runroot}"\n'
+        options = f'[storage.options.overlay]\nmountopt = "{self._mount_options}"\n' if self._mount_options else ""
+        return f'[storage]\ndriver = "{self.driver}"\ngraphroot = "{self.graphroot}"\nrunroot = "{self.runroot}"\n{options}'
 
     def _run(self, *command: str, check: bool = True) -> str:
         environment = {**os.environ, "CONTAINERS_STORAGE_CONF": str(self.state / "storage.conf"), "TMPDIR": str(self.state)}

@@ -13,12 +13,11 @@ import shutil
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from hypothesis import strategies as st
+from random import Random
 
 from intact.adapters.linux.mounts import uses_user_attributes
 from intact.adapters.linux.overlay_index import find_shared
@@ -38,27 +37,40 @@ from tests.attack.staged import CONTAINER, baseline_of
 from tests.overlays import MAPPED, idmapped, run_inside, user_namespace, view
 
 NAMES = ["a", "b", "a.b", "\udcff\n"]
-PATHS = st.one_of(
-    st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join),
-    st.integers(0, 30).map("#{}".format),
-    st.integers(0, 30).map("#{}".format),
-    st.tuples(st.integers(0, 30), st.sampled_from(NAMES)).map("#{0[0]}/{0[1]}".format),
-)
-"""A path; or the one with this number of those that there are, so that steps meet something; or a name in or beside that one."""
 Step = tuple[str, str, str]
-STEPS = st.one_of(
-    st.tuples(st.sampled_from(["write", "append"]), PATHS, st.sampled_from(["", "x", "y" * 300])),
-    st.tuples(st.sampled_from(["mkdir", "replace"]), PATHS, st.just("")),
-    st.tuples(st.sampled_from(["remove", "touch", "fifo", "node", "capability", "list", "strip"]), PATHS, st.just("")),
-    st.tuples(st.sampled_from(["rename", "link", "exchange"]), PATHS, PATHS),
-    st.tuples(st.just("rename"), PATHS, PATHS),
-    st.tuples(st.just("symlink"), PATHS, st.sampled_from(["a", "/nowhere/at/all"])),
-    st.tuples(st.just("chmod"), PATHS, st.sampled_from(["644", "4755", "700"])),
-    st.tuples(st.just("chown"), PATHS, st.sampled_from(["0", "7"])),
-    st.tuples(st.just("truncate"), PATHS, st.sampled_from(["0", "1", "5000"])),
-    st.tuples(st.just("attribute"), PATHS, st.sampled_from(["1", "2"])),
-)
-LAYERS = st.lists(st.lists(STEPS, max_size=12), min_size=1, max_size=3)
+STEPS: Mapping[str, Sequence[str]] = {
+    "write": ("", "x", "y" * 300), "append": ("x", "y" * 300), "mkdir": ("",), "replace": ("",), "remove": ("",), "touch": ("",),
+    "fifo": ("",), "node": ("",), "capability": ("",), "list": ("",), "strip": ("",), "symlink": ("a", "/nowhere/at/all"),
+    "chmod": ("644", "4755", "700"), "chown": ("0", "7"), "truncate": ("0", "1", "5000"), "attribute": ("1", "2"),
+    "rename": (), "link": (), "exchange": (), "move": (),
+}  # fmt: skip
+"""What a container may do to a path, and with what; those without arguments take another path."""
+
+
+def draw_steps(random: Random, most: int) -> list[Step]:
+    kinds = [*STEPS, "rename", "move", "move", "write", "append", "chmod", "remove"]
+    return [
+        (kind, draw_path(random), random.choice(STEPS[kind]) if STEPS[kind] else draw_path(random))
+        for kind in (random.choice(kinds) for _ in range(random.randint(0, most)))
+    ]
+
+
+def draw_layers(random: Random) -> list[list[Step]]:
+    return [draw_steps(random, 12) for _ in range(random.randint(1, 3))]
+
+
+def draw_path(random: Random) -> str:
+    """A path; or the one with this number of those that there are, so that steps meet something; or a name in or beside that one."""
+    chosen = f"#{random.randint(0, 30)}"
+    match random.randint(0, 3):
+        case 0:
+            return "/".join(random.choices(NAMES, k=random.randint(1, 3)))
+        case 1:
+            return f"{chosen}/{random.choice(NAMES)}"
+        case _:
+            return chosen
+
+
 FIRST: list[Step] = [
     ("write", "a/a/b", "1"),
     ("write", "a/a/a", "4444"),
@@ -70,14 +82,12 @@ FIRST: list[Step] = [
     ("symlink", "a.b/a", "b/a"),
 ]
 """What all trees begin with."""
-TOP = st.lists(STEPS, min_size=2, max_size=24)
 
 _NET_BIND = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
 _NOBODY = 0xFFFFFFFF
 _ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", *line) for line in [(1, 6, _NOBODY), (2, 4, 7), (4, 4, _NOBODY), (8, 6, 8), (0x10, 6, _NOBODY), (0x20, 4, _NOBODY)]
 )
-_TWO_PATHS = ("rename", "link", "exchange")
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -222,17 +232,24 @@ def replace_whiteouts(layer: Path, prefix: str) -> None:
 def perform_all(overlay: str, steps: Sequence[Step]) -> None:
     for step, name, argument in steps:
         with contextlib.suppress(OSError):
-            perform(Path(overlay), step, resolve(overlay, name), resolve(overlay, argument) if step in _TWO_PATHS else argument)
+            perform(
+                Path(overlay),
+                step,
+                resolve(overlay, name, only_directories=step == "move"),
+                resolve(overlay, argument) if not STEPS[step] else argument,
+            )
 
 
-def resolve(overlay: str, name: str) -> str:
-    """What a path of `PATHS` stands for now."""
+def resolve(overlay: str, name: str, *, only_directories: bool = False) -> str:
+    """What a path that was drawn stands for now."""
     if not name.startswith("#"):
         return name
     number, _, below = name[1:].partition("/")
     root = overlay + "/."
     existing = sorted(
-        os.path.relpath(f"{above}/{one}", root) for above, directories, files in os.walk(root) for one in (*directories, *files)
+        os.path.relpath(f"{above}/{one}", root)
+        for above, directories, files in os.walk(root)
+        for one in (directories if only_directories else (*directories, *files))
     )
     if not existing:
         return below or "a"
@@ -264,7 +281,7 @@ def perform(inside: Path, step: str, name: str, argument: str) -> None:
             os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
         case "fifo":
             os.mkfifo(path)
-        case "rename":
+        case "rename" | "move":
             path.rename(inside / argument)
         case "link":
             (inside / argument).hardlink_to(path)
