@@ -14,6 +14,7 @@ ALL = {
     "observe_latency": "of that, the doorbell and the look alone",
     "scan": "a look at an unchanged container, beside hashing all of it again",
     "observe_scan": "the same with files the container has copied up",
+    "attribution": "how often the process behind a change is named, by kind of writer",
     "idle": "what watching costs while nothing happens",
     "baseline": "building a baseline, beside a compiled Go hasher, sha256sum, AIDE and tarfile; what each algorithm costs",
     "registry": "baselines from a registry, beside skopeo copy; a thousand images that share layers",

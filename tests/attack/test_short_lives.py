@@ -61,3 +61,30 @@ def test_a_container_that_leaves_nothing_behind_is_said_not_to_have_been_seen(ru
     live(runtime, "traceless", "true", "--rm")
     told = watch.hear(lambda line: line["type"] == "verdict" and line["container"]["id"] == "traceless")
     assert told["state"] in ("Unobserved", "Intact")
+
+
+def test_a_program_dropped_run_and_deleted_within_milliseconds_is_told(runtime: Runtime, watch: Watching) -> None:
+    """Nothing is left that a scan could find: the kernel's word on the execution is all there is."""
+    runtime.exec("resident", ["sh", "-c", "cp /bin/busybox /tmp/busybox; /tmp/busybox true; rm /tmp/busybox"])
+    told = watch.hear(lambda line: line["type"] == "finding" and line["path"] == "/tmp/busybox")
+    assert (told["change"], told["rule"], told["scope"]) == ("Executed", "not-of-the-image-executed", "live")
+    assert told["container"]["id"] == "resident"
+
+
+def test_a_program_of_the_image_that_was_only_touched_may_run(runtime: Runtime, watch: Watching) -> None:
+    script = "touch /bin/busybox; /bin/busybox true; mkdir /var/m; cp /bin/busybox /var/m/busybox; /var/m/busybox true"
+    runtime.exec("resident", ["sh", "-c", script])
+    heard = {watch.hear(lambda line: line["type"] == "finding")["path"]}
+    while "/var/m/busybox" not in heard:
+        heard.add(watch.hear(lambda line: line["type"] == "finding")["path"])
+    assert "/bin/busybox" not in heard
+
+
+def test_the_first_act_of_a_container_is_to_drop_run_and_delete(runtime: Runtime, watch: Watching) -> None:
+    """It is over before anybody knows that the container is there; what its first process did after that is not."""
+    runtime.run(NAME, "dropper", ["sh", "-c", "while true; do cp /bin/busybox /x; /x true; rm /x; sleep 1; done"])
+    try:
+        told = watch.hear(lambda line: line["type"] == "finding" and line["path"] == "/x")
+        assert told["container"]["id"] == "dropper"
+    finally:
+        runtime.stop("dropper")

@@ -45,10 +45,11 @@ class RingBook:
     _works: dict[bytes, bytes] = field(default_factory=dict)
     _dirty: dict[bytes, set[bytes] | None] = field(default_factory=dict)
     _writers: dict[bytes, dict[bytes, Process | None]] = field(default_factory=dict)
+    _executed: dict[bytes, dict[bytes, Process | None]] = field(default_factory=dict)
     _overflows: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self._dirty or self._overflows)
+        return bool(self._dirty or self._executed or self._overflows)
 
     def watch(self, directories: Iterable[bytes]) -> None:
         for directory in directories:
@@ -61,6 +62,7 @@ class RingBook:
             self._works.pop(directory.rpartition(b"/")[0] + b"/work", None)
             self._dirty.pop(directory, None)
             self._writers.pop(directory, None)
+            self._executed.pop(directory, None)
 
     def place(self, path: bytes) -> Place | WorkPlace | None:
         """1, 2. Whose `path` is; None if nobody's."""
@@ -98,6 +100,14 @@ class RingBook:
         if path not in writers and len(writers) < LARGEST_SET:
             writers[path] = describe()
 
+    def note_execution(self, watched: bytes, path: bytes, describe: Callable[[], Process | None]) -> None:
+        """Notes that `path` was executed, and by whom; beyond as many paths as a set holds, that anything may have been."""
+        executed = self._executed.setdefault(watched, {})
+        if path not in executed and len(executed) < LARGEST_SET:
+            executed[path] = describe()
+        elif path not in executed:
+            self._overflows += 1
+
     def take(self) -> Rings:
         """What is dirty, and a clean page."""
         rings = Rings(
@@ -105,6 +115,7 @@ class RingBook:
             overflowed=self._overflows > 0,
             lost=self._overflows,
             writers=self._writers,
+            executed=self._executed,
         )
-        self._dirty, self._writers, self._overflows = {}, {}, 0
+        self._dirty, self._writers, self._executed, self._overflows = {}, {}, {}, 0
         return rings

@@ -126,7 +126,8 @@ class Rings:
     end in a slash; None means look everywhere. `overflowed`: the kernel dropped events (`lost` times), so anything below any watched
     directory may have changed, whatever `dirty` says.
     `floods`: the directories that ring too much to be followed; they ring as a whole, now and then, and once when it is over.
-    `writers` names, per directory and path, the process that touched it, or None where it had exited.
+    `writers` names, per directory and path, the process that touched it, or None where it had exited; `executed` in the same way who
+    executed a file of an upper directory, whether it is still there or not.
     """
 
     dirty: Mapping[bytes, frozenset[bytes] | None] = field(default_factory=lambda: MappingProxyType({}))
@@ -134,6 +135,7 @@ class Rings:
     lost: int = 0
     floods: frozenset[bytes] = frozenset()
     writers: Mapping[bytes, Mapping[bytes, Process | None]] = field(default_factory=lambda: MappingProxyType({}))
+    executed: Mapping[bytes, Mapping[bytes, Process | None]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

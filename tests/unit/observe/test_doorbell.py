@@ -59,3 +59,19 @@ def test_a_forgotten_directory_takes_its_marks_along() -> None:
     rings.mark(UPPER, b"/a")
     rings.forget([UPPER])
     assert rings.take().dirty == {} and rings.place(b"/s/1/fs/a") is None
+
+
+def test_what_was_executed_is_told_once_and_a_flood_of_it_counts_as_lost() -> None:
+    book = RingBook()
+    book.watch([b"/s/1/fs"])
+    book.note_execution(b"/s/1/fs", b"/x", lambda: None)
+    book.note_execution(b"/s/1/fs", b"/x", lambda: None)
+    assert book
+    rings = book.take()
+    assert rings.executed == {b"/s/1/fs": {b"/x": None}} and not rings.dirty and not rings.overflowed
+    for number in range(LARGEST_SET + 1):
+        book.note_execution(b"/s/1/fs", b"/%d" % number, lambda: None)
+    assert book.take().overflowed
+    book.note_execution(b"/s/1/fs", b"/x", lambda: None)
+    book.forget([b"/s/1/fs"])
+    assert not book

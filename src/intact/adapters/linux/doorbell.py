@@ -9,6 +9,7 @@ what an event names is found by its handle, in whichever place it is by now.
 3. A watched directory that floods is no longer followed event by event (`observe.flood`).
 4. An overflow, of the kernel's queue or of ours, makes everything dirty and is counted.
 5. Where the disk does not tell of writes through overlays (tier B), the overlays are asked (`overlay_marks`).
+6. Executions of files of an upper directory are told apart: they need no look at the file, and may be all that is left of it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from intact.observe.ports import Process, Rings, Tier, View
 from . import fanotify, hearing, processes
 from .drain import HELD_BYTES, Batch, Drain
 from .executions import Executions
-from .fanotify import CLOSE_WRITE, ENTRIES, MODIFY, MOVED_FROM, MOVED_TO, ON_DIRECTORY, Q_OVERFLOW, WRITES, Event
+from .fanotify import CLOSE_WRITE, ENTRIES, MODIFY, MOVED_FROM, MOVED_TO, ON_DIRECTORY, OPEN_EXEC, Q_OVERFLOW, WRITES, Event
 from .overlay_marks import Lost, OverlayGroup, Written
 from .places import Places
 
@@ -60,6 +61,7 @@ class FanotifyDoorbell:
         self._group: fanotify.Group | None = None
         self._overlays: OverlayGroup | None = None
         self._views: dict[int, bytes] = {}
+        self._uppers: set[bytes] = set()
         self._is_told_twice = False
         self._drain: Drain | None = None
         self._thread: threading.Thread | None = None
@@ -96,6 +98,8 @@ class FanotifyDoorbell:
         unheard = {}
         with self._rung:
             self._book.watch(wanted)
+            if view is not None:
+                self._uppers.add(view.upper)
             if self._group is None:
                 return {}
             self._places.clear()
@@ -116,6 +120,7 @@ class FanotifyDoorbell:
         gone = set(directories)
         with self._rung:
             self._book.forget(gone)
+            self._uppers -= gone
             self._gauge.forget(gone)
             if self._group is not None:
                 self._places.clear()
@@ -194,12 +199,26 @@ class FanotifyDoorbell:
         if event.mask & Q_OVERFLOW:  # 4
             self._book.mark_everything()
             self._places.clear()
+        elif event.directory is not None and event.mask & OPEN_EXEC and not event.mask & ~OPEN_EXEC:
+            self._take_execution(event)
         elif event.directory is not None:
+            if event.mask & OPEN_EXEC:
+                self._take_execution(event)
             owner = self._places.owner(event)
             if owner is None or self._counts(owner, now):
                 self._follow(event, owner, now)
         if event.mask & ON_DIRECTORY and event.mask & (MOVED_FROM | MOVED_TO):
             self._places.note_move()
+
+    def _take_execution(self, event: Event) -> None:
+        """6. A file was executed: of the layers beneath that is their purpose."""
+        try:
+            place = self._places.directory(event)
+        except OSError:
+            return
+        if isinstance(place, Place) and place.watched in self._uppers and event.name not in (b"", b"."):
+            path = place.entry(event.name)
+            self._book.note_execution(place.watched, path, lambda: self._describe(event.pid) if self._names_writers else None)
 
     def _counts(self, owner: bytes, now: float) -> bool:
         """3. Whether an event below `owner` is to be followed."""

@@ -23,6 +23,7 @@ from typing import Protocol
 import structlog
 
 from intact.compare.differ import compare
+from intact.compare.executed import judge_executed
 from intact.compare.judge import judge, judge_layers
 from intact.model.container import Running
 from intact.model.derivation import Derivation
@@ -38,7 +39,7 @@ from intact.observe.watcher import Schedule
 from .layer_reader import EVERY_S as LAYERS_EVERY_S
 from .layer_reader import LayerReader, Reading
 from .origins import Answers, Origins, Weighed, keep_waiting, leave_out
-from .watched import EVENT_FLOOD, Watched, merge
+from .watched import EVENT_FLOOD, EXITED, Watched, describe_writer, merge
 from .writers import WriterMemory
 
 log = structlog.get_logger()
@@ -52,6 +53,8 @@ TICK_S = 0.2
 LINGER_S = 120.0
 """A container that ended before its baseline was there is looked at as soon as it is; it is waited for so long."""
 REMEMBERED_ENDED = 1024
+EXECUTED_EVERY_S = 0.2
+MAX_EXECUTED_SAID = 4096
 LONG_LOOK_S = 0.1
 LONG_LOOK_PATHS = 256
 """A look at more paths than these, or at all of a container of which that took longer than `LONG_LOOK_S`, is made beside the flow."""
@@ -194,6 +197,10 @@ class NodeFlow:
         self._note_floods(rings.floods, now)
         for directory, paths in rings.dirty.items():
             self._ring(directory, paths, rings.writers.get(directory, {}), now)
+        for directory, executed in rings.executed.items():
+            for watched in self._watched.values():
+                if watched.running.mounted is not None and watched.running.mounted.upper == directory:
+                    watched.note_executed(executed)
         # 2
         while not self._inbox.empty():
             self._inbox.get()(now)
@@ -206,6 +213,9 @@ class NodeFlow:
                 self._look_aside(container_id, paths)
             else:
                 self._look(container_id, paths)
+        for watched in self._watched.values():
+            if watched.executed and now >= watched.executed_at:
+                self._look_at_executed(watched)
         # 5
         self._heartbeat(self._steady())
 
@@ -254,6 +264,8 @@ class NodeFlow:
         """A container that is gone still yields its last finding, as long as its writable layer exists: what it did last may not have rung
         yet."""
         watched = self._watched[container_id]
+        if watched.executed:
+            self._look_at_executed(watched)
         if watched.running.mounted is not None and watched.is_on:
             is_clean = watched.drift is not None and watched.drift.state is State.INTACT
             if watched.baseline is not None and self._eyes.can_look(watched.running):
@@ -445,6 +457,34 @@ class NodeFlow:
                 self._look(container_id, None)
         elif watched.is_on:
             self._tell(watched, watched.sign(judge(baseline, observation, differences, derivations)), anyway=watched.is_owed)
+
+    def _look_at_executed(self, watched: Watched) -> None:
+        """What was executed out of the writable layer is told, once each, even where nothing is left of it. Every `EXECUTED_EVERY_S` at
+        most, and for no more than a fifth of the time."""
+        if watched.baseline is None or not watched.is_on:
+            return
+        executed, watched.executed = watched.executed, {}
+        started = self._steady()
+        observation = self._eyes.look(watched.running, watched.baseline, frozenset(executed))
+        finished = self._steady()
+        watched.executed_at = finished + max(EXECUTED_EVERY_S, 4 * (finished - started))
+        if observation is None:
+            return
+        verdict = judge_executed(watched.baseline, executed, observation, compare(watched.baseline, observation))
+        new = tuple(
+            replace(one, writer=writer, process=EXITED if writer is None else describe_writer(writer))
+            for one in verdict.findings
+            if one.id not in watched.executed_said
+            for writer in (executed[one.difference.path],)
+        )
+        if not new:
+            return
+        if not self._hand_over(self._report(self._clock(), verdicts=(replace(verdict, findings=new),))):
+            watched.executed.update(executed)
+            return
+        if len(watched.executed_said) >= MAX_EXECUTED_SAID:
+            watched.executed_said.clear()
+        watched.executed_said.update(one.id for one in new)
 
     def _miss(self, watched: Watched) -> None:
         """The writable layer is gone: with its container, which the next list says, or from under a running one, which is told."""

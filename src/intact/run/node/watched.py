@@ -61,6 +61,12 @@ class Watched:
     said: dict[Scope, object] = field(default_factory=dict)
     counted: set[tuple[str, str]] = field(default_factory=set)
     writers: dict[bytes, Heard] = field(default_factory=dict)
+    executed: dict[bytes, Writer | None] = field(default_factory=dict)
+    """Files of the writable layer that were executed, and by whom, until they have been looked at."""
+    executed_at: float = 0.0
+    """Not before then, by the steady clock, are they looked at."""
+    executed_said: set[str] = field(default_factory=set)
+    """The ids of executions that were told."""
     remember: Callable[[str], Writer | None] = lambda finding_id: None
     """Who did a finding, by its id, as far as that was known before this process began."""
 
@@ -92,6 +98,12 @@ class Watched:
             self.writers[path] = Heard(writer, heard_at)
         while len(self.writers) > MAX_WRITERS:
             del self.writers[next(iter(self.writers))]
+
+    def note_executed(self, executed: Mapping[bytes, Process | None]) -> None:
+        """As many as `MAX_WRITERS`: whoever executes so many different files before they can be looked at has been told of by then."""
+        for path, process in executed.items():
+            if len(self.executed) < MAX_WRITERS:
+                self.executed.setdefault(path, None if process is None else self._identify(process))
 
     def sign(self, verdict: Verdict) -> Verdict:
         """`verdict` with who did it, where somebody was heard."""
