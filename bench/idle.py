@@ -77,7 +77,7 @@ def _measure(starting: AbstractContextManager[Watching], chosen: argparse.Namesp
             watching.hear(lambda line: "ready" in line)
         else:
             seen: set[tuple[str, str]] = set()
-            while len(seen) < 2 * chosen.containers:
+            while len(seen) < 3 * chosen.containers:
                 line = watching.hear(lambda line: line["type"] == "verdict")
                 assert line["state"] == "Intact", line
                 seen.add((line["container"]["id"], line["scope"]))

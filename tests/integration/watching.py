@@ -89,7 +89,8 @@ class Watching:
         return (self._state / "watch.log").read_text(errors="replace")[-2000:]
 
     def hear_verdict(self, container: str) -> Line:
-        return self.hear(lambda line: line["type"] == "verdict" and line["container"]["id"] == container)
+        """Of a look at its files."""
+        return self.hear(lambda line: line["type"] == "verdict" and line["container"]["id"] == container and line["scope"] != "live")
 
     def hear_finding(self, path: str, change: str = "") -> Line:
         return self.hear(lambda line: line["type"] == "finding" and line["path"] == path and change in ("", line["change"]))

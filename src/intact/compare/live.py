@@ -3,7 +3,8 @@
 In come a baseline, what the runtime's configuration mounts, one `LiveLook`, and how the running files of the writable layer differ from the
 image. Out comes a `Verdict` of scope LIVE. Pure. Silent, and counted: programs of declared volumes, and mounts below a declared one.
 
-1. A file of the writable layer that runs is told if it differs from the image, whatever its mode bits.
+1. A file of the writable layer that runs is told if it differs from the image, whatever its mode bits; a library is not, that provably
+   comes from an archive of the image.
 2. One that no name leads to any more is told unless its content is the image's at that path.
 3. A program in memory alone is told. What is only mapped from there, from a nameless file or from another file system counts if it begins
    as an ELF file: just-in-time compilers map memory too. What a service compiles from its configuration (Varnish) is counted.
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from intact.model.container import Mounted
+from intact.model.derivation import Derivation, Proof
 from intact.model.entry import Entry, Kind, ancestors, display_path, parent
 from intact.model.finding import Aggregate, Change, Difference, Finding, Level, State, Verdict
 from intact.model.layer import Baseline
@@ -37,10 +39,18 @@ _OF_THE_RUNTIME = (b"/dev", b"/proc", b"/sys")
 
 
 def judge_live(
-    baseline: Baseline, mounted: Mounted, look: LiveLook, differences: Mapping[bytes, Difference], *, with_volumes: bool = False
+    baseline: Baseline,
+    mounted: Mounted,
+    look: LiveLook,
+    differences: Mapping[bytes, Difference],
+    *,
+    derivations: Mapping[bytes, Derivation] | None = None,
+    with_volumes: bool = False,
 ) -> Verdict:
-    """`differences` are those of the paths in `look.runs` that are in the writable layer. `with_volumes`: programs of volumes are told."""
-    making = _Making(baseline, mounted, look, with_volumes)
+    """`differences` are those of the paths in `look.runs` that are in the writable layer, `derivations` where those files come from, as far
+    as that is known. `with_volumes`: programs of volumes are told."""
+    derived = frozenset(path for path, one in (derivations or {}).items() if one.proof is Proof.DERIVED)
+    making = _Making(baseline, mounted, look, with_volumes, derived)
     for run in look.runs:
         making.take_run(run, differences)
     for mount in _undeclared(baseline, mounted, look.mounts, making):
@@ -55,12 +65,25 @@ def paths_to_compare(look: LiveLook) -> frozenset[bytes]:
     return frozenset(run.path for run in look.runs if run.place is Place.UPPER)
 
 
+def find_derivable(look: LiveLook, differences: Mapping[bytes, Difference]) -> tuple[Entry, ...]:
+    """The libraries of which it is to be found out whether an archive of the image holds them: unpacked, loaded, and often removed."""
+    found: dict[bytes, Entry] = {}
+    for run in look.runs:
+        entry = _entry(run) if run.place is Place.GONE else None
+        if run.place is Place.UPPER and run.path in differences and differences[run.path].change is Change.ADDED:
+            entry = differences[run.path].actual
+        if run.is_mapped and entry is not None and entry.kind is Kind.FILE and entry.digest is not None:
+            found[run.path] = entry
+    return tuple(found.values())
+
+
 @dataclass(slots=True)
 class _Making:
     baseline: Baseline
     mounted: Mounted
     look: LiveLook
     with_volumes: bool
+    derived: frozenset[bytes]
     findings: dict[tuple[bytes, str, str], Finding] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     untold: int = 0
@@ -71,15 +94,19 @@ class _Making:
         self.volumes = frozenset(t for t in targets if not any(_is_at_or_below(t, runtime) for runtime in _OF_THE_RUNTIME))
 
     def take_run(self, run: Run, differences: Mapping[bytes, Difference]) -> None:
+        if run.is_mapped and run.path in self.derived:
+            return
         if run.is_mapped and find_preset(run.path, run.by.executable) is not None:
             self._count("compiled-by-itself", parent(run.path))
             return
         match run.place:
             case Place.UPPER:  # 1
-                difference = differences.get(run.path)
-                if difference is None or difference.change in (Change.UNREAD, Change.METADATA, Change.DELETED):
+                difference, is_of_image = differences.get(run.path), self.baseline.find(run.path) is not None
+                is_same = difference is None or difference.change in (Change.UNREAD, Change.METADATA, Change.DELETED)
+                if is_of_image and is_same:
                     return
-                self._tell_run(run, difference.actual, _describe(run, "added" if difference.expected is None else "changed"))
+                actual = difference.actual if difference is not None else None
+                self._tell_run(run, actual, _describe(run, "changed" if is_of_image else "added"))
             case Place.GONE:  # 2
                 if not self._is_of_image(run) and (not run.is_mapped or run.is_elf is not False):
                     self._tell_run(run, _entry(run), _describe(run, "deleted since"))

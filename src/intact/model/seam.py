@@ -70,6 +70,8 @@ class PodPlan:
     watched: bool = True
     realtime: bool = True
     interval_s: float = 60.0
+    volumes: bool = False
+    """Whether programs that run from volumes are told, and not only counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from intact.compare.live import judge_live, paths_to_compare
+from intact.compare.live import find_derivable, judge_live, paths_to_compare
 from intact.model.container import Container, DeclaredMount, Mounted
+from intact.model.derivation import Derivation, Proof
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
 from intact.model.finding import Change, Difference, Level, State, Verdict
@@ -110,6 +111,36 @@ def test_an_added_file_that_runs_is_told_whatever_its_mode(is_mapped: bool) -> N
     assert (finding.rule, finding.level, finding.difference.change) == ("not-of-the-image-executed", Level.HIGH, Change.EXECUTED)
     assert "pid 11" in finding.process and "added" in finding.difference.reason
     assert finding.difference.actual is not None and finding.difference.actual.digest == CHANGED
+
+
+def test_an_added_file_is_told_though_the_look_at_the_layer_left_it_out() -> None:
+    """Data that no rule speaks for is only counted there: it is a program as soon as it runs."""
+    assert told(judge(Run(path=b"/tmp/x", place=Place.UPPER, by=SHELL))) == [(b"/tmp/x", "not-of-the-image-executed", Level.HIGH)]
+
+
+def test_a_library_that_is_a_member_of_an_archive_of_the_image_is_silent() -> None:
+    look = LiveLook(container=CONTAINER, runs=(Run(path=b"/tmp/x", place=Place.UPPER, by=SHELL, is_mapped=True),))
+    proofs = {proof: {b"/tmp/x": Derivation(proof=proof)} for proof in Proof}
+    assert [entry.path for entry in find_derivable(look, _added(b"/tmp/x"))] == [b"/tmp/x"]
+    states = {proof: judge_live(BASELINE, MOUNTED, look, _added(b"/tmp/x"), derivations=one).state for proof, one in proofs.items()}
+    assert states == {Proof.DERIVED: State.INTACT, Proof.FORGED: State.DRIFTED, Proof.UNKNOWN: State.DRIFTED}
+
+
+def test_a_program_is_told_though_an_archive_of_the_image_holds_it() -> None:
+    look = LiveLook(container=CONTAINER, runs=(Run(path=b"/tmp/x", place=Place.UPPER, by=SHELL),))
+    assert find_derivable(look, _added(b"/tmp/x")) == ()
+    derived = {b"/tmp/x": Derivation(proof=Proof.DERIVED)}
+    assert judge_live(BASELINE, MOUNTED, look, _added(b"/tmp/x"), derivations=derived).state is State.DRIFTED
+
+
+def test_a_library_that_was_unpacked_loaded_and_removed_is_asked_about_too() -> None:
+    run = Run(path=b"/tmp/snappy.so", place=Place.GONE, by=SHELL, is_mapped=True, is_elf=True, digest=CHANGED, size_bytes=7)
+    look = LiveLook(container=CONTAINER, runs=(run,))
+    (entry,) = find_derivable(look, {})
+    assert (entry.path, entry.size_bytes, entry.digest) == (b"/tmp/snappy.so", 7, CHANGED)
+    derived = {b"/tmp/snappy.so": Derivation(proof=Proof.DERIVED)}
+    assert judge_live(BASELINE, MOUNTED, look, {}, derivations=derived).state is State.INTACT
+    assert judge_live(BASELINE, MOUNTED, look, {}).state is State.DRIFTED
 
 
 def test_an_image_file_that_was_copied_up_and_is_the_same_is_silent() -> None:

@@ -63,14 +63,16 @@ class HostLive:
         self._watched: dict[str, _Watched] = {}
 
     def watch(self, running: Running) -> str:
-        """Begins to listen to the container's mounts; empty, or why it cannot be looked at."""
+        """Begins to listen to the container's mounts; empty, or why it cannot be looked at. One that has ended has no looks."""
         mounted, pid = running.mounted, running.init_pid
         if mounted is None:
             return running.unobservable
         try:
             seen = read_process(pid, mounted.device)
-            if seen is None or seen.root_device != mounted.device:
-                return "its first process is gone"
+            if seen is None:
+                return ""  # it has ended
+            if seen.root_device != mounted.device:
+                return "its first process has another root than the container"
             watched = _Watched(
                 running=running,
                 device=mounted.device,
@@ -82,6 +84,8 @@ class HostLive:
                 host_namespace=_namespace_of(seen.parent_pid),
             )
             self._tables.open(running.container.id, pid)
+        except (FileNotFoundError, ProcessLookupError):
+            return ""
         except OSError as error:
             return f"its processes cannot be looked at: {error.strerror}"
         self._watched = {**self._watched, running.container.id: watched}

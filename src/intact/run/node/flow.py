@@ -25,20 +25,24 @@ import structlog
 from intact.compare.differ import compare
 from intact.compare.executed import judge_executed
 from intact.compare.judge import judge, judge_layers
+from intact.compare.live import find_derivable, judge_live, paths_to_compare
 from intact.model.container import Running
 from intact.model.derivation import Derivation
 from intact.model.digest import SHA256, Algorithms, Digest
+from intact.model.entry import Entry
 from intact.model.errors import IntactError, TemporaryError
 from intact.model.finding import Difference, Finding, State, Verdict
 from intact.model.layer import Baseline, Record
+from intact.model.live import LiveLook
 from intact.model.observation import Observation, Scope, Unobserved
 from intact.model.seam import Command, CommandOutcome, Coverage, Gap, Plan, PodPlan, Report
-from intact.observe.ports import Doorbell, Process, View
+from intact.observe.ports import Doorbell, LiveWorld, Process, View
 from intact.observe.watcher import Schedule
 
 from .layer_reader import EVERY_S as LAYERS_EVERY_S
 from .layer_reader import LayerReader, Reading
-from .origins import Answers, Origins, Weighed, keep_waiting, leave_out
+from .live_watch import LiveWatch
+from .origins import LIBRARIES, Answers, Origins, Weighed, keep_waiting, leave_out
 from .watched import EVENT_FLOOD, EXITED, Watched, describe_writer, merge
 from .writers import WriterMemory
 
@@ -111,11 +115,13 @@ class NodeFlow:
         clock: Callable[[], float],
         steady: Callable[[], float],
         list_ended: Callable[[frozenset[str]], Iterable[Running]] = lambda known: (),
+        live: LiveWorld | None = None,
         revoked: Callable[[], frozenset[str]] = frozenset,
         origins: Origins | None = None,
         writers: WriterMemory | None = None,
     ) -> None:
-        """`clock`: Unix seconds; `steady`: seconds since whenever, that nobody can set. `list_ended`: the containers that ended since it
+        """`live`: what runs and what is mounted; None where nobody looks at that.
+        `clock`: Unix seconds; `steady`: seconds since whenever, that nobody can set. `list_ended`: the containers that ended since it
         was asked last, other than the known ones. `revoked`: the keys known to be revoked now; when there are more, every baseline is
         obtained anew. `origins`: without it nothing added is taken for the image's. `writers` remembers who did what over a restart."""
         self._node = node
@@ -139,6 +145,7 @@ class NodeFlow:
         self._builders = ThreadPoolExecutor(2, thread_name_prefix="baseline")
         self._long_looks = ThreadPoolExecutor(1, thread_name_prefix="long-look")
         self._layers = LayerReader(eyes.read_layer, clock)
+        self._live = LiveWatch(live, lambda look: self._inbox.put(lambda _: self._take_live(look)), clock=clock) if live else None
         self._plan = Plan(etag="")
         self._next_relist = 0.0
         self._next_heartbeat = 0.0
@@ -170,11 +177,15 @@ class NodeFlow:
         tier = self._doorbell.start()
         self._tier = f"{tier.name}: {tier.reason}"
         log.info("watching", tier=tier.name, reason=tier.reason)
+        if self._live is not None:
+            self._live.start()
         try:
             while not stop.is_set():
                 self.step()
         finally:
             self._builders.shutdown(wait=False, cancel_futures=True)
+            if self._live is not None:
+                self._live.close()
             self._long_looks.shutdown(wait=False, cancel_futures=True)
             self._layers.close()
             if self._origins is not None:
@@ -274,6 +285,8 @@ class NodeFlow:
                 watched.reason = "it was gone before it could be looked at"
                 self._see_nothing(watched)
         self._schedule.remove(container_id)
+        if self._live is not None:
+            self._live.forget(container_id)
         self._ended.append(container_id)
         del self._watched[container_id]
         self._is_coverage_stale = True
@@ -486,6 +499,56 @@ class NodeFlow:
             watched.executed_said.clear()
         watched.executed_said.update(one.id for one in new)
 
+    def _take_live(self, look: LiveLook | BaseException) -> None:
+        """What runs and what is mounted, judged when it is other than before; a file of the writable layer may itself have changed."""
+        if isinstance(look, BaseException):
+            raise look
+        watched = self._watched.get(look.container.id)
+        if watched is None or watched.baseline is None or watched.running.mounted is None or not watched.is_on:
+            return
+        baseline, paths = watched.baseline, paths_to_compare(look)
+        facts = (baseline.root, watched.with_volumes, look.runs, look.departed, look.mounts, look.unobserved)
+        if watched.live is not None and not paths and facts == watched.live_facts:
+            return
+        differences = {}
+        if paths:
+            observation = self._eyes.look(watched.running, baseline, paths)
+            if observation is None:
+                return  # it is going: the next list says so
+            differences = {difference.path: difference for difference in compare(baseline, observation)}
+        weighed = self._weigh_libraries(watched, baseline, find_derivable(look, differences))
+        if weighed.waiting:  # whatever else runs is told now
+            look = replace(look, runs=tuple(run for run in look.runs if not run.is_mapped or run.path not in weighed.waiting))
+        watched.live_facts = None if weighed.waiting else facts
+        watched.live = judge_live(
+            baseline,
+            watched.running.mounted,
+            look,
+            differences,
+            derivations=weighed.derivations,
+            with_volumes=watched.with_volumes,
+        )
+        self._tell(watched, watched.live)
+        for layer in baseline.layers:
+            layer.release()
+
+    def _weigh_libraries(self, watched: Watched, baseline: Baseline, libraries: tuple[Entry, ...]) -> Weighed:
+        """Where libraries come from that are mapped, as far as that is known; the rest is looked at again when it is."""
+        if self._origins is None or not libraries:
+            return Weighed()
+        origins, container_id = self._origins, watched.running.container.id
+
+        def learn(answers: Answers) -> None:
+            def take(_: float) -> None:
+                answers()
+                origins.finish(container_id, LIBRARIES)
+                if self._live is not None:
+                    self._live.look_again(container_id)
+
+            self._inbox.put(take)
+
+        return origins.weigh_entries(watched.running, baseline, libraries, learn, topic=LIBRARIES)
+
     def _miss(self, watched: Watched) -> None:
         """The writable layer is gone: with its container, which the next list says, or from under a running one, which is told."""
         if any(one.container.id == watched.running.container.id for one in self._list_running()):
@@ -574,6 +637,11 @@ class NodeFlow:
             self._schedule.flood(watched.running.container.id, now)
         self._is_coverage_stale |= watched.is_on != plan.watched
         watched.is_on = plan.watched
+        watched.with_volumes = plan.volumes
+        if self._live is not None and plan.watched:
+            self._live.watch(watched.running)
+        elif self._live is not None:
+            self._live.forget(watched.running.container.id)
 
     def _carry_out(self, command: Command) -> None:
         at = self._clock()
@@ -583,6 +651,8 @@ class NodeFlow:
             meant = [w for w in self._watched.values() if w.running.container.pod and w.running.container.pod.uid == command.pod_uid]
             for watched in meant:
                 self._look(watched.running.container.id, None, anyway=True)
+                if watched.live is not None:
+                    self._tell(watched, watched.live, anyway=True)
             outcome = CommandOutcome(command_id=command.id, succeeded=bool(meant), message=f"{len(meant)} containers looked at", at=at)
         self._hand_over(self._report(at, outcomes=(outcome,)))
 
@@ -600,7 +670,7 @@ class NodeFlow:
             if self._hand_over(self._report(self._clock(), coverage=coverage)):
                 self._coverage_said = says
             for watched in self._watched.values():
-                for verdict in filter(None, (watched.drift, watched.layers)):
+                for verdict in filter(None, (watched.drift, watched.layers, watched.live)):
                     self._tell(watched, verdict)
                 if watched.layers is not None and not 0 <= self._clock() - watched.layers.at < LAYERS_EVERY_S:
                     self._verify_layers(watched)

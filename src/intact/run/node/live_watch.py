@@ -1,6 +1,7 @@
 """What runs and what is mounted, watched on a thread of its own: mounts as they change, processes every `SWEEP_S`.
 
-In: containers to watch. Out: believed looks, handed to one `deliver` from this thread. Never judges, and never holds the flow up.
+In: containers to watch. Out: believed looks, or the error that ended the thread, handed to one `deliver` from this thread. Never judges,
+and never holds the flow up.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ BUSY_SHARE = 0.05
 class LiveWatch:
     """`watch` and `forget` from any thread; `deliver` is called from the watching one."""
 
-    def __init__(self, world: LiveWorld, deliver: Callable[[LiveLook], None], *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, world: LiveWorld, deliver: Callable[[LiveLook | BaseException], None], *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._world = world
         self._deliver = deliver
         self._clock = clock
@@ -72,6 +75,13 @@ class LiveWatch:
         self._world.wake()
 
     def _run(self) -> None:
+        try:
+            self._watch_all()
+        except BaseException as error:
+            self._deliver(error)
+            raise
+
+    def _watch_all(self) -> None:
         while not self._stop.is_set():
             changed = self._world.wait(max(0.0, self._next_due() - self._clock()))
             for container_id in changed:

@@ -6,17 +6,21 @@ last word on the container; what else it found is told without delay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from intact.compare.judge import find_candidates
 from intact.model.container import Running
 from intact.model.derivation import Derivation
+from intact.model.entry import Entry
 from intact.model.finding import Difference, State, Verdict
 from intact.model.layer import Baseline
 from intact.model.observation import Observation
 from intact.observe.derive import Deriver
+
+ADDED, LIBRARIES = "added", "libraries"
+"""What is asked about: the code that was added, or what of it is mapped."""
 
 Answers = Callable[[], dict[bytes, Derivation]]
 Then = Callable[[Answers], None]
@@ -36,7 +40,7 @@ class Origins:
     def __init__(self, deriver: Deriver) -> None:
         self._deriver = deriver
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="origins")
-        self._busy: set[str] = set()
+        self._busy: set[tuple[str, str]] = set()
 
     def prepare(self, baseline: Baseline) -> Baseline:
         """Takes note of an image; from any thread."""
@@ -54,19 +58,24 @@ class Origins:
         """What is known of the added code among `differences`. If something is not: `then` is called from another thread as soon as it is,
         with a function that returns all of it, or raises what nobody expected; of a container that is waited for already, only the batch
         that is under way calls."""
-        candidates = find_candidates(baseline, observation, differences)
-        if not candidates:
+        return self.weigh_entries(running, baseline, find_candidates(baseline, observation, differences), then)
+
+    def weigh_entries(
+        self, running: Running, baseline: Baseline, entries: Sequence[Entry], then: Callable[[Answers], None], *, topic: str = ADDED
+    ) -> Weighed:
+        """The same about `entries`; those of one `topic` do not wait for those of another."""
+        if not entries:
             return Weighed()
-        known, unknown = self._deriver.recall(baseline, candidates)
-        if unknown and running.container.id not in self._busy:
-            self._busy.add(running.container.id)
+        known, unknown = self._deriver.recall(baseline, entries)
+        if unknown and (running.container.id, topic) not in self._busy:
+            self._busy.add((running.container.id, topic))
             work = self._worker.submit(self._deriver.establish, running, baseline, unknown)
             work.add_done_callback(lambda done: None if done.cancelled() else then(lambda: known | done.result()))
         return Weighed(known, frozenset(entry.path for entry in unknown))
 
-    def finish(self, container_id: str) -> None:
+    def finish(self, container_id: str, topic: str = ADDED) -> None:
         """What `then` brought was taken in."""
-        self._busy.discard(container_id)
+        self._busy.discard((container_id, topic))
 
     def close(self) -> None:
         self._worker.shutdown(wait=False, cancel_futures=True)

@@ -12,6 +12,7 @@ import structlog
 
 from intact.adapters.linux.doorbell import FanotifyDoorbell
 from intact.adapters.linux.executions import Executions
+from intact.adapters.linux.live import HostLive
 from intact.adapters.linux.tree import HostTree
 from intact.adapters.provenance.workshop import Workshop
 from intact.adapters.runtime.containerd import Containerd
@@ -78,6 +79,7 @@ class NodeProcess:
             clock=time.time,
             steady=boot_time,
             list_ended=partial(self._list_ended, runtime, node),
+            live=HostLive(time.time),
             revoked=revoked,
             origins=Origins(Deriver(HostTree, Workshop())),
         )

@@ -56,6 +56,9 @@ class Watched:
     """Whether a verdict is to be told though it says nothing new, as soon as it is known."""
     drift: Verdict | None = None
     layers: Verdict | None = None
+    live: Verdict | None = None
+    live_facts: object = None
+    with_volumes: bool = False
     is_reading_layers: bool = False
     read_layers_again: bool = False
     said: dict[Scope, object] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class Watched:
     def doubt(self, reason: str) -> None:
         """Its baseline counts no more, nor does what was seen by it: nothing is known until it was obtained again."""
         self.baseline, self.reason, self.retry_at = None, reason, 0.0
-        self.drift = self.layers = None
+        self.drift = self.layers = self.live = None
 
     def note_writers(self, writers: Mapping[bytes, Process | None], heard_at: float) -> None:
         """A process that nobody can name leaves the name that was known before. The path heard of longest ago is forgotten first."""
@@ -138,11 +141,12 @@ class Watched:
 
     def cover(self) -> Coverage:
         """What is said of it in the node's coverage."""
-        states = [v.state for v in (self.drift, self.layers) if v is not None]
+        verdicts = [verdict for verdict in (self.drift, self.layers, self.live) if verdict is not None]
+        states = [v.state for v in verdicts]
         worst = next((s for s in (State.DRIFTED, State.UNOBSERVED, State.INTACT) if s in states), None)
         if self.running.mounted is None or not self.is_on:
             worst = State.UNOBSERVED
-        unseen = [f"{display_path(u.path, 200)}: {u.reason}" for v in (self.drift, self.layers) if v is not None for u in v.unobserved]
+        unseen = [f"{display_path(u.path, 200)}: {u.reason}" for v in verdicts for u in v.unobserved]
         reason = (self.reason or (EVENT_FLOOD if self.is_flooding else "")) if self.is_on else UNWATCHED
         return Coverage(
             container=self.running.container,
