@@ -21,7 +21,7 @@ from intact.compare.differ import compare
 from intact.compare.judge import find_candidates, judge
 from intact.model.derivation import Proof
 from intact.model.finding import Level
-from intact.observe.derive import Deriver
+from intact.observe.derive import MAX_FORGED, Deriver
 
 from .staged import Staged
 
@@ -263,3 +263,14 @@ def test_a_checking_process_that_dies_leaves_its_file_unknown_and_goes_on() -> N
         yield pairs[0]
 
     assert [one.proof for one in workshop.recompile(killing())] == [Proof.DERIVED, Proof.UNKNOWN, Proof.DERIVED]
+
+
+def test_a_crowd_of_forged_caches_costs_the_node_little(staged: Staged, deriver: Deriver) -> None:
+    names = [f"shop{number}.py" for number in range(MAX_FORGED + 30)]
+    for name in names:
+        (staged.image / "srv/app" / name).write_bytes(SOURCE)
+    staged.start()
+    for name in names:
+        put(staged, cache(b"evil()", name=f"/srv/app/{name}"), TAG.replace("shop", name[:-3]))
+    rules = [rule for rule, _ in told(staged, deriver).values()]
+    assert (rules.count("bytecode-forged"), rules.count("bytecode-cache-added")) == (MAX_FORGED, 30)

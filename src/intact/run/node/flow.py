@@ -27,7 +27,6 @@ from intact.compare.executed import judge_executed
 from intact.compare.judge import judge, judge_layers
 from intact.compare.live import find_derivable, judge_live, paths_to_compare
 from intact.model.container import Running
-from intact.model.derivation import Derivation
 from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.entry import Entry
 from intact.model.errors import IntactError, TemporaryError
@@ -455,21 +454,25 @@ class NodeFlow:
             return Weighed()
 
         def learn(answers: Answers) -> None:
-            self._inbox.put(lambda _: self._learn(watched, baseline, observation, differences, answers()))
+            self._inbox.put(lambda _: self._learn(watched, baseline, observation, differences, answers))
 
         return self._origins.weigh(watched.running, baseline, observation, differences, learn)
 
     def _learn(self, watched: Watched, baseline: Baseline, observation: Observation, differences: tuple[Difference, ...],
-               derivations: dict[bytes, Derivation]) -> None:  # fmt: skip
+               answers: Answers) -> None:  # fmt: skip
         """A container that runs is looked at again; of one that has ended, what was seen last is judged."""
         container_id = watched.running.container.id
         if self._origins is not None:
             self._origins.finish(container_id)
+        answers()
         if self._watched.get(container_id) is watched:
             if watched.baseline is baseline and watched.is_on:
                 self._look(container_id, None)
         elif watched.is_on:
-            self._tell(watched, watched.sign(judge(baseline, observation, differences, derivations)), anyway=watched.is_owed)
+            weighed = self._weigh(watched, baseline, observation, differences)
+            if not weighed.waiting:
+                verdict = judge(baseline, observation, differences, weighed.derivations)
+                self._tell(watched, watched.sign(verdict), anyway=watched.is_owed)
 
     def _look_at_executed(self, watched: Watched) -> None:
         """What was executed out of the writable layer is told, once each, even where nothing is left of it. Every `EXECUTED_EVERY_S` at

@@ -19,10 +19,12 @@ from intact.model.layer import Baseline
 from intact.model.observation import Observation
 from intact.observe.derive import Deriver
 
+BATCH = 100
+"""Files looked into before it is another container's turn."""
 ADDED, LIBRARIES = "added", "libraries"
 """What is asked about: the code that was added, or what of it is mapped."""
 
-Answers = Callable[[], dict[bytes, Derivation]]
+Answers = Callable[[], object]
 Then = Callable[[Answers], None]
 
 
@@ -55,9 +57,9 @@ class Origins:
         differences: Iterable[Difference],
         then: Callable[[Answers], None],
     ) -> Weighed:
-        """What is known of the added code among `differences`. If something is not: `then` is called from another thread as soon as it is,
-        with a function that returns all of it, or raises what nobody expected; of a container that is waited for already, only the batch
-        that is under way calls."""
+        """What is known of the added code among `differences`. If something is not: `then` is called from another thread as soon as more is
+        known, with a function that raises what nobody expected; of a container that is waited for already, only the batch that is under way
+        calls."""
         return self.weigh_entries(running, baseline, find_candidates(baseline, observation, differences), then)
 
     def weigh_entries(
@@ -69,8 +71,8 @@ class Origins:
         known, unknown = self._deriver.recall(baseline, entries)
         if unknown and (running.container.id, topic) not in self._busy:
             self._busy.add((running.container.id, topic))
-            work = self._worker.submit(self._deriver.establish, running, baseline, unknown)
-            work.add_done_callback(lambda done: None if done.cancelled() else then(lambda: known | done.result()))
+            work = self._worker.submit(self._deriver.establish, running, baseline, unknown[:BATCH])
+            work.add_done_callback(lambda done: None if done.cancelled() else then(done.result))
         return Weighed(known, frozenset(entry.path for entry in unknown))
 
     def finish(self, container_id: str, topic: str = ADDED) -> None:

@@ -24,7 +24,7 @@ from tests.unit.run.node.test_node_revocation import WEB, Bell
 from tests.unit.seam_contract import wait_until
 from tests.unit.trees import file, image, seen
 
-IMAGE = image(file(b"/srv/app/shop.py", b"py"))
+IMAGE = image(file(b"/srv/app/shop.py", b"py"), *(file(b"/srv/app/m%d.py" % number, b"py") for number in range(250)))
 CACHE = file(b"/srv/app/__pycache__/shop.cpython-311.pyc", b"pyc")
 SHELL = file(b"/etc/cron.d/x", b"* *")
 
@@ -187,3 +187,25 @@ def test_a_finding_is_not_called_gone_while_its_file_is_looked_into_again(make: 
     node.eyes.present = (file(CACHE.path, b"another"), SHELL)
     node.step_until(lambda: len(node.verdicts()) == 2)
     assert {finding.rule for finding in node.verdicts()[1].findings} == {"control-file-added", "bytecode-forged"}
+
+
+def test_many_files_are_looked_into_in_turns_and_told_once(make: Callable[[Proof], Node]) -> None:
+    node = make(Proof.DERIVED)
+    node.eyes.present = tuple(file(b"/srv/app/__pycache__/m%d.cpython-311.pyc" % n) for n in range(250))
+    node.deriver.may_answer.set()
+    node.step_until(lambda: bool(node.verdicts()))
+    (verdict,) = node.verdicts()
+    assert (verdict.state, verdict.aggregates[0].count) == (State.INTACT, 250)
+    assert node.deriver.asked == 3
+
+
+def test_what_a_container_left_behind_is_looked_into_to_the_end(make: Callable[[Proof], Node]) -> None:
+    node = make(Proof.FORGED)
+    node.eyes.present = tuple(file(b"/srv/app/__pycache__/m%d.cpython-311.pyc" % n) for n in range(150))
+    node.step_until(lambda: node.deriver.asked == 1)
+    node.runs = False
+    for _ in range(20):
+        node.step()
+    node.deriver.may_answer.set()
+    node.step_until(lambda: bool(node.verdicts()))
+    assert len(node.verdicts()[-1].findings) == 150
