@@ -15,6 +15,8 @@ expected. A profile is a value; learning is the same whatever the order in which
    several pods have alike, or this very pod was seen to start with, is expected all the same, and nothing else.
 6. Until the profile is established, differences at the start are told once, without an alert. Afterwards what is not in it counts at once;
    only an added file that may be a lock, or half of a file that is put in place by renaming it, is given a few seconds to go.
+7. Bytecode that no node could hold against its source is held against other pods, whenever it was made: interpreters write it when a module
+   is first used. Alike in two pods it is expected; alone it is told as 6 says; other than in another pod, or than before, it is graver.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from intact.model.entry import Kind
@@ -45,6 +47,7 @@ EXCUSABLE = frozenset({"image-file-changed", "control-file-added", "code-added",
 """The rules about what files contain: all that a profile can excuse."""
 PASSING_S = 10.0
 """How long tools hold a lock on /etc/passwd, or write a key under another name."""
+UNCHECKED = frozenset({"bytecode-cache-added"})
 NEVER_VARYING = frozenset({"code-added", "bytecode-cache-added"})
 
 
@@ -56,6 +59,8 @@ class Word(StrEnum):
     """Expected, with a content of its own in each pod."""
     FIRST = "First"
     """Made at the start, and nobody knows yet whether other pods do the same."""
+    DIFFERS = "Differs"
+    """Other pods have something else there, and nobody can tell which is right."""
     COUNTS = "Counts"
     """It is judged as if there were no profile."""
 
@@ -126,11 +131,11 @@ def may_pass(finding: Finding, moment: Moment) -> bool:
 
 def learn(profile: StartProfile, witness: Witness) -> StartProfile:
     """`profile` with what one more pod, that became ready, had started with. Told twice, or in another order, it is the same."""
-    entries = tuple(sorted(set(witness.entries))[:MAX_ENTRIES])
+    entries = _bound(witness.entries)
     known = {one.pod_uid: one for one in profile.witnesses}
     before = known.get(witness.pod_uid)
     if before is not None:
-        entries = tuple(sorted({*before.entries, *entries})[:MAX_ENTRIES])
+        entries = _bound((*before.entries, *entries))
     known[witness.pod_uid] = replace(min(before or witness, witness, key=lambda w: (w.node, w.pod)), entries=entries)
     return replace(profile, witnesses=tuple(known[uid] for uid in sorted(known)[:MAX_WITNESSES]))
 
@@ -151,6 +156,10 @@ class Known:
     expected: Mapping[tuple[bytes, str], Expected]
     own: frozenset[StartEntry] = frozenset()
     """What the pod that is judged was seen to start with."""
+    unchecked: Mapping[bytes, frozenset[str]] = field(default_factory=dict)
+    """7. The contents of bytecode, by path."""
+    shared: frozenset[tuple[bytes, str]] = frozenset()
+    """7. (path, content) of bytecode that enough pods have."""
 
     def say(self, finding: Finding, moment: Moment) -> Word:
         """What the profile says of a finding that was made at `moment`."""
@@ -168,6 +177,12 @@ class Known:
         if expected.alike & set(_values(entry)):  # 3
             return Word.EXPECTED
         return Word.VARIES if expected.varies and entry.may_vary and moment is Moment.START else Word.COUNTS  # 4
+
+    def say_unchecked(self, entry: StartEntry) -> Word:
+        """7. What the profile says of bytecode that nobody could check."""
+        if (entry.path, entry.content) in self.shared:
+            return Word.EXPECTED
+        return Word.DIFFERS if self.unchecked.get(entry.path, frozenset()) - {entry.content} else Word.FIRST
 
 
 def know(profile: StartProfile, *, is_spread: bool, pod_uid: str = "") -> Known:
@@ -192,7 +207,21 @@ def know(profile: StartProfile, *, is_spread: bool, pod_uid: str = "") -> Known:
         if alike or varies:
             expected[place] = Expected(alike, varies)
     own = frozenset(entry for witness in profile.witnesses if witness.pod_uid == pod_uid for entry in witness.entries)
-    return Known(_are_enough(profile.witnesses, is_spread), expected, own)
+    bytecode: dict[tuple[bytes, str], list[Witness]] = {}
+    for witness in profile.witnesses:
+        for entry in witness.entries:
+            if entry.rule in UNCHECKED:
+                bytecode.setdefault((entry.path, entry.content), []).append(witness)
+    unchecked: dict[bytes, set[str]] = {}
+    for path, content in bytecode:
+        unchecked.setdefault(path, set()).add(content)
+    return Known(
+        is_established=_are_enough(profile.witnesses, is_spread),
+        expected=expected,
+        own=own,
+        unchecked={path: frozenset(contents) for path, contents in unchecked.items()},
+        shared=frozenset(place for place, witnesses in bytecode.items() if _are_enough(witnesses, is_spread)),
+    )
 
 
 def _values(entry: StartEntry) -> tuple[str, ...]:
@@ -200,6 +229,11 @@ def _values(entry: StartEntry) -> tuple[str, ...]:
     if not entry.content:
         return ("",)
     return (f"content {entry.content}", f"lines {entry.lines}") if entry.lines else (f"content {entry.content}",)
+
+
+def _bound(entries: Iterable[StartEntry]) -> tuple[StartEntry, ...]:
+    """At most `MAX_ENTRIES`, bytecode last: the same whatever came first."""
+    return tuple(sorted(set(entries), key=lambda entry: (entry.rule in UNCHECKED, entry))[:MAX_ENTRIES])
 
 
 def _are_enough(witnesses: Iterable[Witness], is_spread: bool) -> bool:

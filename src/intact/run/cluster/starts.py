@@ -30,6 +30,7 @@ from intact.decide.start import (
     MAX_WITNESSES,
     PASSING_S,
     TICK_S,
+    UNCHECKED,
     WHOLE_SECOND_S,
     Known,
     Word,
@@ -42,7 +43,7 @@ from intact.decide.start import (
     tell_place,
 )
 from intact.model.container import Container
-from intact.model.finding import Change, Finding, State, Verdict
+from intact.model.finding import Change, Finding, Level, State, Verdict
 from intact.model.incident import PodFacts, Workload
 from intact.model.observation import Scope
 from intact.model.seam import Coverage
@@ -108,6 +109,7 @@ class Starts:
         kept: list[Finding] = []
         words: dict[Word, list[Finding]] = {word: [] for word in Word}
         passing: dict[StartEntry, float] = {}
+        fresh: set[StartEntry] = set()
         entries: dict[StartEntry, float] = {}
         heard = set(begun.heard)
         for finding in verdict.findings:
@@ -118,7 +120,12 @@ class Starts:
                 if begun.ready_at is None and moment is Moment.START:  # 3
                     heard.add(entry)
             word = known.say(finding, moment)
+            if word is Word.COUNTS and entry is not None and entry.rule in UNCHECKED:
+                word = known.say_unchecked(entry)
+                fresh.add(entry)
             words[word].append(finding)
+            if word is Word.DIFFERS:
+                kept.append(replace(finding, level=max(finding.level, Level.MEDIUM)))
             if word is not Word.COUNTS:
                 continue
             if entry is not None and begun.ready_at is None and may_pass(finding, moment):  # 5
@@ -131,7 +138,8 @@ class Starts:
         if words[Word.FIRST] or words[Word.VARIES]:
             self._believed.add(template)
         leaves += [*self._tell(begun, profile, words, now), *self._settle(begun, pod, verdict.at, is_spread, now)]
-        if len(kept) == len(verdict.findings):
+        self._learn_unchecked(begun, pod, fresh, known, now)
+        if len(kept) == len(verdict.findings) and not words[Word.DIFFERS]:
             return verdict, leaves
         state = verdict.state if kept or verdict.untold else State.UNOBSERVED if verdict.unobserved else State.INTACT
         return replace(verdict, findings=tuple(kept), state=state), leaves
@@ -158,6 +166,20 @@ class Starts:
             begun.is_asked = True
             self._wishes.add((pod.workload, pod.uid, 0.0))
         return []
+
+    def _learn_unchecked(self, begun: _Begun, pod: PodFacts, entries: set[StartEntry], known: Known, now: float) -> None:
+        """Bytecode that a witness has made since, not what became of it; where others have something else, all are looked at again."""
+        profile = self._profile(begun.template)
+        own = next((one for one in profile.witnesses if one.pod_uid == pod.uid), None)
+        if own is None:
+            return
+        before = {entry.path for entry in own.entries if entry.rule in UNCHECKED}
+        made = tuple(entry for entry in entries if entry.path not in before)
+        learnt = learn(profile, replace(own, entries=made)) if made else profile
+        if learnt != profile:
+            self._keep(learnt, now)
+            if any(known.unchecked.get(entry.path, frozenset()) - {entry.content} for entry in made):
+                self._wishes.add((pod.workload, "", 0.0))
 
     def _hold(self, begun: _Begun, passing: dict[StartEntry, float], findings: tuple[Finding, ...], now: float) -> list[Leaf]:
         """5. What may pass is looked at again in a moment, and is in the record from the first."""

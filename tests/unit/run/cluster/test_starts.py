@@ -381,3 +381,51 @@ def test_in_the_first_pod_what_was_moved_into_place_later_is_told(tmp_path: Path
         shop = Shop(cluster)
         shop.find(shop.start("lone", "n1"), (b"/etc/cron.d/job", b"x", BEFORE), rule="control-file-added", placed_at=AFTER)
         assert [one.path for one in cluster.wait_incident().seen] == [b"/etc/cron.d/job"]
+
+
+CACHE = b"/usr/lib/python3/dist-packages/shop/__pycache__/cart.cpython-311.pyc"
+
+
+def test_bytecode_that_nobody_could_check_is_held_against_other_pods_whenever_it_was_made(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        pods = [shop.start(name, node) for name, node in (("a", "n1"), ("b", "n2"), ("c", "n3"))]
+        for one in pods:
+            shop.find(one)
+            shop.look_on(one, verdict="Intact")
+        for one in pods:
+            shop.find(one, (CACHE, b"compiled", AFTER), rule="bytecode-cache-added", change=Change.ADDED)
+        assert cluster.incidents() == (), "a module that is used late"
+        shop.find(pods[2], (CACHE, b"poisoned", AFTER + 9), rule="bytecode-cache-added", change=Change.ADDED)
+        incident = cluster.wait_incident()
+        assert (incident.level, [one.pod for one in incident.seen]) == (Level.MEDIUM, ["c"])
+
+
+def test_the_first_bytecode_is_told_when_another_pod_has_something_else(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        first, second = (shop.start(name, node) for name, node in (("a", "n1"), ("b", "n2")))
+        for one in (first, second):
+            shop.find(one)
+            shop.look_on(one, verdict="Intact")
+        shop.find(first, (CACHE, b"poisoned", AFTER), rule="bytecode-cache-added", change=Change.ADDED)
+        assert cluster.incidents() == ()
+        shop.find(second, (CACHE, b"compiled", AFTER), rule="bytecode-cache-added", change=Change.ADDED)
+        assert [one.pod for one in cluster.wait_incident().seen] == ["b"], "nobody can tell which is right"
+        assert first.pod is not None
+        uid = first.pod.uid
+        wait_until(lambda: uid in shop.orders("n1"), 60)
+        shop.find(first, (CACHE, b"poisoned", AFTER), rule="bytecode-cache-added", change=Change.ADDED)
+        assert {one.pod for one in cluster.wait_incident(lambda one: one.count == 2).seen} == {"a", "b"}
+
+
+def test_the_same_poison_in_two_pods_that_had_compiled_the_module_is_told_in_both(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        pods = [shop.start(name, node) for name, node in (("a", "n1"), ("b", "n2"))]
+        for one in pods:
+            shop.find(one, (CACHE, b"compiled", BEFORE), rule="bytecode-cache-added", change=Change.ADDED)
+            shop.look_on(one)
+        for one in pods:
+            shop.find(one, (CACHE, b"poisoned", AFTER), rule="bytecode-cache-added", change=Change.ADDED)
+        assert {one.pod for one in cluster.wait_incident(lambda one: one.count == 2).seen} == {"a", "b"}
