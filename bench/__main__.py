@@ -21,6 +21,7 @@ ALL = {
     "tables": "looking things up in a large table, opening it again, and what an agent holds for sixty images",
     "store": "reports taken in, on SQLite and on PostgreSQL",
     "store_size": "what baselines take where they are stored: bytes a file, and a thousand images that share layers",
+    "noise": "seventeen stock services in their normal life and under attack: what alarms (half an hour)",
     "rollback": "on a Kubernetes node: a tampered file until the Deployment is rolled back, ready and verified",
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bench.noise.attacks import Attack
@@ -18,6 +19,8 @@ from lab.settings import LabError
 PATIENCE_S = 150.0
 """The doorbell tells within seconds; what only a timed look finds, within its interval."""
 QUIET = ("Info", "Low")
+AT_ONCE = 4
+"""So many services are attacked at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +41,9 @@ class Outcome:
 def attack(stage: Stage, attacks: Sequence[Attack], *, patience_s: float = PATIENCE_S) -> list[Outcome]:
     """Each in the first pod of its service, all of them, and then the wait, which ends when every one of `attacks` was told."""
     began = time.time()
-    tried: list[Outcome] = []
-    with step(f"{len(attacks)} attacks", lambda: f"{len(tried)} done"):
-        for one in attacks:
-            pod = stage.pods(one.service)[0]
-            try:
-                stage.run_in(pod, one.script)
-                error = ""
-            except LabError as failure:
-                error = str(failure).splitlines()[-1][-200:]
-            tried.append(Outcome(attack=one, pod=f"{pod['metadata']['namespace']}/{pod['metadata']['name']}", error=error))
+    with step(f"{len(attacks)} attacks"), ThreadPoolExecutor(AT_ONCE) as pool:
+        services = {one.service: [other for other in attacks if other.service == one.service] for one in attacks}
+        tried = [one for some in pool.map(lambda name: _attack_service(stage, name, services[name]), services) for one in some]
     deadline = time.monotonic() + patience_s
     outcomes = tried
     with step("what Intact says", lambda: f"{sum(one.alerted for one in outcomes)} of {len(outcomes)} told"):
@@ -57,6 +53,19 @@ def attack(stage: Stage, attacks: Sequence[Attack], *, patience_s: float = PATIE
             if all(one.alerted for one in outcomes) or time.monotonic() > deadline:
                 return outcomes
             time.sleep(3)
+
+
+def _attack_service(stage: Stage, service: str, attacks: Sequence[Attack], pod_number: int = 0) -> list[Outcome]:
+    """One after the other, in one pod of the service."""
+    pod, tried = stage.pods(service)[pod_number], []
+    for one in attacks:
+        error = ""
+        try:
+            stage.run_in(pod, one.script)
+        except LabError as failure:
+            error = str(failure).splitlines()[-1][-200:]
+        tried.append(Outcome(attack=one, pod=f"{pod['metadata']['namespace']}/{pod['metadata']['name']}", error=error))
+    return tried
 
 
 def _outcome(tried: Outcome, findings: Sequence[Object]) -> Outcome:
@@ -74,9 +83,7 @@ def check_silent(stage: Stage, attacks: Sequence[Attack], *, patience_s: float) 
     tried: list[Outcome] = []
     with step(f"{len(attacks)} changes that are silent by design"):
         for one in attacks:
-            pod = stage.pods(one.service)[1]
-            stage.run_in(pod, one.script)
-            tried.append(Outcome(attack=one, pod=f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"))
+            tried += _attack_service(stage, one.service, [one], pod_number=1)
         time.sleep(patience_s)
     findings = [leaf["body"] for leaf in stage.recorded("Finding") if leaf["body"].get("observed_at", "") >= format_time(began)]
     return [_outcome(one, findings) for one in tried]

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from bench.noise.stage import Object, Stage
@@ -14,6 +15,7 @@ from bench.noise.workloads import Workload
 from lab.progress import step
 from lab.settings import LabError
 
+AT_ONCE = 4
 QUIET_S = 20.0
 """After the last event: the doorbell's second look comes a minute after a change, alerts after seconds."""
 
@@ -39,13 +41,8 @@ def live(stage: Stage, workloads: Sequence[Workload], *, load_s: float, say: Cal
         put_load(stage, workloads, life, load_s / 2)
         _count(stage, life, "b", workloads)
     with step("c: log rotation and reload, under load"):
-        for one in workloads:
-            for pod in stage.pods(one.service):
-                try:
-                    stage.run_in(pod, one.life)
-                except LabError as error:
-                    life.failed[one.service] += 1
-                    life.errors[one.service] = f"{one.life}: {error}"
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda one: _rotate(stage, one, life), workloads))
         put_load(stage, workloads, life, load_s / 2)
         _count(stage, life, "c", workloads)
     with step("d: a rolling restart"):
@@ -57,6 +54,15 @@ def live(stage: Stage, workloads: Sequence[Workload], *, load_s: float, say: Cal
     for name, last in life.errors.items():
         say(f"{name}: {life.failed[name]} failed, the last with {last}")
     return life
+
+
+def _rotate(stage: Stage, workload: Workload, life: Life) -> None:
+    for pod in stage.pods(workload.service):
+        try:
+            stage.run_in(pod, workload.life)
+        except LabError as error:
+            life.failed[workload.service] += 1
+            life.errors[workload.service] = f"{workload.life}: {error}"
 
 
 def put_load(stage: Stage, workloads: Sequence[Workload], life: Life, seconds: float) -> None:
