@@ -294,3 +294,18 @@ def test_a_program_patched_while_it_runs(staged: Staged) -> None:
         program.kill()
         program.wait()
         _libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(len(content)))
+
+
+def test_the_layer_written_from_the_host_past_the_overlay(staged: Staged) -> None:
+    """The container sees it, and no event of the overlay tells of it."""
+    bell = FanotifyDoorbell(staged.base)
+    if bell.start().name == "C":
+        pytest.skip("the file system tells no events")
+    try:
+        bell.watch([os.fsencode(staged.upper)])
+        (staged.upper / "bin").mkdir()
+        (staged.upper / "bin/tool").write_bytes(b"\x7fELF bad")
+        assert os.fsencode(staged.upper) in bell.wait(30).dirty
+        assert told(staged)[b"/bin/tool"] is Change.MODIFIED
+    finally:
+        bell.close()
