@@ -14,6 +14,7 @@ from pathlib import Path
 from intact.adapters.linux.known import KnownFiles
 from intact.adapters.linux.mounts import confirm_overlay, read_defaults, read_mounts, root_device, uses_user_attributes
 from intact.adapters.linux.overlay_index import find_shared
+from intact.adapters.linux.pressure import read_io_pressure
 from intact.adapters.linux.tree import HostTree
 from intact.compare.interest import choose_reading, speak_for
 from intact.model.container import Mounted, Running
@@ -25,14 +26,18 @@ from intact.model.observation import Observation, Scope, Unobserved
 from intact.observe.dating import date_findings
 from intact.observe.drift import scan_drift
 from intact.observe.layers import read_layer
+from intact.observe.settled import Settled, SettledTree
+
+from .consideration import Consideration
 
 
 class HostEyes:
-    """Looks at the writable layer and reads the read-only ones at no more than `layer_rate_bytes_s`."""
+    """Looks at the writable layer, and reads the read-only ones at no more than `layer_rate_bytes_s` and not while others wait."""
 
     def __init__(self, *, layer_rate_bytes_s: int) -> None:
         self._known = KnownFiles()
         self._pace = Throttle(layer_rate_bytes_s)
+        self._consider = Consideration(read_io_pressure)
 
     def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
         """The writable layer, or only `paths` of it; None if there is no such layer any more."""
@@ -68,12 +73,17 @@ class HostEyes:
         except (InputError, OSError):
             return findings
 
-    def read_layer(self, running: Running, directory: bytes, algorithms: Algorithms = SHA256) -> Iterator[Record | Unobserved]:
-        """One read-only layer as it lies on disk, its page cache left as it was. Raises InputError if it is not there."""
+    def read_layer(
+        self, running: Running, directory: bytes, algorithms: Algorithms = SHA256, settled: Settled | None = None
+    ) -> Iterator[Record | Unobserved]:
+        """One read-only layer as it lies on disk, its page cache left as it was; of what is `settled`, only what may have changed since.
+        Raises InputError if it is not there."""
         mounted = running.mounted
         assert mounted is not None, "only containers whose overlay was confirmed have layers to read"
         with HostTree(directory, user_attributes=uses_user_attributes(mounted), pace=self._pace, drop_cache=True) as tree:
-            yield from read_layer(tree, algorithms=algorithms)
+            for found in read_layer(tree if settled is None else SettledTree(tree, settled), algorithms=algorithms):
+                yield found
+                self._consider()
 
 
 class Throttle:

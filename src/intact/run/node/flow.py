@@ -36,8 +36,10 @@ from intact.model.live import LiveLook
 from intact.model.observation import Observation, Scope, Unobserved
 from intact.model.seam import Command, CommandOutcome, Coverage, Gap, Plan, PodPlan, Report
 from intact.observe.ports import Doorbell, LiveWorld, Process, View
+from intact.observe.settled import Settled
 from intact.observe.watcher import Schedule
 
+from .layer_memory import LayerMemory
 from .layer_reader import EVERY_S as LAYERS_EVERY_S
 from .layer_reader import LayerReader, Reading
 from .live_watch import LiveWatch
@@ -82,8 +84,11 @@ class Eyes(Protocol):
     ) -> tuple[Finding, ...]:
         """`findings` with the moments at which they were made, `known` being those that were dated before, by id."""
 
-    def read_layer(self, running: Running, directory: bytes, algorithms: Algorithms = SHA256) -> Iterator[Record | Unobserved]:
-        """What one read-only layer holds on disk; throttled. Raises InputError or OSError where it cannot be read."""
+    def read_layer(
+        self, running: Running, directory: bytes, algorithms: Algorithms = SHA256, settled: Settled | None = None
+    ) -> Iterator[Record | Unobserved]:
+        """What one read-only layer holds on disk; throttled. Of what is `settled`, only what may have changed since is read. Raises
+        InputError or OSError where it cannot be read."""
 
 
 class Baselines(Protocol):
@@ -115,11 +120,12 @@ class NodeFlow:
         steady: Callable[[], float],
         list_ended: Callable[[frozenset[str]], Iterable[Running]] = lambda known: (),
         live: LiveWorld | None = None,
+        layer_memory: LayerMemory | None = None,
         revoked: Callable[[], frozenset[str]] = frozenset,
         origins: Origins | None = None,
         writers: WriterMemory | None = None,
     ) -> None:
-        """`live`: what runs and what is mounted; None where nobody looks at that.
+        """`live`: what runs and what is mounted; None where nobody looks at that. `layer_memory`: which layers were read before a restart.
         `clock`: Unix seconds; `steady`: seconds since whenever, that nobody can set. `list_ended`: the containers that ended since it
         was asked last, other than the known ones. `revoked`: the keys known to be revoked now; when there are more, every baseline is
         obtained anew. `origins`: without it nothing added is taken for the image's. `writers` remembers who did what over a restart."""
@@ -143,7 +149,7 @@ class NodeFlow:
         self._inbox: queue.SimpleQueue[Callable[[float], None]] = queue.SimpleQueue()
         self._builders = ThreadPoolExecutor(2, thread_name_prefix="baseline")
         self._long_looks = ThreadPoolExecutor(1, thread_name_prefix="long-look")
-        self._layers = LayerReader(eyes.read_layer, clock)
+        self._layers = LayerReader(eyes.read_layer, clock, layer_memory)
         self._live = LiveWatch(live, lambda look: self._inbox.put(lambda _: self._take_live(look)), clock=clock) if live else None
         self._plan = Plan(etag="")
         self._next_relist = 0.0

@@ -1,6 +1,9 @@
 """Read-only layers, read in the background: each once for all containers that use it, again when something touched it or a day is over.
 
 In: directories and the tables they must equal. Out: what differs, and what could not be read. One thread, throttled by whoever reads.
+
+A layer that was read in full and had no difference is not read in full again before a day is over: when it is touched, and after a restart,
+only those of its files are read whose status changed since (`observe.settled`).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 from intact.compare.differ import compare_layer
 from intact.model.container import Running
@@ -18,6 +22,9 @@ from intact.model.errors import IntactError
 from intact.model.finding import Difference
 from intact.model.layer import LayerTable, Record
 from intact.model.observation import Unobserved
+from intact.observe.settled import Settled
+
+from .layer_memory import LayerMemory
 
 EVERY_S = 86_400.0
 """A layer is read again after this time, whatever rang: what changed on the disk below the file system rings nothing."""
@@ -34,16 +41,26 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
+    """`at` is when it was last read in full."""
+
     differences: tuple[Difference, ...]
     at: float
     touches: int
 
 
-class LayerReader:
-    """`read` yields what one directory holds, hashed by the given algorithms. `submit` and `touch` from any thread."""
+class ReadLayer(Protocol):
+    """Yields what one directory holds, hashed by the given algorithms; of what is `settled`, only what may have changed since."""
 
-    def __init__(self, read: Callable[[Running, bytes, Algorithms], Iterator[Record | Unobserved]], clock: Callable[[], float]) -> None:
-        self._read, self._clock = read, clock
+    def __call__(
+        self, running: Running, directory: bytes, algorithms: Algorithms, settled: Settled | None = None, /
+    ) -> Iterator[Record | Unobserved]: ...
+
+
+class LayerReader:
+    """`submit` and `touch` from any thread. `memory`: what was read before a restart."""
+
+    def __init__(self, read: ReadLayer, clock: Callable[[], float], memory: LayerMemory | None = None) -> None:
+        self._read, self._clock, self._memory = read, clock, memory
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="layers")
         self._lock = threading.Lock()
         self._known: dict[tuple[bytes, str], _Read] = {}
@@ -101,8 +118,21 @@ class LayerReader:
         if known is not None and known.touches == touches and now - known.at < EVERY_S:
             return known
         deciding = Algorithms((table.algorithms or SHA256).deciding)
-        fresh = _Read(tuple(compare_layer(table, self._read(running, directory, deciding))), now, touches)
+        settled = self._settle(directory, table, known, now)
+        records = self._read(running, directory, deciding, settled) if settled else self._read(running, directory, deciding)
+        fresh = _Read(tuple(compare_layer(table, records)), settled.verified_at if settled else now, touches)
         table.release()
         with self._lock:
             self._known[key] = fresh
+        if self._memory is not None and fresh.differences:
+            self._memory.forget(directory, str(table.root))
+        elif self._memory is not None and settled is None:
+            self._memory.note(directory, str(table.root), now)
         return fresh
+
+    def _settle(self, directory: bytes, table: LayerTable, known: _Read | None, now: float) -> Settled | None:
+        """Since when only its changes need be read; None if all of it must be."""
+        if known is not None:
+            return Settled(table, known.at) if not known.differences and 0 <= now - known.at < EVERY_S else None
+        at = self._memory.find(directory, str(table.root), now) if self._memory is not None else None
+        return Settled(table, at) if at is not None else None

@@ -29,6 +29,7 @@ from .alive import read_alive, write_alive
 from .baselines import NodeBaselines
 from .eyes import HostMounts
 from .flow import Eyes, NodeFlow
+from .layer_memory import LayerMemory
 from .origins import Origins
 from .writers import WriterMemory
 
@@ -80,6 +81,7 @@ class NodeProcess:
             steady=boot_time,
             list_ended=partial(self._list_ended, runtime, node),
             live=HostLive(time.time),
+            layer_memory=LayerMemory(state_dir / "layers.json"),
             revoked=revoked,
             origins=Origins(Deriver(HostTree, Workshop())),
         )

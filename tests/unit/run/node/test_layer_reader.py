@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ from intact.model.entry import Entry, Kind
 from intact.model.errors import InputError
 from intact.model.layer import Form, Record
 from intact.model.observation import Unobserved
+from intact.observe.settled import Settled
+from intact.run.node.layer_memory import LayerMemory
 from intact.run.node.layer_reader import EVERY_S, LayerReader, Reading
 
 RECORDS = [
@@ -35,7 +38,9 @@ class Disk:
         self.gate = threading.Event()
         self.gate.set()
 
-    def read(self, running: Running, directory: bytes, algorithms: Algorithms) -> Iterator[Record | Unobserved]:
+    def read(
+        self, running: Running, directory: bytes, algorithms: Algorithms, settled: Settled | None = None
+    ) -> Iterator[Record | Unobserved]:
         assert algorithms == SHA256
         self.reads += 1
         records = list(self.records)
@@ -93,7 +98,7 @@ def test_a_layer_is_read_again_after_a_day(reader: LayerReader, disk: Disk) -> N
 
 
 def test_a_layer_that_cannot_be_read_is_unobserved_and_tried_again(disk: Disk) -> None:
-    def fail(running: Running, directory: bytes, algorithms: Algorithms) -> Iterator[Record | Unobserved]:
+    def fail(running: Running, directory: bytes, algorithms: Algorithms, settled: Settled | None = None) -> Iterator[Record | Unobserved]:
         raise InputError("no such directory")
         yield
 
@@ -101,3 +106,70 @@ def test_a_layer_that_cannot_be_read_is_unobserved_and_tried_again(disk: Disk) -
     found = read(reader)
     assert found.differences == () and "no such directory" in found.unobserved[0].reason
     reader.close()
+
+
+class Changes(Disk):
+    """Reads only what may have changed, where it is told since when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.since: list[float | None] = []
+
+    def look(
+        self, running: Running, directory: bytes, algorithms: Algorithms, settled: Settled | None = None
+    ) -> Iterator[Record | Unobserved]:
+        self.since.append(settled.verified_at if settled else None)
+        return self.read(running, directory, algorithms)
+
+
+def test_of_a_layer_that_was_touched_only_the_changes_are_read(tmp_path: Path) -> None:
+    disk = Changes()
+    reader = LayerReader(disk.look, lambda: disk.now)
+    first = read(reader)
+    disk.now += 100
+    reader.touch(b"/layers/1")
+    assert read(reader).at == first.at, "it is read in full again a day after it was"
+    assert disk.since == [None, first.at]
+    reader.close()
+
+
+def test_a_layer_that_differed_is_read_in_full_when_it_is_touched() -> None:
+    disk = Changes()
+    reader = LayerReader(disk.look, lambda: disk.now)
+    removed = disk.records.pop()
+    assert read(reader).differences
+    disk.records.append(removed)
+    reader.touch(b"/layers/1")
+    assert not read(reader).differences and disk.since == [None, None]
+    reader.close()
+
+
+def test_what_was_read_before_a_restart_need_not_be_read_again_for_a_day(tmp_path: Path) -> None:
+    disk = Changes()
+    started = disk.now
+    for later, since in ((0, None), (1000, started), (EVERY_S + 2000, None)):
+        disk.now = started + later
+        reader = LayerReader(disk.look, lambda: disk.now, LayerMemory(tmp_path / "layers.json"))
+        assert read(reader).at == (disk.now if since is None else since)
+        assert disk.since[-1] == since
+        reader.close()
+
+
+def test_a_layer_that_differed_before_a_restart_is_read_in_full_after_it(tmp_path: Path) -> None:
+    disk = Changes()
+    for records in (RECORDS, RECORDS[:1], RECORDS):
+        disk.records = list(records)
+        reader = LayerReader(disk.look, lambda: disk.now, LayerMemory(tmp_path / "layers.json"))
+        assert bool(read(reader).differences) == (records != RECORDS)
+        reader.close()
+    assert disk.since == [None, 1000.0, None]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 2, "layers": []}', b'{"version": 1, "layers": [["a"]]}', b"\xff" * 100])
+def test_a_memory_that_is_damaged_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "layers.json").write_bytes(content)
+    memory = LayerMemory(tmp_path / "layers.json")
+    assert memory.find(b"/layers/1", str(TABLE.root), 1000.0) is None
+    memory.note(b"/layers/\xff", "root", 1000.0)
+    assert LayerMemory(tmp_path / "layers.json").find(b"/layers/\xff", "root", 1500.0) == 1000.0
+    assert LayerMemory(tmp_path / "layers.json").find(b"/layers/\xff", "root", 999.0) is None, "the clock went back"

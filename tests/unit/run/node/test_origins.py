@@ -73,7 +73,9 @@ class Eyes:
     ) -> tuple[Finding, ...]:
         return findings
 
-    def read_layer(self, running: Running, directory: bytes, algorithms: Algorithms = SHA256) -> Iterator[Record | Unobserved]:
+    def read_layer(
+        self, running: Running, directory: bytes, algorithms: Algorithms = SHA256, settled: object = None
+    ) -> Iterator[Record | Unobserved]:
         return iter(())
 
 
