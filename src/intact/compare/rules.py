@@ -2,7 +2,7 @@
 
 `Judge.consider` gives a difference the first rule that speaks, or silence with a name. The rules look at paths, kinds, modes, at what the
 image holds nearby, and at whether a file begins as code does; never at who did it. They were measured on stock services: what those do in
-a normal life is `Silent` here, and still counted.
+a normal life is silent here, and still counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from intact.model.entry import Entry, Kind, ancestors
 from intact.model.finding import Change, Difference, Level
 from intact.model.layer import Baseline
 from intact.model.observation import Scope
-from intact.model.resolve import resolve as resolve
+from intact.model.resolve import resolve
 
 from . import places
 from .nearby import Nearby

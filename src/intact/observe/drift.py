@@ -10,8 +10,8 @@ The forms are those of the kernel's Documentation/filesystems/overlayfs.rst:
 3. `metacopy`: the file's content is still in a layer beneath, the upper file is a hole; `redirect`: a directory's is, under
    another name (`beneath`): such files have the image's content, and what a renamed directory holds is present under its new name;
 4. anything else is present, with the owner as the container's user namespace shows it;
-5. a file is hashed when it has the kind and size the image declares, or, from a budget of its own, when people or rules want to see its
-   hash; one that does not hold still differs if what was read of it does;
+5. a file is hashed when it has the kind and size the image declares, or, from a budget of its own, when it is worth reading
+   (`choose_reading`); data is not opened; one that does not hold still differs if what was read of it does;
 6. beyond the budget only what matters is listed (`room`); the rest is counted.
 """
 
