@@ -205,15 +205,27 @@ def mounted(base: Path, lowers: Sequence[Path], upper: Path | None, way: Way, na
             names = [os.path.relpath(name, os.fsencode(base)) for name in names]
         elif namespace is not None:
             names = [stack.enter_context(idmapped(name, namespace)) for name in names]
+        else:
+            names = [stack.enter_context(named_shortly(name)) for name in names]
         if upper is None:
             nothing = base / "nothing"
             nothing.mkdir()
             options = ((b"userxattr", None),) if way.attributes.startswith("user.") else ()
-            overlay = mount_lowers((*names, os.fsencode(nothing)), options)
+            overlay = mount_lowers((*names, stack.enter_context(named_shortly(os.fsencode(nothing)))), options)
         else:
             overlay = mount_overlay(tuple(names), os.fsencode(upper), os.fsencode(upper.parent / "work"), way.options)
         stack.callback(os.close, overlay)
         yield f"/proc/self/fd/{overlay}"
+
+
+@contextlib.contextmanager
+def named_shortly(directory: bytes) -> Iterator[bytes]:
+    """A name that leaves room for others in the 256 bytes of an option (fsconfig(2))."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield b"/proc/self/fd/%d" % descriptor
+    finally:
+        os.close(descriptor)
 
 
 def replace_whiteouts(layer: Path, prefix: str) -> None:

@@ -56,6 +56,12 @@ class Staged:
         self.inside = Path(f"/proc/self/fd/{self._overlay}")
         return self
 
+    def remount(self) -> None:
+        """As after a restart of the container: what the kernel remembered of names is gone."""
+        os.close(self._overlay)
+        self._overlay = mount_overlay((os.fsencode(self.image),), os.fsencode(self.upper), os.fsencode(self.work), self._options)
+        self.inside = Path(f"/proc/self/fd/{self._overlay}")
+
     @property
     def overlay(self) -> int:
         return self._overlay
