@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 from intact.model.process import Ancestor
 
-KEPT_NS = 30 * 10**9
-MOST_ENDED = 20_000
+KEPT_NS = 10 * 10**9
+MOST_ENDED = 4000
 MOST_ALIVE = 100_000
 ANCESTORS = 4
 _PATH_BYTES = 1024

@@ -20,7 +20,7 @@ from intact.observe.ports import Process
 from . import processes
 from .mounts import root_device
 from .processes import TICK_NS, now_ns
-from .task_events import Kind, TaskEvents
+from .task_events import ENDED, FORKED, NAMED, TaskEvents
 
 SEED_AGAIN_NS = 5 * 10**9
 """After a loss, what runs is listed again at most this often."""
@@ -91,11 +91,11 @@ class Executions:
         until_ns, records, lost = events.read()
         lineage = self._lineage
         for at_ns, kind, pid, parent_pid, text in records:
-            if kind is Kind.FORKED:
+            if kind == FORKED:
                 lineage.fork(pid, parent_pid, at_ns)
-            elif kind is Kind.ENDED:
+            elif kind == ENDED:
                 lineage.end(pid, at_ns)
-            elif kind is Kind.NAMED:
+            elif kind == NAMED:
                 lineage.execute(pid, text, at_ns)
             else:
                 lineage.map(pid, text)

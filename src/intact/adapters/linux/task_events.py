@@ -15,9 +15,8 @@ import os
 import struct
 import time
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeAlias
 
 from . import syscalls
 from .processes import now_ns
@@ -33,30 +32,18 @@ _ATTRIBUTES_BYTES = 112
 _HEADER = struct.Struct("=IHH")
 _TASKS = struct.Struct("=IIIIQ")
 _TIME = struct.Struct("=Q")
-_PIDS = struct.Struct("=II")
+_PID = struct.Struct("=I")
 _IS_EXECUTION = 1 << 13
 _HEAD, _TAIL = 1024 // 8, 1032 // 8
 _LOOK_EVERY_NS = 10**9
 
 
-class Kind(IntEnum):
-    """Types of records (enum perf_event_type)."""
+MAPPED, LOST, NAMED, ENDED, FORKED = 1, 2, 3, 4, 7
+"""Types of records (enum perf_event_type)."""
 
-    MAPPED = 1
-    LOST = 2
-    NAMED = 3
-    ENDED = 4
-    FORKED = 7
-
-
-class Record(NamedTuple):
-    """`text` is the name of what was executed or the path of what was mapped; sorts by time."""
-
-    at_ns: int
-    kind: Kind
-    pid: int
-    parent_pid: int = 0
-    text: bytes = b""
+Record: TypeAlias = tuple[int, int, int, int, bytes]
+"""(when, type, pid, its parent's, name of what was executed or path of what was mapped). Sorts by time; thousands a second, so no more than a
+tuple."""
 
 
 @dataclass(slots=True)
@@ -97,7 +84,7 @@ class TaskEvents:
             lost |= ring.read(records)
         records.sort()
         later = len(records)
-        while later and records[later - 1].at_ns > until_ns:
+        while later and records[later - 1][0] > until_ns:
             later -= 1
         self._waiting = records[later:]
         del records[later:]
@@ -150,25 +137,25 @@ class _Ring:
 
 
 def _parse(noted: bytes, records: list[Record]) -> bool:
-    lost, offset = False, 0
-    while offset < len(noted):
+    lost, offset, end_of_all = False, 0, len(noted)
+    while offset < end_of_all:
         kind, misc, size = _HEADER.unpack_from(noted, offset)
-        at, end = offset + 8, offset + size
-        if kind in (Kind.FORKED, Kind.ENDED):
-            pid, parent, thread, _, at_ns = _TASKS.unpack_from(noted, at)
+        end = offset + size
+        if kind == MAPPED:
+            path = noted[offset + 40 : end - 8].split(b"\0", 1)[0]
+            if path.startswith((b"/", b"memfd:")):
+                records.append((_TIME.unpack_from(noted, end - 8)[0], MAPPED, _PID.unpack_from(noted, offset + 8)[0], 0, path))
+        elif kind in (FORKED, ENDED):
+            pid, parent, thread, _, at_ns = _TASKS.unpack_from(noted, offset + 8)
             if pid == thread and pid:  # a process, not one of its further threads
-                records.append(Record(at_ns, Kind(kind), pid, parent))
-        elif kind == Kind.NAMED:
+                records.append((at_ns, kind, pid, parent, b""))
+        elif kind == NAMED:
             if misc & _IS_EXECUTION:
-                text = noted[at + 8 : end - 8].split(b"\0", 1)[0]
-                records.append(Record(_TIME.unpack_from(noted, end - 8)[0], Kind.NAMED, _PIDS.unpack_from(noted, at)[0], 0, text))
-        elif kind == Kind.MAPPED:
-            text = noted[at + 32 : end - 8].split(b"\0", 1)[0]
-            if text.startswith((b"/", b"memfd:")):
-                records.append(Record(_TIME.unpack_from(noted, end - 8)[0], Kind.MAPPED, _PIDS.unpack_from(noted, at)[0], 0, text))
-        elif kind == Kind.LOST:
+                name = noted[offset + 16 : end - 8].split(b"\0", 1)[0]
+                records.append((_TIME.unpack_from(noted, end - 8)[0], NAMED, _PID.unpack_from(noted, offset + 8)[0], 0, name))
+        elif kind == LOST:
             lost = True
-        if size < 8:
+        if size < _HEADER.size:
             return True
         offset = end
     return lost
