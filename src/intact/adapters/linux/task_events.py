@@ -42,7 +42,7 @@ MAPPED, LOST, NAMED, ENDED, FORKED = 1, 2, 3, 4, 7
 """Types of records (enum perf_event_type)."""
 
 Record: TypeAlias = tuple[int, int, int, int, bytes]
-"""(when, type, pid, its parent's, name of what was executed or path of what was mapped). Sorts by time; thousands a second, so no more than a
+"""(when, type, pid, its parent's, name of what was executed or path of what was mapped). Sorts by time; thousands a second, so a plain
 tuple."""
 
 
