@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,10 +21,11 @@ FINDINGS = st.builds(
     st.sampled_from([b"", b"x", b"y"]),
 )
 WITNESSES = st.builds(
-    lambda name, node, findings: saw(name, node, *findings),
+    lambda name, node, findings, late: replace(saw(name, node, *findings), unclear=saw(name, node, *late).entries),
     st.sampled_from("abcdefghi"),
     st.sampled_from(["n1", "n2", "n3"]),
     st.lists(FINDINGS, max_size=4),
+    st.lists(FINDINGS, max_size=2),
 )
 EXCUSED = (Word.EXPECTED, Word.VARIES, Word.FIRST)
 
@@ -63,7 +65,7 @@ def test_in_the_second_of_ready_only_what_two_pods_are_known_to_start_with_is_ex
     profile = profile_of(witnesses)
     assert moment is not Moment.START
     if know(profile, is_spread=is_spread).say(finding, moment) in EXCUSED:
-        alike = [w for w in profile.witnesses if any(_is_alike(entry, finding) for entry in w.entries)]
+        alike = [w for w in profile.witnesses if any(_is_alike(entry, finding) for entry in (*w.entries, *w.unclear))]
         assert len({one.pod_uid for one in alike}) >= 2
 
 

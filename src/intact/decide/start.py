@@ -8,7 +8,7 @@ expected. A profile is a value; learning is the same whatever the order in which
 2. A profile is established when two pods have become ready and said what they started with; on two nodes, if the workload's pods are on
    several.
 3. What at least two of them have alike is expected of every pod: kind, mode, owner and attributes are the same, and the digest or the set
-   of lines.
+   of lines. At least one of them made it clearly before it was ready.
 4. What no two of them have alike, though path and shape are the same, varies: host keys, salts. It is silent only at the start, and never
    for programs or what is started by itself.
 5. A file below a directory that is not the image's and that changed later was made at the start, and may have been put there later: what
@@ -131,12 +131,14 @@ def may_pass(finding: Finding, moment: Moment) -> bool:
 
 def learn(profile: StartProfile, witness: Witness) -> StartProfile:
     """`profile` with what one more pod, that became ready, had started with. Told twice, or in another order, it is the same."""
-    entries = _bound(witness.entries)
+    entries, unclear = _bound(witness.entries), witness.unclear
     known = {one.pod_uid: one for one in profile.witnesses}
     before = known.get(witness.pod_uid)
     if before is not None:
-        entries = _bound((*before.entries, *entries))
-    known[witness.pod_uid] = replace(min(before or witness, witness, key=lambda w: (w.node, w.pod)), entries=entries)
+        entries, unclear = _bound((*before.entries, *entries)), (*before.unclear, *unclear)
+    known[witness.pod_uid] = replace(
+        min(before or witness, witness, key=lambda w: (w.node, w.pod)), entries=entries, unclear=_bound(unclear)
+    )
     return replace(profile, witnesses=tuple(known[uid] for uid in sorted(known)[:MAX_WITNESSES]))
 
 
@@ -178,6 +180,11 @@ class Known:
             return Word.EXPECTED
         return Word.VARIES if expected.varies and entry.may_vary and moment is Moment.START else Word.COUNTS  # 4
 
+    def has_alike(self, entry: StartEntry) -> bool:
+        """Whether enough pods start with just this."""
+        expected = self.expected.get((entry.path, entry.shape))
+        return expected is not None and bool(expected.alike & set(_values(entry)))
+
     def say_unchecked(self, entry: StartEntry) -> Word:
         """7. What the profile says of bytecode that nobody could check."""
         if (entry.path, entry.content) in self.shared:
@@ -192,16 +199,22 @@ def know(profile: StartProfile, *, is_spread: bool, pod_uid: str = "") -> Known:
     3 and 4: for each path and shape, what enough pods have alike, and whether it is another in each.
     """
     held: dict[tuple[bytes, str], list[tuple[Witness, StartEntry]]] = {}
+    perhaps: dict[tuple[bytes, str, str], list[Witness]] = {}
     for witness in profile.witnesses:
         for entry in witness.entries:
             held.setdefault((entry.path, entry.shape), []).append((witness, entry))
+        for entry in witness.unclear:
+            for value in _values(entry):
+                perhaps.setdefault((entry.path, entry.shape, value), []).append(witness)
     expected: dict[tuple[bytes, str], Expected] = {}
     for place, entries in held.items():
         by_value: dict[str, list[Witness]] = {}
         for witness, entry in entries:
             for value in _values(entry):
                 by_value.setdefault(value, []).append(witness)
-        alike = frozenset(value for value, witnesses in by_value.items() if _are_enough(witnesses, is_spread))
+        alike = frozenset(
+            value for value, witnesses in by_value.items() if _are_enough([*witnesses, *perhaps.get((*place, value), ())], is_spread)
+        )
         differ = all(len({one.pod_uid for one in witnesses}) == 1 for witnesses in by_value.values())
         varies = differ and all(entry.may_vary for _, entry in entries) and _are_enough([one for one, _ in entries], is_spread)
         if alike or varies:

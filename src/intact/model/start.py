@@ -56,6 +56,8 @@ class Witness:
     pod: str
     node: str
     entries: tuple[StartEntry, ...] = ()
+    unclear: tuple[StartEntry, ...] = ()
+    """What it may have started with: made in the second in which its pod became ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

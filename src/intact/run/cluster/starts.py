@@ -11,6 +11,8 @@ profile excuses, so that nobody is alarmed and nothing is cured for them; and wh
 
 5. A file that may be a lock or half-written is held back while its pod is not ready, and its node looks again a moment later: what is
    still there then counts. Held back, it is recorded.
+6. Of what was made in the second of Ready, what pods of the workload's other templates, of the same image, start with is let pass until
+   the template has a profile of its own: with each rollout that begins anew, and fast services are ready within a second.
 
 `take_wishes` tells which pods are to be looked at because of 2, 4 and 5.
 
@@ -123,6 +125,8 @@ class Starts:
             if word is Word.COUNTS and entry is not None and entry.rule in UNCHECKED:
                 word = known.say_unchecked(entry)
                 fresh.add(entry)
+            if word is Word.COUNTS and entry is not None and moment is Moment.UNCLEAR and self._starts_so(template, entry):  # 6
+                word = Word.FIRST
             words[word].append(finding)
             if word is Word.DIFFERS:
                 kept.append(replace(finding, level=max(finding.level, Level.MEDIUM)))
@@ -209,7 +213,8 @@ class Starts:
         before = know(profile, is_spread=spread)
         entries = tuple(entry for entry, changed_at in begun.entries.items() if _is_start(entry, changed_at, begun.ready_at, begun))
         begun.frozen = frozenset(entries)
-        profile = learn(profile, Witness(pod_uid=pod.uid, pod=pod.name, node=pod.node, entries=entries))
+        unclear = tuple(entry for entry, at in begun.entries.items() if entry not in begun.frozen and at < begun.ready_at + WHOLE_SECOND_S)
+        profile = learn(profile, Witness(pod_uid=pod.uid, pod=pod.name, node=pod.node, entries=entries, unclear=unclear))
         after = know(profile, is_spread=spread)
         leaves: list[Leaf] = []
         if after.is_established and not profile.established_at:
@@ -261,6 +266,12 @@ class Starts:
         """Whether other templates of the same image were known, and none of them starts with all of this."""
         others = [one for one in self._store.of_image(profile.template.image) if one.template != profile.template and one.established_at]
         return bool(others) and not any(known.expected.keys() <= know(one, is_spread=False).expected.keys() for one in others)
+
+    def _starts_so(self, template: Template, entry: StartEntry) -> bool:
+        """6. Whether pods of another template of the same workload, container and image are known to start with `entry`."""
+        own = (template.workload, template.container)
+        others = [one for one in self._store.of_image(template.image) if (one.template.workload, one.template.container) == own]
+        return any(know(one, is_spread=False).has_alike(entry) for one in others if one.template != template and one.established_at)
 
     def _profile(self, template: Template) -> StartProfile:
         profile = self._profiles.get(template) or self._store.get(template) or StartProfile(template=template)

@@ -429,3 +429,18 @@ def test_the_same_poison_in_two_pods_that_had_compiled_the_module_is_told_in_bot
         for one in pods:
             shop.find(one, (CACHE, b"poisoned", AFTER), rule="bytecode-cache-added", change=Change.ADDED)
         assert {one.pod for one in cluster.wait_incident(lambda one: one.count == 2).seen} == {"a", "b"}
+
+
+def test_in_a_rollout_what_was_made_in_the_second_of_ready_is_known_from_the_template_before(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        established(shop, template="t1")
+        fast, slow = shop.start("fast", "n1", template="t2"), shop.start("slow", "n2", template="t2")
+        for one, at in ((fast, READY + 0.3), (slow, BEFORE)):
+            shop.find(one, (CONF, b"generated", at))
+            shop.look_on(one)
+        assert cluster.incidents() == () and shop.told()[-1] == ("Established", "Info", 1)
+        shop.find(fast, (CONF, b"generated", READY + 0.3))
+        assert cluster.incidents() == ()
+        shop.find(shop.start("third", "n3", template="t3"), (CONF, b"evil", READY + 0.3))
+        assert [one.pod for one in cluster.wait_incident().seen] == ["third"]
