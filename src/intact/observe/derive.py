@@ -97,7 +97,7 @@ class Deriver:
         found, entries = self.recall(baseline, entries)  # what was asked meanwhile for another container of the image is known
         if mounted is not None and len(mounted.lowers) == len(baseline.layers):
             work = _Work(self.open_tree, self.workshop, mounted, baseline)
-            bytecode = [entry for entry in entries if _BYTECODE.fullmatch(entry.path)]
+            bytecode = [entry for entry in entries if is_bytecode(entry.path)]
             found.update(work.recompile(bytecode))  # 1
             others = [entry for entry in entries if entry.path not in found or found[entry.path] is _NO_SOURCE]
             found.update(work.search(self._find_archives(baseline), others))  # 2
@@ -121,7 +121,7 @@ class Deriver:
         if entry.kind is not Kind.FILE or entry.digest is None:
             return Derivation(proof=Proof.UNKNOWN, reason="its content was not read")
         archives = self._archives.get(root)
-        if archives is None or _BYTECODE.fullmatch(entry.path) or archives.may_hold(entry.size_bytes):
+        if archives is None or is_bytecode(entry.path) or archives.may_hold(entry.size_bytes):
             return None
         return _NOWHERE
 
@@ -273,6 +273,11 @@ class _Work:
             visit = iter(tree.visit([entry.path]))
             node = next((found for found in visit if isinstance(found, Node) and found.entry.path == entry.path), None)
             yield (tree, node) if node is not None and node.entry.kind is Kind.FILE else None
+
+
+def is_bytecode(path: bytes) -> bool:
+    """Whether `path` is where an interpreter writes bytecode (PEP 3147)."""
+    return _BYTECODE.fullmatch(path) is not None
 
 
 def _key(root: bytes, entry: Entry) -> bytes:

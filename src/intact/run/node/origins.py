@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from intact.compare.judge import find_candidates
 from intact.model.container import Running
@@ -17,7 +18,7 @@ from intact.model.entry import Entry
 from intact.model.finding import Difference, State, Verdict
 from intact.model.layer import Baseline
 from intact.model.observation import Observation
-from intact.observe.derive import Deriver
+from intact.observe.derive import Deriver, is_bytecode
 
 BATCH = 100
 """Files looked into before it is another container's turn."""
@@ -71,7 +72,7 @@ class Origins:
         known, unknown = self._deriver.recall(baseline, entries)
         if unknown and (running.container.id, topic) not in self._busy:
             self._busy.add((running.container.id, topic))
-            work = self._worker.submit(self._deriver.establish, running, baseline, unknown[:BATCH])
+            work = self._worker.submit(self._deriver.establish, running, baseline, choose_batch(unknown))
             work.add_done_callback(lambda done: None if done.cancelled() else then(done.result))
         return Weighed(known, frozenset(entry.path for entry in unknown))
 
@@ -82,6 +83,11 @@ class Origins:
     def close(self) -> None:
         self._worker.shutdown(wait=False, cancel_futures=True)
         self._deriver.close()
+
+
+def choose_batch(unknown: Iterable[Entry]) -> tuple[Entry, ...]:
+    """What is looked into first: no crowd of bytecode, which takes long, keeps other code waiting."""
+    return tuple(islice(sorted(unknown, key=lambda entry: is_bytecode(entry.path)), BATCH))
 
 
 def leave_out(differences: Iterable[Difference], waiting: frozenset[bytes]) -> tuple[Difference, ...]:

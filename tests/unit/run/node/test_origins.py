@@ -19,7 +19,7 @@ from intact.model.observation import Observation, Unobserved
 from intact.model.seam import Report
 from intact.observe.derive import Deriver
 from intact.run.node.flow import NodeFlow
-from intact.run.node.origins import Origins
+from intact.run.node.origins import BATCH, Origins, choose_batch
 from tests.unit.run.node.test_node_revocation import WEB, Bell
 from tests.unit.seam_contract import wait_until
 from tests.unit.trees import file, image, seen
@@ -211,3 +211,10 @@ def test_what_a_container_left_behind_is_looked_into_to_the_end(make: Callable[[
     node.deriver.may_answer.set()
     node.step_until(lambda: bool(node.verdicts()))
     assert len(node.verdicts()[-1].findings) == 150
+
+
+def test_no_crowd_of_bytecode_keeps_other_code_waiting() -> None:
+    crowd = [file(b"/a/__pycache__/m%d.cpython-311.pyc" % number) for number in range(500)]
+    shell = file(b"/srv/shop/shell.jsp")
+    assert shell in choose_batch([*crowd, shell])
+    assert len(choose_batch([*crowd, shell])) == BATCH
