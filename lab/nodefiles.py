@@ -11,6 +11,8 @@ from lab.plan import ClusterPlan, NodePlan
 from lab.settings import LabError
 
 PAUSE_IMAGE = "docker.io/local/pause:1"
+STATIC_PODS = "static-pods"
+"""Where the kubelet looks for pods that no API server knows of, below a node's state."""
 PERSISTENT = ("var/lib/containerd", "var/lib/kubelet", "var/lib/cni", "var/lib/intact", "var/log/pods", "var/log/containers")
 # What a kubelet sets for the whole machine: it finds files that hold these values already, and writes nothing.
 KUBELET_SYSCTLS = {
@@ -32,7 +34,7 @@ def write_cluster_files(plan: ClusterPlan) -> None:
 def write_node_files(node: NodePlan) -> None:
     """Writes the node's files. Every file is JSON where its reader takes YAML: JSON is YAML."""
     state = node.state
-    for directory in ("cni", "log", "sysctl", "volumes", *PERSISTENT):
+    for directory in ("cni", "log", STATIC_PODS, "sysctl", "volumes", *PERSISTENT):
         (state / directory).mkdir(parents=True, exist_ok=True)
     (state / "containerd.toml").write_text(_containerd(node))
     for registry in ("_default", node.cluster.registry):
@@ -141,6 +143,7 @@ def _kubelet(node: NodePlan) -> dict[str, object]:
         "tlsCertFile": str(pki / f"kubelet{node.number}.crt"),
         "tlsPrivateKeyFile": str(pki / f"kubelet{node.number}.key"),
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+        "staticPodPath": str(node.state / STATIC_PODS),
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": "/" + node.cgroup,
         "failCgroupV1": False,  # on a cgroup v1 machine the kubelet would exit
