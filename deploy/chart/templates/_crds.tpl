@@ -96,6 +96,9 @@ properties:
         type: boolean
         description: Hear of changes as they happen, beside the timed looks.
         default: true
+      volumes:
+        type: boolean
+        description: Tell of programs that run from volumes, instead of only counting them.
       interval:
         type: string
         description: The longest time between two looks, such as 60s or 5m; at least 1s.

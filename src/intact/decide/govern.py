@@ -41,7 +41,7 @@ def compile_plan(pods: Iterable[PodFacts], policies: Sequence[Policy], etag: str
     plans = tuple(_compile_pod(pod, policies) for pod in sorted(pods, key=lambda pod: pod.uid))
     default = PodPlan(pod_uid="")
     if not etag:
-        text = repr(([(p.pod_uid, p.watched, p.realtime, p.interval_s) for p in (default, *plans)], withdrawn))
+        text = repr(([(p.pod_uid, p.watched, p.realtime, p.interval_s, p.volumes) for p in (default, *plans)], withdrawn))
         etag = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Plan(etag=etag, pods=plans, default=default, withdrawn=withdrawn)
 
@@ -53,6 +53,7 @@ def _compile_pod(pod: PodFacts, policies: Sequence[Policy]) -> PodPlan:
         watched=policy.mode is not Mode.OFF,
         realtime=policy.watch.realtime,
         interval_s=policy.watch.interval_s,
+        volumes=policy.watch.volumes,
     )
 
 

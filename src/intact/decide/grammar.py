@@ -131,8 +131,12 @@ def _read_requirement(field: Field) -> Requirement:
 
 
 def _read_watch(field: Field) -> Watch:
-    parts = field.mapping("realtime", "interval")
-    return Watch(realtime=parts["realtime"].claim(True), interval_s=parts["interval"].duration(60.0, least=1.0))
+    parts = field.mapping("realtime", "interval", "volumes")
+    return Watch(
+        realtime=parts["realtime"].claim(True),
+        interval_s=parts["interval"].duration(60.0, least=1.0),
+        volumes=parts["volumes"].claim(False),
+    )
 
 
 def _read_paths(field: Field) -> tuple[str, ...]:

@@ -91,6 +91,8 @@ class Requirement:
 class Watch:
     realtime: bool = True
     interval_s: float = 60.0
+    volumes: bool = False
+    """Whether programs that run from volumes are told, and not only counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

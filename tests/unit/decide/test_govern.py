@@ -49,7 +49,8 @@ def pod(uid: str, **labels: str) -> PodFacts:
 
 
 def test_a_plan_says_how_each_pod_is_watched_and_its_name_changes_with_it() -> None:
-    slow = Policy(name="slow", namespace="shop", match_labels=(("app", "web"),), watch=Watch(realtime=False, interval_s=300.0))
+    watch = Watch(realtime=False, interval_s=300.0, volumes=True)
+    slow = Policy(name="slow", namespace="shop", match_labels=(("app", "web"),), watch=watch)
     off = Policy(name="off", namespace="shop", match_labels=(("app", "db"),), mode=Mode.OFF)
     pods = [pod("b", app="web"), pod("a", app="db"), pod("c")]
     plan = compile_plan(pods, [slow, off])
@@ -58,6 +59,7 @@ def test_a_plan_says_how_each_pod_is_watched_and_its_name_changes_with_it() -> N
         ("b", True, False, 300.0),
         ("c", True, True, 60.0),
     ]
+    assert [p.volumes for p in plan.pods] == [False, True, False]
     assert compile_plan(reversed(pods), [off, slow]) == plan
     assert compile_plan(pods, [slow]).etag != plan.etag
     assert compile_plan(pods, [], "v7").etag == "v7"

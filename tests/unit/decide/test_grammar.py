@@ -25,7 +25,7 @@ spec:
     matchLabels: {app: web}
     matchExpressions: [{key: tier, operator: NotIn, values: [test]}, {key: canary, operator: DoesNotExist}]
   mode: Enforce
-  watch: {realtime: false, interval: 1h30m}
+  watch: {realtime: false, interval: 1h30m, volumes: true}
   baseline:
     require: Verified
     signedBy:
@@ -64,7 +64,7 @@ def test_every_field_of_the_grammar_is_read() -> None:
     )
     (signatory,) = policy.signed_by
     assert signatory.name == "ci" and signatory.key.startswith("-----BEGIN PUBLIC KEY-----\nMFkw")
-    assert policy.watch == Watch(realtime=False, interval_s=5400.0)
+    assert policy.watch == Watch(realtime=False, interval_s=5400.0, volumes=True)
     assert [(e.grows, e.changes, e.until) for e in policy.expect] == [
         (True, (), None),
         (False, (Change.ADDED, Change.MODIFIED), 1798761600.0),
@@ -146,7 +146,7 @@ def test_an_identity_that_leaves_open_whose_it_is_is_refused(identity: str) -> N
         ("  mood: Enforce", "spec.mood: unknown field", "selector, mode, watch"),
         ("  mode: enforce", "spec.mode: 'enforce' is not known", "Observe, Enforce, Off"),
         ("  mode: Off", "spec.mode: False: YAML reads", "Observe, Enforce, Off"),
-        ("  watch: {volumes: true}", "spec.watch.volumes: unknown field", "realtime, interval"),
+        ("  watch: {files: true}", "spec.watch.files: unknown field", "realtime, interval, volumes"),
         ("  watch: {interval: 60}", "spec.watch.interval: 60 is not a duration", '"10m"'),
         ("  watch: {interval: 10m1h}", "spec.watch.interval", '"1h30m"'),
         ("  watch: {realtime: yes please}", "spec.watch.realtime", "true, false"),

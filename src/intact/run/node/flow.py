@@ -507,6 +507,7 @@ class NodeFlow:
         if len(watched.executed_said) >= MAX_EXECUTED_SAID:
             watched.executed_said.clear()
         watched.executed_said.update(one.id for one in new)
+        watched.said.pop(Scope.LIVE, None)  # what runs now is told again: this was the last word on what ran, not on what does
 
     def _take_live(self, look: LiveLook | BaseException) -> None:
         """What runs and what is mounted, judged when it is other than before; a file of the writable layer may itself have changed."""
