@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -96,8 +97,24 @@ def main() -> None:
         with Runtime() as runtime:
             scores = [measure_exec(base / f"exec-{noted}", runtime, max(5, chosen.writes // 10), noted=noted) for noted in (True, False)]
         show("exec into a container", scores)
+        measure_cost(20 * chosen.writes)
     finally:
         shutil.rmtree(base)
+
+
+def measure_cost(processes: int) -> None:
+    """What the notes cost the agent for programs that do nothing: the most there is to note for the least work."""
+    executions = Executions()
+    if reason := executions.start():
+        sys.exit(reason)
+    before, theirs = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([SHELL, "-c", f"i=0; while [ $i -lt {processes} ]; do /usr/bin/true; i=$((i+1)); done"], check=True)
+    executions.catch_up()
+    ours, after = time.process_time() - before, resource.getrusage(resource.RUSAGE_CHILDREN)
+    executions.close()
+    spent = after.ru_utime + after.ru_stime - theirs.ru_utime - theirs.ru_stime
+    each = f"{ours / processes * 1e6:.0f} us of CPU each for the notes, {100 * ours / spent:.1f} % of their own"
+    print(f"{processes} programs that do nothing: {each}")
 
 
 def show(name: str, scores: list[Score]) -> None:

@@ -1,0 +1,120 @@
+"""`intact diff` through a cluster: what a node sends is shown only if it is what was asked for, and harmless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from intact.adapters.codec import encode
+from intact.model.container import Container
+from intact.model.container import Pod as PodOf
+from intact.model.digest import Digest
+from intact.model.entry import Entry, Kind
+from intact.model.errors import InputError, PermanentError
+from intact.model.finding import Change
+from intact.model.layer import Grade
+from intact.model.observation import Scope
+from intact.model.shown import Shown, ShownContainers, ShownDifference
+from intact.run.cli import diff
+from intact.run.cli.diff_in_cluster import Pod
+from intact.run.cli.in_cluster import call_in_pod
+
+ASKED = Pod(target="shop/web", uid="u1", node="n1")
+FOUND = ShownDifference(
+    path=b"/etc/x\x1b[2J",
+    change=Change.ADDED,
+    expected=None,
+    actual=Entry(path=b"/etc/x\x1b[2J", kind=Kind.FILE, mode=0o644, digest=Digest.of(b"")),
+    scope=Scope.DRIFT,
+    level="High",
+    rule="control-file-added",
+    now="\x1b[31mELF",
+    process="\x1b]0;owned\x07",
+    text=("@@ -0,0 +1,1 @@", "+evil\x1b[2J\u202e"),
+)
+SHOWN = Shown(
+    container=Container(
+        id="c", name="app", image="\x1b[2Jimage", image_key=None, node="n1", pod=PodOf(namespace="shop", name="web", uid="u1")
+    ),
+    baseline_root=Digest.of(b""),
+    grade=Grade.VERIFIED,
+    at=1.0,
+    differences=(FOUND,),
+)
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., click.testing.Result]:
+    def call(record: bytes, *options: str) -> click.testing.Result:
+        monkeypatch.setattr(diff, "find_pod", lambda wanted: ASKED)
+        monkeypatch.setattr(diff, "ask_agent", lambda pod, arguments, namespace: record)
+        return CliRunner().invoke(diff.command, ["shop/web", "--cluster", *options], standalone_mode=False)
+
+    return call
+
+
+@pytest.mark.parametrize("output", ["table", "json", "sarif"])
+def test_what_a_node_sends_is_made_harmless(ask: Callable[..., click.testing.Result], output: str) -> None:
+    result = ask(encode(ShownContainers(containers=(SHOWN,))), "--output", output)
+    assert result.return_value == 1 and "evil" in result.output
+    assert all(c in "\n\t" or c.isprintable() for c in result.output)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"{}",
+        b'{"containers": 1}',
+        encode(ShownContainers(containers=(replace(SHOWN, has_secrets=True),))),
+        encode(ShownContainers(containers=(replace(SHOWN, container=replace(SHOWN.container, pod=None)),))),
+        encode(
+            ShownContainers(
+                containers=(replace(SHOWN, container=replace(SHOWN.container, pod=PodOf(namespace="shop", name="web", uid="u2"))),)
+            )
+        ),
+    ],
+    ids=["nothing", "empty", "nonsense", "secrets", "no-pod", "another-pod"],
+)
+def test_a_record_of_anything_else_is_refused(ask: Callable[..., click.testing.Result], record: bytes) -> None:
+    result = ask(record)
+    assert isinstance(result.exception, InputError) and "evil" not in result.output
+
+
+def test_a_clean_pod_is_clean(ask: Callable[..., click.testing.Result]) -> None:
+    assert ask(encode(ShownContainers(containers=(replace(SHOWN, differences=()),)))).return_value == 0
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def make(script: str) -> None:
+        (tmp_path / "kubectl").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "kubectl").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+
+    return make
+
+
+def test_the_command_is_carried_out_in_the_pod_and_its_output_comes_back(kubectl: Callable[[str], None]) -> None:
+    kubectl("printf '%s ' \"$@\"")
+    said = b"".join(call_in_pod("pod/a", "agent", ["diff", "shop/web"], namespace="system")).decode()
+    assert said == "-n system exec pod/a -c agent -- /usr/bin/python3 -IB -m intact diff shop/web "
+
+
+def test_what_failed_there_is_said_here_in_one_harmless_line(kubectl: Callable[[str], None]) -> None:
+    kubectl("printf 'one\\ntwo\\033[2J\\n' >&2; exit 7")
+    with pytest.raises(PermanentError) as caught:
+        list(call_in_pod("pod/a", "agent", []))
+    assert "one; two" in str(caught.value) and "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_one_that_speaks_without_end_is_not_waited_for(kubectl: Callable[[str], None]) -> None:
+    kubectl("exec yes")
+    chunks = call_in_pod("pod/a", "agent", [])
+    next(chunks)
+    chunks.close()  # type: ignore[attr-defined]
