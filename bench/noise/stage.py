@@ -30,6 +30,8 @@ from lab.settings import LabError
 NAMESPACE = "stock"
 GROUP = 6
 """So many services start at once: a small machine does not start 34 pods within their probes' patience."""
+SHARES = {"agent.resources.requests.cpu": "200m", "controller.resources.requests.cpu": "200m"}
+"""34 services that start at once on two cores leave nothing to who has asked for nothing."""
 INSIDE = ("/usr/bin/python3", "-IB", "-m", "intact")
 SNAPSHOTS = "/var/lib/containerd"
 Object = dict[str, Any]
@@ -40,7 +42,7 @@ def install_intact(cluster: Cluster) -> Iterator[Stage]:
     """Intact installed with receivers of its alerts, and the stage."""
     with tempfile.TemporaryDirectory(prefix="intact-noise-") as name, Receivers(cluster.host_ip, Path(name) / "receivers") as receivers:
         settings = {"notify.syslog": receivers.syslog, "notify.webhook.url": receivers.webhook, "registries.insecure[0]": cluster.registry}
-        install(cluster, values=settings)
+        install(cluster, values={**settings, **SHARES})
         with open_stage(cluster, receivers, Path(name)) as stage:
             yield stage
 
