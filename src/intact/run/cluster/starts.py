@@ -222,7 +222,8 @@ class Starts:
             if after.expected:
                 leaves.append(record_start(profile, verb="Established", is_new=self._is_new(profile, after), now=now))
         self._keep(profile, now)
-        if after != before and begun.template in self._believed:  # 4
+        is_more = bool(after.expected.keys() - before.expected.keys())
+        if is_more or (after != before and begun.template in self._believed):  # 4
             self._wishes.add((pod.workload, "", 0.0))
         return leaves
 

@@ -444,3 +444,22 @@ def test_in_a_rollout_what_was_made_in_the_second_of_ready_is_known_from_the_tem
         assert cluster.incidents() == ()
         shop.find(shop.start("third", "n3", template="t3"), (CONF, b"evil", READY + 0.3))
         assert [one.pod for one in cluster.wait_incident().seen] == ["third"]
+
+
+def test_pods_that_were_told_for_the_second_of_ready_are_looked_at_again_when_a_third_shows_how_they_start(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        fast = [shop.start(name, node) for name, node in (("a", "n1"), ("b", "n2"))]
+        for one in fast:
+            shop.find(one, (CONF, b"generated", READY + 0.3))
+            shop.look_on(one)
+        cluster.wait_incident(lambda one: one.count == 2)
+        slow = shop.start("c", "n3")
+        shop.find(slow, (CONF, b"generated", BEFORE))
+        shop.look_on(slow)
+        assert fast[0].pod is not None
+        uid = fast[0].pod.uid
+        wait_until(lambda: uid in shop.orders("n1"), 60)
+        for one in (*fast, slow):
+            shop.find(one, (CONF, b"generated", BEFORE if one is slow else READY + 0.3))
+        cluster.wait_incident(lambda one: one.state is IncidentState.RESOLVED)
