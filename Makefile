@@ -12,13 +12,13 @@ export PYTHONPATH := $(CURDIR)/src:$(CURDIR)
 # Containers, mounts and fanotify need root. Through sudo nothing is written into the tree.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo env INTACT_CACHE=$(INTACT_CACHE) INTACT_STATE=$(INTACT_STATE) \
   INTACT_KUBE_BIN=$(INTACT_KUBE_BIN) INTACT_TEST_CLUSTER=$(INTACT_TEST_CLUSTER) KUBECONFIG=$(KUBECONFIG) REGISTRY=$(REGISTRY) CI=$(CI) PATH=$(PATH) \
-  $(if $(INTACT_RANDOM_STACKS),INTACT_RANDOM_STACKS=$(INTACT_RANDOM_STACKS)) \
+  $(if $(INTACT_RANDOM_STACKS),INTACT_RANDOM_STACKS=$(INTACT_RANDOM_STACKS)) $(if $(INTACT_CHURN),INTACT_CHURN=$(INTACT_CHURN)) \
   $(if $(INTACT_RANDOM_OVERLAYS),INTACT_RANDOM_OVERLAYS=$(INTACT_RANDOM_OVERLAYS)) \
   PYTHONPATH=$(PYTHONPATH) PYTHONDONTWRITEBYTECODE=1)
 PYTEST  := $(PY) -m pytest -o cache_dir=$(INTACT_CACHE)/pytest$(if $(AS_ROOT),-user)
 
 .NOTPARALLEL:
-.PHONY: help demo test cluster cluster-down lint types contracts unit property attack integration cluster-test bench image \
+.PHONY: help demo test cluster cluster-down lint types contracts unit property attack integration kernels cluster-test bench image \
   env tools binaries lock
 
 help:  ## this list
@@ -30,7 +30,7 @@ demo: env  ## the main job as a story on this machine (CLUSTER=current: Act 2 on
 test: lint types contracts binaries image  ## all of it, as continuous integration runs it
 	@echo "tests: unit, property, fuzz, attack, integration, cluster; the twenty slowest are listed at the end" >&2
 	@$(AS_ROOT) $(PYTEST) --durations=20 --durations-min=5 \
-	  tests/unit tests/property tests/fuzz tests/attack tests/integration tests/cluster
+	  tests/unit tests/property tests/fuzz tests/attack tests/integration tests/kernels tests/cluster
 
 cluster: env  ## a Kubernetes cluster with Intact installed, to try by hand (NODES=3: three nodes)
 	@$(AS_ROOT) $(PY) -m lab cluster --nodes $(NODES)
@@ -59,6 +59,9 @@ attack: env  ## one test for each attack, against a real container runtime
 
 integration: env  ## against real containerd, registry, rsyslog
 	@$(AS_ROOT) $(PYTEST) tests/integration
+
+kernels: env  ## the observer on real 5.10, 6.1 and 6.12 kernels, under QEMU
+	@$(AS_ROOT) $(PYTEST) tests/kernels
 
 cluster-test: binaries image  ## against a real Kubernetes node
 	@$(AS_ROOT) $(PYTEST) tests/cluster

@@ -22,6 +22,8 @@ ALL = {
     "store": "reports taken in, on SQLite and on PostgreSQL",
     "store_size": "what baselines take where they are stored: bytes a file, and a thousand images that share layers",
     "noise": "seventeen stock services in their normal life and under attack: what alarms (half an hour)",
+    "flood": "a write in a quiet container, alone and beside one that changes files without pause",
+    "kernels": "what real 5.10, 6.1 and 6.12 kernels tell of each kind of change",
     "rollback": "on a Kubernetes node: a tampered file until the Deployment is rolled back, ready and verified",
 }
 

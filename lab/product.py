@@ -34,12 +34,9 @@ def version() -> str:
 
 def ensure_image() -> ImageLayout:
     """The image of the code as it is now; needs root where it is not in the cache."""
-    dependencies = cache_dir() / f"image-dependencies-{_digest([RECIPE, WHEELS], architecture())}"
     name = f"docker.io/intact/intact:{version()}"
     with lock("image"):
-        if not dependencies.exists():
-            with finished_directory(dependencies) as partial, step("image: Python and libraries"):
-                _build(partial, "dependencies", partial / "root")
+        dependencies = _dependencies_directory()
         program = _program_directory()
         while not program.exists():
             with finished_directory(program) as partial, step("image: Intact"):
@@ -67,6 +64,12 @@ def ensure_image() -> ImageLayout:
     return image
 
 
+def ensure_dependencies() -> Path:
+    """The root directory of the image with Python and the libraries, without the program; needs root where it is not in the cache."""
+    with lock("image"):
+        return _dependencies_directory() / "root"
+
+
 def layer_archives(image: ImageLayout) -> list[Path]:
     """The compressed layers, lowest first."""
     blobs = image.directory / "blobs"
@@ -77,6 +80,14 @@ def layer_archives(image: ImageLayout) -> list[Path]:
 def size_bytes(image: ImageLayout) -> int:
     """What a node downloads."""
     return sum(path.stat().st_size for path in (image.directory / "blobs/sha256").iterdir())
+
+
+def _dependencies_directory() -> Path:
+    dependencies = cache_dir() / f"image-dependencies-{_digest([RECIPE, WHEELS], architecture())}"
+    if not dependencies.exists():
+        with finished_directory(dependencies) as partial, step("image: Python and libraries"):
+            _build(partial, "dependencies", partial / "root")
+    return dependencies
 
 
 def _program_directory() -> Path:

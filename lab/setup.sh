@@ -15,7 +15,7 @@ packages=(
   postgresql                                                     # the store of many replicas
   mtree-netbsd libarchive-tools                                  # other people's lists of files
   xfsprogs btrfs-progs erofs-utils                               # other file systems below the snapshots
-  qemu-system-x86                                                # other kernels
+  qemu-system-x86 cpio xz-utils e2fsprogs                        # other kernels
   "$@"
 )
 services=(containerd docker-registry rsyslog postgresql podman podman-auto-update podman-restart)
