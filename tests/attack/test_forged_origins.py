@@ -99,6 +99,8 @@ def test_a_bytecode_cache_that_an_interpreter_wrote_is_silent(staged: Staged, de
         cache(SOURCE.replace(b"7", b"8")),
         cache(SOURCE, flags=1),
         cache(SOURCE, flags=3),
+        cache(SOURCE, flags=1, magic=b"\x55\x0d\r\n"),
+        b"\x7fELF" + bytes(40),
         cache(SOURCE, name="/srv/app/other.py"),
         cache(SOURCE) + b"N",
         cache(SOURCE)[:-1],
@@ -106,7 +108,20 @@ def test_a_bytecode_cache_that_an_interpreter_wrote_is_silent(staged: Staged, de
         importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, MTIME, len(SOURCE)) + b"\xa9" + b"\xff" * 4,
         importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, MTIME, len(SOURCE)) + b"\xa9\x01" * 100_000,
     ],
-    ids=["other code", "one number", "unchecked hash", "checked hash", "other name", "tail", "cut", "header", "huge tuple", "deep tuples"],
+    ids=[
+        "other code",
+        "one number",
+        "unchecked hash",
+        "checked hash",
+        "unchecked hash of another version",
+        "a program",
+        "other name",
+        "tail",
+        "cut",
+        "header",
+        "huge tuple",
+        "deep tuples",
+    ],
 )
 def test_a_forged_bytecode_cache_is_told(staged: Staged, deriver: Deriver, content: bytes) -> None:
     staged.start()

@@ -67,6 +67,7 @@ _LOADED = re.compile(
 )
 _LIBRARY = re.compile(rb".*\.so(?:\.[0-9.]+)?", re.DOTALL)
 _LOG = re.compile(rb"/var/log/.*|.*/logs?/(?:.*/)?[^/]*\.log(?:[.-][^/]*)?|(?:/var)?/run/utmp", re.DOTALL)
+_UNFINISHED = re.compile(rb"(.*\.pyc)\.[0-9]+", re.DOTALL)
 _CACHED_BYTECODE = re.compile(rb"(.*)/__pycache__/([^/]+)\.[a-z]+-[0-9a-z]+(?:\.opt-[12])?\.pyc", re.DOTALL)
 
 
@@ -127,6 +128,12 @@ def cached_source(path: bytes) -> bytes | None:
     """The source file of a Python bytecode cache (PEP 3147), by name."""
     found = _CACHED_BYTECODE.fullmatch(path)
     return found[1] + b"/" + found[2] + b".py" if found else None
+
+
+def finished_cache(path: bytes) -> bytes | None:
+    """The bytecode cache that an interpreter is writing under another name (importlib, _write_atomic); it loads nothing of that name."""
+    found = _UNFINISHED.fullmatch(path)
+    return found[1] if found else None
 
 
 def grants_privilege(entry: Entry | None) -> bool:

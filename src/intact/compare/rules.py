@@ -197,6 +197,8 @@ class Judge:
         is_code = places.is_code_like(entry) or path in self.runnable
         if places.is_credential(path) or places.is_autostart(path):
             return Spoken("control-file-added", Level.HIGH)
+        if entry.kind is Kind.FILE and not entry.mode & 0o111 and self._is_bytecode_of_image(places.finished_cache(path) or b""):
+            return Spoken("data-added", None)
         if is_code and self._is_bytecode_of_image(path):
             return self._weigh(entry, Spoken("bytecode-cache-added", Level.LOW))
         if places.is_system_place(path):

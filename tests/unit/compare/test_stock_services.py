@@ -139,6 +139,8 @@ QUIET = {
     "shared class data": (file(b"/opt/shop/shop.jsa", b"jsa"), "data-added"),
     "dpkg's backup": (file(b"/var/lib/dpkg/status-old", b"status"), "data-added"),
     "cron's backup": (file(b"/var/backups/dpkg.status.0", b"status"), "data-added"),
+    "a bytecode cache that is being written": (
+        file(b"/usr/lib/python3/dist-packages/flask/__pycache__/app.cpython-311.pyc.140217023174192", b"\xa7\r\r\n"), "data-added"),
     "a shell's history": (file(b"/root/.bash_history", b"ls"), "data-added"),
     "less's history": (file(b"/root/.lesshst", b".less"), "data-added"),
     "a new directory for configuration": (directory(b"/usr/local/tomcat/conf/Catalina/localhost"), "data-added"),
@@ -193,6 +195,10 @@ LOUD = {
     "a script of the app changed": (changed(b"/app/server.js"), "image-file-changed", Level.HIGH),
     "a file of the app that is no code changed": (changed(b"/srv/app/docs/notes"), "image-file-changed", Level.MEDIUM),
     "the package's main module changed": (changed(b"/app/package.json"), "image-file-changed", Level.HIGH),
+    "a name that only looks as if it were being written": (
+        file(b"/usr/lib/python3/dist-packages/flask/__pycache__/evil.cpython-311.pyc.1", b"x"), "control-file-added", Level.MEDIUM),
+    "a program under such a name": (
+        file(b"/usr/lib/python3/dist-packages/flask/__pycache__/app.cpython-311.pyc.1", b"x", 0o755), "control-file-added", Level.HIGH),
     "a bytecode cache without a source in the image": (
         file(b"/srv/app/__pycache__/evil.cpython-311.pyc", b"pyc"), "code-added", Level.HIGH),
     "bytecode in place of a source": (file(b"/srv/app/wsgi.pyc", b"pyc"), "code-added", Level.HIGH),

@@ -27,6 +27,8 @@ from intact.model.hashing import choose_hasher
 from .bytecode import NotUnderstood, digest_code
 from .members import Search, TooMuch
 
+FIRST_WITH_FLAGS = 3392
+"""The first magic number of Python 3.7, which brought them (PEP 552)."""
 MEMORY_BYTES = 256 << 20
 PROCESSOR_S = 20
 """Processor time for one request."""
@@ -72,8 +74,8 @@ def allow_time() -> None:
 def _compare(request: Answer, requests: BinaryIO) -> Answer:
     """Whether a `.pyc` (PEP 552) is what this interpreter makes of the source:
 
-    1. its magic number is this interpreter's; otherwise it cannot be told;
-    2. no flags: what is checked by a hash, or not at all, no interpreter writes by itself;
+    1. no flags, as in every version since 3.7: what is checked by a hash, or not at all, no interpreter writes by itself;
+    2. its magic number is this interpreter's; otherwise it cannot be told;
     3. size and time of the source are those of the image's file;
     4. its file name is the source's, whatever directory;
     5. the code is the code that compiling the source gives.
@@ -82,11 +84,13 @@ def _compare(request: Answer, requests: BinaryIO) -> Answer:
     source = requests.read(int(str(request["source"])))
     if len(cached) < 16:
         return {"forged": "is cut off"}
-    if cached[:4] != MAGIC_NUMBER:  # 1
-        return {"unknown": "was written by another version of Python than the one that checks it"}
-    flags, mtime, size = struct.unpack("<III", cached[4:16])
-    if flags:  # 2
+    version, flags, mtime, size = struct.unpack("<HxxIII", cached[:16])
+    if cached[2:4] != b"\r\n":
+        return {"forged": "does not begin as bytecode does"}
+    if flags and version >= FIRST_WITH_FLAGS:  # 1
         return {"forged": "is not checked against its source by time and size, as every interpreter writes it by itself"}
+    if cached[:4] != MAGIC_NUMBER:  # 2
+        return {"unknown": "was written by another version of Python than the one that checks it"}
     try:
         written, name = digest_code(cached[16:])
     except NotUnderstood as reason:
