@@ -63,7 +63,7 @@ def main() -> None:
                 rounds["beside a flood"].append(_beside(watching, work, loud, quiet, chosen.writes, f"{number}b"))
         for id in ("quiet", "loud"):
             runtime.stop(id)
-        named = (work / "watch/watch.log").read_text().count("event_flood ")
+        named = (work / "watch/watch.log").read_text().count('"event_flood"')
     print(f"the neighbour was named {named} times\n\n{'median of rounds':<20}{'p50':>10}{'p99':>12}")
     for kind, measured in rounds.items():
         p50, p99 = (statistics.median(values) for values in zip(*measured, strict=True))
