@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from intact.model.container import Mounted
+from intact.model.container import DeclaredMount, Mounted
 from intact.model.derivation import Derivation, Proof
 from intact.model.entry import Entry, Kind, ancestors, display_path, parent
 from intact.model.finding import Aggregate, Change, Difference, Finding, Level, State, Verdict
@@ -242,9 +242,9 @@ class _Undeclared:
 
 def _undeclared(baseline: Baseline, mounted: Mounted, mounts: Iterable[MountSeen], making: _Making) -> Iterable[_Undeclared]:
     """6. What is mounted beyond the configuration; a private table counts where it has what the container's own has not."""
-    options: dict[bytes, list[tuple[str, ...]]] = {}
-    for declared in mounted.mounts:
-        options.setdefault(_resolved(baseline, declared.target), []).append(declared.options)
+    declared: dict[bytes, list[DeclaredMount]] = {}
+    for one in mounted.mounts:
+        declared.setdefault(_resolved(baseline, one.target), []).append(one)
     seen: Counter[bytes] = Counter()
     known = {(m.target, m.device, m.root, m.kind) for m in mounts if m.by is None}
     for mount in mounts:
@@ -254,27 +254,30 @@ def _undeclared(baseline: Baseline, mounted: Mounted, mounts: Iterable[MountSeen
             if mounted.is_read_only and "ro" not in mount.flags and mount.by is None:
                 yield _Undeclared(mount, lost="ro")
             continue
-        if mount.target in options:
+        if mount.target in declared:
             seen[mount.target] += mount.by is None
-            if mount.by is None and seen[mount.target] <= len(options[mount.target]):
-                lost = _lost(options[mount.target], mount) if len(options[mount.target]) == 1 else ""
+            if mount.by is None and seen[mount.target] <= len(declared[mount.target]):
+                lost = _lost(declared[mount.target][0], mount) if len(declared[mount.target]) == 1 else ""
                 if lost:
                     yield _Undeclared(mount, lost=lost)
             else:
                 yield _Undeclared(mount, is_second=True)
             continue
-        above = next((a for a in ancestors(mount.target) if a in options), None)
+        above = next((a for a in ancestors(mount.target) if a in declared), None)
         if above is not None:
             making.count_below(mount, above)
         else:
             yield _Undeclared(mount)
 
 
-def _lost(options: list[tuple[str, ...]], mount: MountSeen) -> str:
-    """The restrictions that the configuration has and the mount has not; the last of two opposite options counts."""
+def _lost(declared: DeclaredMount, mount: MountSeen) -> str:
+    """The restrictions that the configuration has and the mount has not; the last of two opposite options counts. For control groups of
+    version 1 the runtime mounts a writable directory of its own making, and the hierarchies in it as configured (config-linux.md)."""
+    if declared.kind == "cgroup" and mount.kind == b"tmpfs":
+        return ""
     wanted = []
     for restriction, opposite in _RESTRICTIONS.items():
-        said = [option for option in options[0] if option in (restriction, opposite)]
+        said = [option for option in declared.options if option in (restriction, opposite)]
         if said and said[-1] == restriction and restriction not in mount.flags:
             wanted.append(restriction)
     return ",".join(wanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from intact.compare.live import find_derivable, judge_live, paths_to_compare
@@ -240,6 +242,15 @@ def test_a_mount_below_a_declared_one_is_counted_and_those_of_the_runtime_are_no
 def test_a_declared_mount_that_lost_a_restriction_is_told() -> None:
     mounts = tuple(_mount(m.target, m.device, flags="rw") if m.target in (b"/dev/shm", b"/run/secrets") else m for m in DECLARED)
     assert told(judge(mounts=mounts)) == [(b"/dev/shm", "remounted", Level.HIGH), (b"/run/secrets", "remounted", Level.HIGH)]
+
+
+def test_the_directory_of_control_groups_of_version_1_is_as_the_runtime_makes_it() -> None:
+    declared = DeclaredMount(target=b"/sys/fs/cgroup", kind="cgroup", options=("ro",))
+    mounted = replace(MOUNTED, mounts=(*MOUNTED.mounts, declared))
+    made = (*DECLARED, _mount(b"/sys/fs/cgroup", kind=b"tmpfs", flags="rw"), _mount(b"/sys/fs/cgroup/cpu", kind=b"cgroup", flags="ro"))
+    assert judge(mounts=made, mounted=mounted).state is State.INTACT
+    unified = (*DECLARED, _mount(b"/sys/fs/cgroup", kind=b"cgroup2", flags="rw"))
+    assert told(judge(mounts=unified, mounted=mounted)) == [(b"/sys/fs/cgroup", "remounted", Level.HIGH)]
 
 
 def test_a_read_only_root_that_became_writable_is_told() -> None:
