@@ -286,7 +286,7 @@ class NodeFlow:
             is_clean = watched.drift is not None and watched.drift.state is State.INTACT
             if watched.baseline is not None and self._eyes.can_look(watched.running):
                 self._look(container_id, None)
-            elif watched.baseline is None or (is_clean and self._schedule.is_dirty(container_id)):
+            elif watched.baseline is None or watched.drift is None or (is_clean and self._schedule.is_dirty(container_id)):
                 watched.reason = "it was gone before it could be looked at"
                 self._see_nothing(watched)
         self._schedule.remove(container_id)

@@ -9,6 +9,8 @@ import pytest
 from intact.adapters.linux.mounts import Unconfirmed, confirm_overlay, parse_mounts
 from intact.model.container import Mounted, Running
 from intact.model.finding import State
+from intact.model.layer import Baseline
+from intact.model.observation import Observation, Scope
 from intact.model.seam import Report
 from intact.run.node.flow import NodeFlow
 from tests.unit.run.node.test_node_revocation import WEB, Bell, Eyes, Shelf
@@ -62,3 +64,41 @@ def test_it_is_said_of_it_that_it_is_not_observed_and_why(what: str) -> None:
     wait_until(is_said, 60)
     verdicts = [one for report in reports for one in report.verdicts if one.container.id == "blind"]
     assert verdicts and all(one.state is State.UNOBSERVED and one.unobserved[0].reason == reason for one in verdicts)
+
+
+class LateEyes(Eyes):
+    """They come when everything is gone."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
+        self.came = True
+        return None
+
+    def can_look(self, running: Running) -> bool:
+        return not self.came
+
+
+def test_a_container_that_went_with_its_files_between_its_baseline_and_the_first_look_is_said_not_to_have_been_seen() -> None:
+    eyes, reports, now = LateEyes(), list[Report](), 1000.0
+    flow = NodeFlow(
+        node="node-1",
+        list_running=lambda: [] if eyes.came else [WEB],
+        runtime_changed=lambda: False,
+        doorbell=Bell(),
+        eyes=eyes,
+        baselines=Shelf(),
+        send=reports.append,
+        clock=lambda: now,
+        steady=lambda: now,
+    )
+
+    def is_told() -> bool:
+        nonlocal now
+        now += 1.0
+        flow.step()
+        told = [one for report in reports for one in report.verdicts if one.scope is Scope.DRIFT]
+        return any(one.state is State.UNOBSERVED and "gone before it could be looked at" in one.unobserved[0].reason for one in told)
+
+    wait_until(is_told, 60)
