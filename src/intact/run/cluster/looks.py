@@ -30,6 +30,9 @@ def pod_key(container: Container) -> str:
     return container.pod.uid if container.pod is not None else container.id
 
 
+_OF_FILES = (Scope.DRIFT, Scope.TREE)
+
+
 class Looks:
     """The pod that was spoken of longest ago is forgotten first, beyond `MAX_PODS`."""
 
@@ -37,6 +40,8 @@ class Looks:
         self._lock = threading.Lock()
         self._pods: OrderedDict[str, dict[tuple[str, Scope], _Look]] = OrderedDict()
         self._on_node: dict[str, set[str]] = {}
+        self._drifted: dict[str, set[tuple[str, str]]] = {}
+        """By node, the pods and containers that it calls drifted."""
         self._pending: dict[str, set[str]] = {}
 
     def note(self, verdict: Verdict, *, clean: bool) -> None:
@@ -56,6 +61,7 @@ class Looks:
         coverage = tuple(coverage)
         alive = {covered.container.id for covered in coverage}
         with self._lock:
+            self._drifted[node] = {(pod_key(c.container), c.container.id) for c in coverage if c.verdict == State.DRIFTED.value}
             self._pending[node] = {pod_key(covered.container) for covered in coverage if covered.verdict == "Pending"}
             for key in tuple(self._on_node.get(node, ())):
                 looks = {where: look for where, look in self._pods.get(key, {}).items() if where[0] in alive}
@@ -92,14 +98,19 @@ class Looks:
             return pod_uid in self._pods
 
     def intact_at(self, pod_uid: str) -> float | None:
-        """The start of the last look that found all containers of the pod clean; None if there was none, or a later look was not."""
+        """The start of the last look that found all containers of the pod clean; None if there was none, or a later look was not, or if
+        its node calls one drifted and did not tell yet how: it told that to an earlier life of this process."""
         with self._lock:
-            looks = tuple(self._pods.get(pod_uid, {}).values())
+            told = dict(self._pods.get(pod_uid, {}))
+            drifted = {id for pairs in self._drifted.values() for key, id in pairs if key == pod_uid}
             if any(pod_uid in pending for pending in self._pending.values()):
                 return None
+        looks = tuple(told.values())
+        if not drifted <= {id for id, scope in told if scope in _OF_FILES}:
+            return None
         if not looks or not all(look.clean for look in looks):
             return None
-        return min((look.verdict.at for look in looks if look.verdict.scope in (Scope.DRIFT, Scope.TREE)), default=None)
+        return min((look.verdict.at for look in looks if look.verdict.scope in _OF_FILES), default=None)
 
     def verdicts(self, pod_uid: str) -> tuple[Verdict, ...]:
         with self._lock:

@@ -87,6 +87,19 @@ def test_a_container_nobody_looked_at_yet_keeps_its_pod_from_counting_as_intact(
     assert looks.intact_at("p1") == 10
 
 
+def test_a_pod_of_which_only_the_clean_containers_were_told_again_does_not_count_as_intact() -> None:
+    """After a restart of the controller, of whom nodes tell everything anew, one container after the other."""
+    looks = Looks()
+    looks.keep("n", [covered(WEB, "Drifted"), covered(SIDECAR)])
+    looks.note(verdict(SIDECAR, 20), clean=True)
+    looks.note(verdict(WEB, 20, scope=Scope.LAYERS), clean=True)
+    assert looks.intact_at("p1") is None
+    looks.note(verdict(WEB, 21, State.DRIFTED), clean=False)
+    assert looks.intact_at("p1") is None
+    looks.note(verdict(WEB, 22), clean=True)
+    assert looks.intact_at("p1") == 20
+
+
 def test_one_node_speaks_for_no_other_nodes_containers() -> None:
     looks = Looks()
     looks.note(verdict(WEB, 10), clean=True)
