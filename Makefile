@@ -73,7 +73,7 @@ bench: env  ## measurements, as ratios (docs/benchmarks.md)
 image: env  ## the container image of Intact, as an OCI layout in the cache
 	@$(AS_ROOT) $(PY) -m lab image
 
-binaries: env  ## the Kubernetes programs: 6 to 9 minutes on two cores, once
+binaries: env  ## the Kubernetes programs, and a newer container runtime: 7 to 12 minutes on two cores, once
 	@$(AS_ROOT) $(PY) -m lab binaries >/dev/null
 
 tools:  ## the Debian packages that all this needs

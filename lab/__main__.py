@@ -26,7 +26,8 @@ def main() -> None:
 
 @main.command(name="binaries")
 def build_binaries() -> None:
-    """Build the Kubernetes programs, unless they are in the cache."""
+    """Build the Kubernetes programs, and the newer container runtime that some tests want, unless they are in the cache."""
+    binaries.ensure_newer_runtime()
     print(binaries.ensure_binaries())
 
 

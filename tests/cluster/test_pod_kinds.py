@@ -18,6 +18,8 @@ from lab.nodefiles import STATIC_PODS
 from tests.cluster.kubernetes import apply, eventually
 from tests.cluster.whole import PAGE, SYSTEM, Image, Installed, Object, Shop
 
+pytestmark = pytest.mark.timeout(600)
+
 PATIENCE_S = 120.0
 LAYERS = 110
 """Beside the first: mount(8) then names directories relative to one that is not the root of the table."""
