@@ -14,7 +14,8 @@ expected. A profile is a value; learning is the same whatever the order in which
 5. A file below a directory that is not the image's and that changed later was made at the start, and may have been put there later: what
    several pods have alike, or this very pod was seen to start with, is expected all the same, and nothing else.
 6. Until the profile is established, differences at the start are told once, without an alert. Afterwards what is not in it counts at once;
-   only an added file that may be a lock, or half of a file that is put in place by renaming it, is given a few seconds to go.
+   only an added file that may be a lock, or half of a file that is put in place by renaming it, is given a few seconds to go, as is one
+   of the second in which the pod became ready.
 7. Bytecode that no node could hold against its source is held against other pods, whenever it was made: interpreters write it when a module
    is first used. Alike in two pods it is expected; alone it is told as 6 says; other than in another pod, or than before, it is graver.
 """
@@ -45,7 +46,7 @@ ENOUGH = 2
 
 EXCUSABLE = frozenset({"image-file-changed", "control-file-added", "code-added", "bytecode-cache-added"})
 """The rules about what files contain: all that a profile can excuse."""
-PASSING_S = 10.0
+PASSING_S = 20.0
 """How long tools hold a lock on /etc/passwd, or write a key under another name."""
 UNCHECKED = frozenset({"bytecode-cache-added"})
 NEVER_VARYING = frozenset({"code-added", "bytecode-cache-added"})
@@ -121,12 +122,13 @@ def describe_start(finding: Finding) -> StartEntry | None:
     )
 
 
-def may_pass(finding: Finding, moment: Moment) -> bool:
-    """Whether the finding may be of a file that is gone in a moment: added at the start, and neither a program nor code."""
+def may_pass(finding: Finding, moment: Moment, seen_at: float) -> bool:
+    """Whether the finding may be of a file that is gone in a moment: it was added just before it was seen, at the start or perhaps then,
+    and is neither a program nor code."""
     difference = finding.difference
     entry = describe_start(finding)
-    is_added = difference.change is Change.ADDED and moment is Moment.START
-    return is_added and entry is not None and entry.may_vary
+    is_added = difference.change is Change.ADDED and moment is not Moment.LATER
+    return is_added and 0 <= seen_at - finding.changed_at < PASSING_S and entry is not None and entry.may_vary
 
 
 def learn(profile: StartProfile, witness: Witness) -> StartProfile:

@@ -9,8 +9,8 @@ profile excuses, so that nobody is alarmed and nothing is cured for them; and wh
 3. What was heard while the pod was not ready yet was made before that, in whatever part of the second.
 4. Where a profile is new or says something else, the pods that were believed until then are looked at again.
 
-5. A file that may be a lock or half-written is held back while its pod is not ready, and its node looks again a moment later: what is
-   still there then counts. Held back, it is recorded.
+5. A file that may be a lock or half-written is held back for a moment, and its node looks again: what is still there then counts. Held
+   back, it is recorded.
 6. Of what was made in the second of Ready, what pods of the workload's other templates, of the same image, start with is let pass until
    the template has a profile of its own: with each rollout that begins anew, and fast services are ready within a second.
 
@@ -132,7 +132,7 @@ class Starts:
                 kept.append(replace(finding, level=max(finding.level, Level.MEDIUM)))
             if word is not Word.COUNTS:
                 continue
-            if entry is not None and begun.ready_at is None and may_pass(finding, moment):  # 5
+            if entry is not None and may_pass(finding, moment, verdict.at):  # 5
                 passing[entry] = begun.held.get(entry, now)
                 if now - passing[entry] < PASSING_S:
                     continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from intact.decide.start import PASSING_S
 from intact.model.container import Container
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
@@ -38,10 +39,10 @@ class Shop:
         self.cluster.world.pods[pod.uid] = replace(known, template=template, is_ready=is_ready, ready_since=since)
         return Container(id=f"c-{name}", name="web", image="web:1", image_key=IMAGE, node=node, pod=pod, started_at=started_at)
 
-    def get_ready(self, container: Container) -> None:
+    def get_ready(self, container: Container, at: float = READY) -> None:
         assert container.pod is not None
         uid = container.pod.uid
-        self.cluster.world.pods[uid] = replace(self.cluster.world.pods[uid], is_ready=True, ready_since=READY)
+        self.cluster.world.pods[uid] = replace(self.cluster.world.pods[uid], is_ready=True, ready_since=at)
 
     def find(
         self,
@@ -323,12 +324,22 @@ def test_a_lock_that_is_held_for_a_moment_at_the_start_alarms_nobody(tmp_path: P
         for one in (shop.start("a", "n1"), shop.start("b", "n2")):
             shop.find(one)
             shop.look_on(one, verdict="Intact")
-        third = shop.start("c", "n3", is_ready=False)
-        shop.find(third, (LOCK, b"7", BEFORE), rule="control-file-added", change=Change.ADDED)
+        third = shop.start("c", "n3", is_ready=False, started_at=START)
+        shop.find(third, (LOCK, b"7", cluster.clock.now), rule="control-file-added", change=Change.ADDED)
         shop.find(third)
-        cluster.clock.now += 20.0
-        shop.get_ready(third)
+        cluster.clock.now += PASSING_S
+        shop.get_ready(third, cluster.clock.now)
         shop.look_on(third, verdict="Intact")
+        assert cluster.incidents() == () and shop.told() == [("Held", "Info", 1)]
+
+
+def test_a_lock_of_the_second_of_ready_alarms_nobody(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        third = shop.start("c", "n3", is_ready=False, started_at=START)
+        shop.get_ready(third, cluster.clock.now - 0.5)
+        shop.find(third, (LOCK, b"7", cluster.clock.now), rule="control-file-added", change=Change.ADDED)
+        shop.find(third)
         assert cluster.incidents() == () and shop.told() == [("Held", "Info", 1)]
 
 
@@ -338,14 +349,14 @@ def test_what_is_still_there_a_moment_later_counts_ready_or_not(tmp_path: Path) 
         for one in (shop.start("a", "n1"), shop.start("b", "n2")):
             shop.find(one)
             shop.look_on(one, verdict="Intact")
-        third = shop.start("c", "n3", is_ready=False)
-        evil = (b"/etc/cron.d/evil", b"x", BEFORE)
+        third = shop.start("c", "n3", is_ready=False, started_at=START)
+        evil = (b"/etc/cron.d/evil", b"x", cluster.clock.now)
         shop.find(third, evil, rule="control-file-added", change=Change.ADDED)
         shop.look_on(third)
         assert cluster.incidents() == () and third.pod is not None
         uid = third.pod.uid
         wait_until(lambda: uid in shop.orders("n3"), 60)
-        cluster.clock.now += 10.0
+        cluster.clock.now += PASSING_S
         shop.find(third, evil, rule="control-file-added", change=Change.ADDED)
         assert [one.path for one in cluster.wait_incident().seen] == [evil[0]]
 
