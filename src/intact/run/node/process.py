@@ -28,9 +28,10 @@ from intact.observe.flood import FloodGauge
 from .alive import read_alive, write_alive
 from .baselines import NodeBaselines
 from .eyes import HostMounts
-from .flow import Eyes, NodeFlow
+from .flow import NodeFlow
 from .layer_memory import LayerMemory
 from .origins import Origins
+from .ports import Eyes
 from .writers import WriterMemory
 
 log = structlog.get_logger()

@@ -39,7 +39,7 @@ class Bell:
 
 
 class Eyes:
-    """Implements `run.node.flow.Eyes`: a container that is what its baseline says."""
+    """Implements `run.node.ports.Eyes`: a container that is what its baseline says."""
 
     def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
         return seen()
@@ -60,7 +60,7 @@ class Eyes:
 
 @dataclass
 class Shelf:
-    """Implements `run.node.flow.Baselines`."""
+    """Implements `run.node.ports.Baselines`."""
 
     baseline: Baseline | None = BEFORE
 

@@ -58,7 +58,7 @@ class Silent:
 
 @dataclass
 class Eyes:
-    """Implements `run.node.flow.Eyes`: sees what it is told."""
+    """Implements `run.node.ports.Eyes`: sees what it is told."""
 
     present: tuple[Entry, ...] = ()
 
@@ -80,7 +80,7 @@ class Eyes:
 
 
 class Shelf:
-    """Implements `run.node.flow.Baselines`."""
+    """Implements `run.node.ports.Baselines`."""
 
     def obtain(self, running: Running) -> Baseline:
         return IMAGE

@@ -1,0 +1,110 @@
+"""What runs in the watched containers and what is mounted there, judged when it is other than before.
+
+In: believed looks, from `live_watch`. Out: verdicts, told. For the flow's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from intact.compare.differ import compare
+from intact.compare.live import find_derivable, judge_live, paths_to_compare
+from intact.model.entry import Entry
+from intact.model.layer import Baseline
+from intact.model.live import LiveLook
+from intact.observe.ports import LiveWorld
+
+from .live_watch import LiveWatch
+from .origins import LIBRARIES, Answers, Origins, Weighed
+from .ports import Eyes, HandIn
+from .reporting import Reporter
+from .roster import Roster
+from .watched import Watched
+
+
+class LiveJudge:
+    """Owns of each container what is known of its life: `live`, `live_facts`. Without a `world` nobody looks at that."""
+
+    def __init__(
+        self,
+        world: LiveWorld | None,
+        *,
+        roster: Roster,
+        eyes: Eyes,
+        reporter: Reporter,
+        origins: Origins | None,
+        hand_in: HandIn,
+        clock: Callable[[], float],
+    ) -> None:
+        self._roster, self._eyes, self._reporter, self._origins, self._hand_in = roster, eyes, reporter, origins, hand_in
+        self._live = LiveWatch(world, lambda look: hand_in(lambda _: self._take(look)), clock=clock) if world is not None else None
+
+    def start(self) -> None:
+        if self._live is not None:
+            self._live.start()
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.close()
+
+    def follow(self, watched: Watched) -> None:
+        """Looks at what it runs at once, and from then on; unless it is not watched."""
+        if self._live is not None and watched.is_on:
+            self._live.watch(watched.running)
+        else:
+            self.forget(watched)
+
+    def forget(self, watched: Watched) -> None:
+        if self._live is not None:
+            self._live.forget(watched.running.container.id)
+
+    def _take(self, look: LiveLook | BaseException) -> None:
+        """A file of the writable layer that runs may itself have changed."""
+        if isinstance(look, BaseException):
+            raise look
+        watched = self._roster.get(look.container.id)
+        if watched is None or watched.baseline is None or watched.running.mounted is None or not watched.is_on:
+            return
+        baseline, paths = watched.baseline, paths_to_compare(look)
+        facts = (baseline.root, watched.with_volumes, look.runs, look.departed, look.mounts, look.unobserved)
+        if watched.live is not None and not paths and facts == watched.live_facts:
+            return
+        differences = {}
+        if paths:
+            observation = self._eyes.look(watched.running, baseline, paths)
+            if observation is None:
+                return  # it is going: the next list says so
+            differences = {difference.path: difference for difference in compare(baseline, observation)}
+        weighed = self._weigh_libraries(watched, baseline, find_derivable(look, differences))
+        if weighed.waiting:  # whatever else runs is told now
+            look = replace(look, runs=tuple(run for run in look.runs if not run.is_mapped or run.path not in weighed.waiting))
+        watched.live_facts = None if weighed.waiting else facts
+        watched.live = judge_live(
+            baseline,
+            watched.running.mounted,
+            look,
+            differences,
+            derivations=weighed.derivations,
+            with_volumes=watched.with_volumes,
+        )
+        self._reporter.tell(watched, watched.live)
+        for layer in baseline.layers:
+            layer.release()
+
+    def _weigh_libraries(self, watched: Watched, baseline: Baseline, libraries: tuple[Entry, ...]) -> Weighed:
+        """Where libraries come from that are mapped, as far as that is known; the rest is looked at again when it is."""
+        if self._origins is None or not libraries:
+            return Weighed()
+        origins, container_id = self._origins, watched.running.container.id
+
+        def learn(answers: Answers) -> None:
+            def take(_: float) -> None:
+                answers()
+                origins.finish(container_id, LIBRARIES)
+                if self._live is not None:
+                    self._live.look_again(container_id)
+
+            self._hand_in(take)
+
+        return origins.weigh_entries(watched.running, baseline, libraries, learn, topic=LIBRARIES)
