@@ -17,9 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.watching import Line, Watching, cpu_s, describe_machine, percentile, watch
+from bench.watching import cpu_s, describe_run, percentile
 from lab.images import busybox_image
 from lab.runtime import Runtime
+from lab.watching import Line, Watching, watch
 
 IMAGE = "docker.io/intact-bench/flood:1"
 PAUSE_S = 0.05
@@ -44,7 +45,7 @@ def main() -> None:
     options.add_argument("--writes", type=int, default=100)
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
-    print(describe_machine())
+    print(describe_run())
     rounds: dict[str, list[tuple[float, float]]] = {"alone": [], "beside a flood": []}
     with tempfile.TemporaryDirectory(prefix="intact-bench-") as name, Runtime() as runtime:
         work = Path(name)

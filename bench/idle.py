@@ -20,9 +20,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.watching import Watching, cpu_s, describe_machine, memory_mb, own_file_system, run_and_listen, watch
+from bench.watching import cpu_s, describe_run, hear_first_looks, memory_mb, own_file_system
 from lab.images import busybox_image
 from lab.runtime import Runtime
+from lab.watching import Watching, run_and_listen, watch
 
 SETTLE_S = 20.0
 FOREIGN_WRITES_S = 1000
@@ -45,7 +46,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=60)
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
-    print(describe_machine())
+    print(describe_run())
     with tempfile.TemporaryDirectory(prefix="intact-bench-") as images, own_file_system() as disk, Runtime() as runtime:
         _start_containers(runtime, Path(images), chosen.containers, chosen.images)
         state = disk / "node"
@@ -76,11 +77,7 @@ def _measure(starting: AbstractContextManager[Watching], chosen: argparse.Namesp
         if is_node:
             watching.hear(lambda line: "ready" in line)
         else:
-            seen: set[tuple[str, str]] = set()
-            while len(seen) < 3 * chosen.containers:
-                line = watching.hear(lambda line: line["type"] == "verdict")
-                assert line["state"] == "Intact", line
-                seen.add((line["container"]["id"], line["scope"]))
+            hear_first_looks(watching, {f"idle{number}" for number in range(chosen.containers)})
         time.sleep(SETTLE_S)
         idle = [_share(watching.pid, lambda: time.sleep(chosen.seconds)) for _ in range(chosen.rounds)]
         rss, pss = memory_mb(watching.pid)

@@ -21,7 +21,7 @@ from typing import Any
 
 from lightkube.config.kubeconfig import KubeConfig
 
-from bench.watching import describe_machine
+from bench.watching import describe_run
 from intact.adapters.cluster.api import Api
 from intact.adapters.cluster.kinds import DEPLOYMENT, INCIDENT, NODE, POD, REMEDIATION
 from intact.model.policy import API_VERSION
@@ -43,7 +43,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--rounds", type=int, default=5)
     chosen = options.parse_args()
-    print(describe_machine())
+    print(describe_run())
     with tempfile.TemporaryDirectory(prefix="intact-bench-") as name, Cluster(nodes=1) as cluster:
         install.install(cluster, values={"registries.insecure[0]": cluster.registry})
         bench = Bench(cluster, Path(name))

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.watching import describe_machine
+from bench.watching import describe_run
 from intact.adapters.layout.names import DirectoryName, open_image, parse_image_name
 from intact.adapters.runtime.containerd import Containerd
 from intact.baseline.table import seal_table
@@ -42,7 +42,7 @@ def main() -> None:
     options.add_argument("--files", type=int, default=20_000)
     options.add_argument("--rounds", type=int, default=5)
     chosen = options.parse_args()
-    print(describe_machine())
+    print(describe_run())
     with tempfile.TemporaryDirectory(prefix="intact-bench-") as name, Runtime() as runtime:
         size = _start(runtime, Path(name), chosen.files)
         _measure(runtime, chosen.files, size, chosen.rounds)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from bench.watching import describe_machine, memory_mb
+from bench.watching import describe_run, memory_mb
 from intact.adapters.keys.signing import generate_key, load_private_key
 from intact.baseline.signing import KeySigner
 from intact.baseline.table import load_table, reopen_table, seal_table
@@ -55,7 +55,7 @@ def main() -> None:
     options.add_argument("--images", type=int, default=60)
     options.add_argument("--per-image", type=int, default=20_000)
     chosen = options.parse_args()
-    print(describe_machine())
+    print(describe_run())
     with tempfile.TemporaryDirectory(prefix="intact-bench-") as directory:
         _measure_lookups(chosen.entries)
         _measure_holding(Path(directory), chosen.images, chosen.per_image)

@@ -1,91 +1,19 @@
-"""What several measurements share: a containerd of their own with containers, an `intact watch` process, and what the kernel says of it."""
+"""What several measurements share: a file system of their own, a shell in a container, what the kernel says of a process, percentiles."""
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
 
-Line: TypeAlias = dict[str, Any]
+from lab.settings import LabError
+from lab.watching import Line, Watching
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-PATIENCE_S = 120.0
-
-
-@dataclass(slots=True)
-class Watching:
-    """A process and its lines; each has `heard_at`, by the monotonic clock."""
-
-    process: subprocess.Popen[bytes]
-    lines: queue.SimpleQueue[Line] = field(default_factory=queue.SimpleQueue)
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def hear(self, wanted: Callable[[Line], bool]) -> Line:
-        """The next line that is wanted."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            if wanted(line):
-                return line
-
-    def listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            heard_at = time.monotonic()
-            self.lines.put({**json.loads(line), "heard_at": heard_at})
-
-
-@contextmanager
-def run_and_listen(command: Sequence[str | Path], log: Path) -> Iterator[Watching]:
-    """A process that prints JSON lines; ended with the block."""
-    with log.open("wb") as errors:
-        process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL)
-    watching = Watching(process)
-    listener = threading.Thread(target=watching.listen, daemon=True)
-    listener.start()
-    try:
-        yield watching
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        listener.join(timeout=5)
-
-
-@contextmanager
-def watch(socket: Path, state: Path, *options: str) -> Iterator[Watching]:
-    """`intact watch` on the containers of one containerd; ended with the block, its log is `state`/watch.log."""
-    state.mkdir(parents=True, exist_ok=True)
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "intact",
-        "watch",
-        "--socket",
-        socket,
-        "--state",
-        state,
-        "--output",
-        "jsonl",
-        *options,
-    ]
-    with run_and_listen(command, state / "watch.log") as watching:
-        yield watching
 
 
 @contextmanager
@@ -109,6 +37,45 @@ def own_file_system(size: str = "6G") -> Iterator[Path]:
                 os.environ["INTACT_STATE"] = before
 
 
+def hear_first_looks(watching: Watching, ids: set[str], scopes: int = 3) -> dict[str, float]:
+    """Waits until of each container that many scopes were looked at (the files it changed, its read-only layers, what runs); when the first
+    of these was heard, by the monotonic clock. LabError if one is not intact."""
+    heard: dict[tuple[str, str], float] = {}
+    while len(heard) < scopes * len(ids):
+        line = watching.hear(lambda line: line["type"] == "verdict" and line["container"]["id"] in ids)
+        if line["state"] != "Intact":
+            raise LabError(f"a container that nobody touched is not intact: {line}")
+        heard.setdefault((line["container"]["id"], line["scope"]), line["heard_at"])
+    return {id: min(at for (one, _), at in heard.items() if one == id) for id in ids}
+
+
+def is_finding(line: Line, path: str, change: str) -> bool:
+    return bool(line["type"] == "finding" and line["path"] == path and line["change"] == change)
+
+
+@contextmanager
+def shell_inside(pid: int) -> Iterator[Callable[[str], None]]:
+    """A root shell in the namespaces of a container, with all rights: each call runs one line to its end."""
+    namespaces = ("--mount", "--pid", "--ipc", "--uts", "--net")
+    command = ["nsenter", "--target", str(pid), *namespaces, "/bin/sh"]
+    shell = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    assert shell.stdin is not None and shell.stdout is not None
+    requests, answers = shell.stdin, shell.stdout
+
+    def run(line: str) -> None:
+        requests.write(f"{{ {line}; }} >/dev/null </dev/null; echo done $?\n")
+        said = answers.readline()
+        if said != "done 0\n":
+            raise LabError(f"in the container, `{line}` ended with {said or 'the shell'}")
+
+    try:
+        yield run
+    finally:
+        requests.close()
+        shell.wait()
+        answers.close()
+
+
 def cpu_s(pid: int) -> float:
     """Seconds of CPU that all threads of `pid` have used (proc_pid_stat(5): utime and stime)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -129,3 +96,8 @@ def percentile(values: list[float], percent: float) -> float:
 def describe_machine() -> str:
     kernel = os.uname().release
     return f"{os.cpu_count()} cores, Linux {kernel}, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}"
+
+
+def describe_run() -> str:
+    """The command as it was typed, and what it runs on."""
+    return "$ " + " ".join(["python", *sys.orig_argv[1:]]) + "\n" + describe_machine()

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.story import Broken, Story
+from demo.story import Story
 from lab.images import web_image
 from lab.runtime import Runtime
+from lab.watching import Watching, watch
 
 INTACT = (sys.executable, "-m", "intact")
 CONTAINER = "web"
 IMAGE = "registry.example/shop/web:v1"
-PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +47,28 @@ def play(story: Story, workspace: Path) -> None:
     story.act("Act 1: one host, no Kubernetes")
     with story.step("a web server's image is made from Debian packages (the base is cached after the first time)"):
         image = web_image(workspace / "web", IMAGE, "v1")
-    with Runtime() as runtime, _watching(runtime.address, workspace / "watch") as heard:
+    with Runtime() as runtime, watch(runtime.address, workspace / "watch") as watching:
         story.say("containerd runs, and `intact watch` with it; a container starts from the image")
         runtime.import_image(image)
         runtime.run(IMAGE, CONTAINER)
-        first = _hear(heard, lambda line: line["type"] == "verdict" and line["container"]["id"] == CONTAINER)
+        first = watching.hear(lambda line: line["type"] == "verdict" and line["container"]["id"] == CONTAINER)
         story.show(
             f"{first['container']['image']}: {first['state']}, {first['compared']} paths compared, baseline {first['baseline']['grade']}"
         )
         story.claim("a container that nobody touched is intact", first["state"] == "Intact", str(first))
         for tampering in TAMPERINGS:
-            _tamper(story, runtime, heard, tampering)
+            _tamper(story, runtime, watching, tampering)
         touched = runtime.exec(CONTAINER, ["touch", "/usr/bin/env"], check=False)
-        told = _finding_within(heard, 1.5)
+        told = watching.hear_within(1.5, lambda line: line["type"] == "finding")
         story.claim("a touched but unchanged file raises nothing", touched.returncode == 0 and told is None, str(told))
         _check(story, runtime)
     _tell_record(story, workspace)
 
 
-def _tamper(story: Story, runtime: Runtime, heard: queue.Queue[dict[str, Any]], tampering: Tampering) -> None:
+def _tamper(story: Story, runtime: Runtime, watching: Watching, tampering: Tampering) -> None:
     story.say(tampering.what + ":  " + " ".join(tampering.command))
     runtime.exec(CONTAINER, tampering.command)
-    told = _hear(heard, lambda line: line["type"] == "finding" and line["path"] == tampering.path)
+    told = watching.hear(lambda line: line["type"] == "finding" and line["path"] == tampering.path)
     changed_at = _changed_at(runtime, tampering.path)
     latency_ms = 1000 * (told["heard_at"] - changed_at) if changed_at else float("nan")
     story.show(
@@ -90,12 +86,13 @@ def _state(entry: Mapping[str, Any] | None) -> str:
 
 
 def _changed_at(runtime: Runtime, path: str) -> float | None:
-    """When the kernel last changed the file's inode in the writable layer; a whiteout shares its inode, so it has no time of its own."""
+    """When the kernel last changed the file's inode in the writable layer, by the monotonic clock; a whiteout shares its inode, so it has
+    no time of its own."""
     try:
         found = os.lstat(runtime.upper(CONTAINER) / path.lstrip("/"))
     except FileNotFoundError:
         return None
-    return found.st_ctime
+    return found.st_ctime - (time.time() - time.monotonic())
 
 
 def _check(story: Story, runtime: Runtime) -> None:
@@ -127,56 +124,3 @@ def _tell_record(story: Story, workspace: Path) -> None:
 
 def _intact(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*INTACT, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-
-
-@contextmanager
-def _watching(socket: Path, state: Path) -> Iterator[queue.Queue[dict[str, Any]]]:
-    """`intact watch` and what it says, line by line, each with the time it was heard."""
-    heard: queue.Queue[dict[str, Any]] = queue.Queue()
-    state.mkdir(parents=True)
-    with (state / "watch.log").open("wb") as log:
-        command = [*INTACT, "watch", "--socket", str(socket), "--state", str(state), "--output", "jsonl"]
-        watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
-
-    def listen() -> None:
-        assert watch.stdout is not None
-        for line in watch.stdout:
-            heard.put({**json.loads(line), "heard_at": time.time()})
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
-    try:
-        yield heard
-    finally:
-        watch.terminate()
-        try:
-            watch.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            watch.kill()
-            watch.wait()
-        listener.join(timeout=5)
-
-
-def _hear(heard: queue.Queue[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The next line that is wanted; lines before it are about something else."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            line = heard.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise Broken(f"`intact watch` did not say what it should within {PATIENCE_S:.0f} s") from None
-        if wanted(line):
-            return line
-
-
-def _finding_within(heard: queue.Queue[dict[str, Any]], seconds: float) -> dict[str, Any] | None:
-    """The first finding that is told within some time."""
-    deadline = time.monotonic() + seconds
-    while (left := deadline - time.monotonic()) > 0:
-        try:
-            line = heard.get(timeout=left)
-        except queue.Empty:
-            break
-        if line["type"] == "finding":
-            return line
-    return None
