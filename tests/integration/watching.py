@@ -54,6 +54,10 @@ class Watching:
     def __exit__(self, *_: object) -> None:
         self.end(signal.SIGTERM)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def end(self, number: signal.Signals) -> int:
         """Ends it by a signal, and says how it ended."""
         if self._process.poll() is None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 import structlog
 
 from intact.model.container import Running
+from intact.model.errors import TemporaryError
 from intact.model.finding import State
 from intact.model.seam import Command, CommandOutcome, Gap, Plan, PodPlan, Report
 from intact.observe.ports import Doorbell, LiveWorld, View
@@ -39,6 +40,8 @@ log = structlog.get_logger()
 
 RELIST_S = 30.0
 """Containers are listed again this often even when the runtime said nothing: a lost event costs at most this long."""
+RUNTIME_AWAY_S = 300.0
+"""A runtime that does not answer may be restarting: what ran before is watched on for so long."""
 TICK_S = 0.2
 LINGER_S = 120.0
 """A container that ended before its baseline was there is looked at as soon as it is; it is waited for so long."""
@@ -76,6 +79,7 @@ class NodeFlow:
         self._inbox: queue.SimpleQueue[Callable[[float], None]] = queue.SimpleQueue()
         self._plan = Plan(etag="")
         self._next_relist = 0.0
+        self._list_holds_until = 0.0
         hand_in, self._roster = self._inbox.put, Roster()
         roster = self._roster
         self._reporter = reporter = Reporter(node=node, send=send, clock=clock, writers=writers)
@@ -108,7 +112,9 @@ class NodeFlow:
         self._inbox.put(lambda _: self._carry_out(command))
 
     def tell_gap(self, gap: Gap) -> None:
-        """Reports a time in which nothing was watched. Raises TemporaryError where it cannot be kept now."""
+        """Reports a time in which not everything was watched, and looks at everything again. Raises TemporaryError where it cannot be kept
+        now."""
+        self._inbox.put(self._looks.doubt_everything)
         self._reporter.tell_gap(gap)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
@@ -166,9 +172,16 @@ class NodeFlow:
     def _relist(self, now: float) -> None:
         self._next_relist = now + RELIST_S
         self._obtaining.doubt_revoked()
-        running = {r.container.id: r for r in self._list_running()}
-        for one in self._list_ended(frozenset(running) | self._roster.ids() | self._roster.ended_ids()):
-            self._welcome(one)
+        try:
+            running = {r.container.id: r for r in self._list_running()}
+            for one in self._list_ended(frozenset(running) | self._roster.ids() | self._roster.ended_ids()):
+                self._welcome(one)
+        except TemporaryError as error:
+            if now >= self._list_holds_until:
+                raise
+            log.warning("containers_not_listed", reason=str(error))
+            return
+        self._list_holds_until = now + RUNTIME_AWAY_S
         for watched in tuple(self._roster):
             if watched.running.container.id not in running and not self._lingers(watched, now):
                 self._lose(watched)
@@ -230,8 +243,13 @@ class NodeFlow:
         log.info("container_gone", container=watched.running.container.id[:12])
 
     def _miss(self, watched: Watched) -> None:
-        """The writable layer is gone: with its container, which the next list says, or from under a running one, which is told."""
-        if any(one.container.id == watched.running.container.id for one in self._list_running()):
+        """The writable layer is gone: with its container, which the next list says, or from under a running one, which is told; so it is
+        where the runtime does not answer."""
+        try:
+            still_runs = any(one.container.id == watched.running.container.id for one in self._list_running())
+        except TemporaryError:
+            still_runs = True
+        if still_runs:
             self._reporter.tell_unseen(watched, "its writable layer is gone")
         else:
             self._next_relist = 0.0

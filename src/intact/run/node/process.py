@@ -40,7 +40,14 @@ PLAN_POLL_S = 10.0
 COMMAND_WAIT_S = 20.0
 RETRY_S = 2.0
 ALIVE_EVERY_S = 5.0
+STALLED_S = 15.0
+"""A process that did not come round to saying that it lives for so long watched nothing in that time."""
+DEAF_AGAIN_S = 300.0
+"""A runtime that stays unheard is told of again so often."""
 HOUSE_EVERY_S = 3600.0
+UNWATCHED = "nothing watched this node"
+STALLED = "nothing watched this node: its watch did not run"
+UNHEARD = "the container runtime was not heard: what came and went meanwhile was not seen"
 
 
 class NodeProcess:
@@ -114,14 +121,26 @@ class NodeProcess:
     def _list_ended(self, runtime: Containerd, node: str, known: frozenset[str]) -> Iterator[Running]:
         """The containers that ended and are in no list: those whose life was shorter than it takes to make one."""
         while self._changes.ended:
-            namespace, id = self._changes.ended.popleft()
+            namespace, id = self._changes.ended[0]
             if qualify_id(namespace, id) not in known and (running := runtime.read_ended(namespace, id, node)) is not None:
                 yield running
+            self._changes.ended.popleft()
 
     def _hear_runtime(self, stop: threading.Event) -> None:
+        """What came and went while the runtime was not heard is in no list: the time is told as a gap, when it is over at the latest."""
+        has_heard = False
+        deaf_since: float | None = None
         while not stop.is_set():
             if self._changes.wait(1.0):
                 self._changed.set()
+            problem, now = self._changes.problem, time.time()
+            if deaf_since is not None and (not problem or now >= deaf_since + DEAF_AGAIN_S):
+                self._tell_gap(deaf_since, now, UNHEARD)
+                deaf_since = now if problem else None
+            elif has_heard and problem and deaf_since is None:
+                log.warning("runtime_not_heard", reason=problem)
+                deaf_since = now
+            has_heard |= not problem
 
     def _follow_plan(self, stop: threading.Event, cluster: Cluster) -> None:
         etag = ""
@@ -154,10 +173,14 @@ class NodeProcess:
             done = {id: expires_at for id, expires_at in done.items() if expires_at > time.time()}
 
     def _stay_alive(self, stop: threading.Event) -> None:
-        stopped = False
+        """Whoever stops this process (SIGSTOP, a frozen control group) or its machine for a while leaves a gap, too."""
+        stopped, beat = False, boot_time()
         while not stopped:
             write_alive(self._alive, time.time())
             stopped = stop.wait(ALIVE_EVERY_S)
+            before, beat = beat, boot_time()
+            if beat - before >= STALLED_S:
+                self._tell_gap(time.time() - (beat - before), time.time(), STALLED)
         write_alive(self._alive, time.time())
 
     def _keep_house(self, stop: threading.Event) -> None:
@@ -170,12 +193,13 @@ class NodeProcess:
     def _tell_absence(self) -> None:
         """A file says when this node was last watched, to `ALIVE_EVERY_S`. What changed since is found by the first look, and the gap
         itself is told, however short it was."""
-        now = time.time()
         since = read_alive(self._alive)
-        if since is None:
-            return
+        if since is not None:
+            self._tell_gap(since, time.time(), UNWATCHED)
+
+    def _tell_gap(self, since: float, until: float, reason: str) -> None:
         try:
-            self.flow.tell_gap(Gap(since=min(since, now), until=now, reason="nothing watched this node"))
+            self.flow.tell_gap(Gap(since=min(since, until), until=until, reason=reason))
         except TemporaryError as error:
             log.error("gap_not_told", reason=str(error))
 
