@@ -17,7 +17,7 @@ from intact.model.seam import Report
 from intact.observe.ports import Content, Rings
 from intact.run.node.flow import NodeFlow
 from intact.run.node.reporting import HEARTBEAT_S
-from tests.unit.run.node.test_node_revocation import WEB, Bell, Eyes, Shelf
+from tests.unit.run.node.fakes import WEB, Bell, Eyes, Shelf
 from tests.unit.seam_contract import wait_until
 from tests.unit.trees import seen
 

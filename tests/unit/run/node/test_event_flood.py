@@ -15,7 +15,7 @@ from intact.model.seam import Coverage, Report
 from intact.observe.ports import Rings
 from intact.observe.watcher import FLOOD_LOOK_S
 from intact.run.node.flow import NodeFlow
-from tests.unit.run.node.test_node_revocation import WEB, Bell, Eyes, Shelf
+from tests.unit.run.node.fakes import WEB, Bell, Eyes, Shelf
 from tests.unit.trees import CONTAINER, seen
 
 LOUD = Running(container=replace(CONTAINER, id="loud", name="loud"), init_pid=2, mounted=Mounted(upper=b"/loud", lowers=(b"/l",), device=2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,18 +11,17 @@ import pytest
 from intact.adapters.linux.tree import HostTree
 from intact.model.container import Running
 from intact.model.derivation import Derivation, Proof
-from intact.model.digest import SHA256, Algorithms, Digest
+from intact.model.digest import Digest
 from intact.model.entry import Entry
-from intact.model.finding import Finding, State, Verdict
-from intact.model.layer import Baseline, Record
-from intact.model.observation import Observation, Unobserved
+from intact.model.finding import State, Verdict
+from intact.model.layer import Baseline
 from intact.model.seam import Report
 from intact.observe.derive import Deriver
 from intact.run.node.flow import NodeFlow
 from intact.run.node.origins import BATCH, Origins, choose_batch
-from tests.unit.run.node.test_node_revocation import WEB, Bell
+from tests.unit.run.node.fakes import WEB, Bell, Eyes, Shelf
 from tests.unit.seam_contract import wait_until
-from tests.unit.trees import file, image, seen
+from tests.unit.trees import file, image
 
 IMAGE = image(file(b"/srv/app/shop.py", b"py"), *(file(b"/srv/app/m%d.py" % number, b"py") for number in range(250)))
 CACHE = file(b"/srv/app/__pycache__/shop.cpython-311.pyc", b"pyc")
@@ -57,41 +56,6 @@ class Silent:
 
 
 @dataclass
-class Eyes:
-    """Implements `run.node.ports.Eyes`: sees what it is told."""
-
-    present: tuple[Entry, ...] = ()
-
-    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
-        return seen(*self.present)
-
-    def can_look(self, running: Running) -> bool:
-        return True
-
-    def date(
-        self, running: Running, baseline: Baseline, findings: tuple[Finding, ...], known: Mapping[str, Finding]
-    ) -> tuple[Finding, ...]:
-        return findings
-
-    def read_layer(
-        self, running: Running, directory: bytes, algorithms: Algorithms = SHA256, settled: object = None
-    ) -> Iterator[Record | Unobserved]:
-        return iter(())
-
-
-class Shelf:
-    """Implements `run.node.ports.Baselines`."""
-
-    def obtain(self, running: Running) -> Baseline:
-        return IMAGE
-
-    def withdraw(self, roots: frozenset[Digest]) -> None: ...
-
-    def is_withdrawn(self, baseline: Baseline) -> bool:
-        return False
-
-
-@dataclass
 class Node:
     deriver: Slow
     eyes: Eyes = field(default_factory=Eyes)
@@ -107,7 +71,7 @@ class Node:
             runtime_changed=lambda: True,
             doorbell=Bell(),
             eyes=self.eyes,
-            baselines=Shelf(),
+            baselines=Shelf(IMAGE),
             send=self.reports.append,
             clock=lambda: self.now,
             steady=lambda: self.now,

@@ -13,7 +13,7 @@ from intact.model.layer import Baseline
 from intact.model.observation import Observation, Scope
 from intact.model.seam import Report
 from intact.run.node.flow import NodeFlow
-from tests.unit.run.node.test_node_revocation import WEB, Bell, Eyes, Shelf
+from tests.unit.run.node.fakes import WEB, Bell, Eyes, Shelf
 from tests.unit.seam_contract import wait_until
 
 TABLE = b"""90 27 0:90 / / rw - ext4 /dev/a rw
