@@ -10,12 +10,16 @@ import sys
 import time
 
 ALL = {
-    "latency": "a write in a container until the line of `intact watch`",
+    "latency": "a change in a container until the line of `intact watch`, for each class of change",
     "observe_latency": "of that, the doorbell and the look alone",
     "scan": "a look at an unchanged container, beside hashing all of it again",
     "observe_scan": "the same with files the container has copied up",
     "attribution": "how often the process behind a change is named, by kind of writer",
     "idle": "what watching costs while nothing happens",
+    "busy": "the same at 1,000 changes a second, beside hashing everything every 30 s",
+    "deletes": "50,000 deletes on one CPU: what is told, and when",
+    "slowdown": "what a workload of nothing but metadata is slowed down by",
+    "cold": "a node with 100 containers: from the start until each has a verdict",
     "baseline": "building a baseline, beside a compiled Go hasher, sha256sum, AIDE and tarfile; what each algorithm costs",
     "registry": "baselines from a registry, beside skopeo copy; a thousand images that share layers",
     "tables": "looking things up in a large table, opening it again, and what an agent holds for sixty images",

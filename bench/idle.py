@@ -1,6 +1,6 @@
 """What watching costs while nothing happens: CPU and memory of the node's half and of `intact watch`, with idle containers.
 
-sudo python -m bench.idle [--containers 30] [--images 3] [--seconds 60] [--rounds 3]
+sudo python -m bench.idle [--containers 30] [--images 3] [--seconds 20] [--rounds 3]
 
 Measured once all containers have been looked at and their layers read. They lie on a file system of their own, so that "nothing happens" is
 true: events are heard for a whole file system. What it costs when others write there, outside of all containers, is measured last, at a
@@ -20,14 +20,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.watching import cpu_s, describe_run, hear_first_looks, memory_mb, own_file_system
+from bench.watching import cpu_s, describe_run, hear_first_looks, memory_mb, own_file_system, write_steadily
 from lab.images import busybox_image
 from lab.runtime import Runtime
 from lab.watching import Watching, run_and_listen, watch
 
-SETTLE_S = 20.0
+SETTLE_S = 15.0
 FOREIGN_WRITES_S = 1000
-FOREIGN_SECONDS = 20.0
+FOREIGN_SECONDS = 10.0
 BARE = "import {module}; print(flush=True); import time; time.sleep(3600)"
 
 
@@ -43,7 +43,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--containers", type=int, default=30)
     options.add_argument("--images", type=int, default=3)
-    options.add_argument("--seconds", type=float, default=60)
+    options.add_argument("--seconds", type=float, default=20)
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
     print(describe_run())
@@ -81,26 +81,16 @@ def _measure(starting: AbstractContextManager[Watching], chosen: argparse.Namesp
         time.sleep(SETTLE_S)
         idle = [_share(watching.pid, lambda: time.sleep(chosen.seconds)) for _ in range(chosen.rounds)]
         rss, pss = memory_mb(watching.pid)
-        busy = _share(watching.pid, lambda: _write_elsewhere(disk / "elsewhere"))
+        busy = _share(watching.pid, lambda: write_steadily(disk / "elsewhere", FOREIGN_WRITES_S, FOREIGN_SECONDS))
     shares = ", ".join(f"{share:.2f}" for share in idle)
     print(f"{'node half' if is_node else 'watch'}: {shares} % of a core over {chosen.seconds:.0f} s each; {busy:.1f} % while others write")
     return Cost(idle_percent=statistics.median(idle), busy_percent=busy, rss_mb=rss, pss_mb=pss)
 
 
-def _share(pid: int, work: Callable[[], None]) -> float:
+def _share(pid: int, work: Callable[[], object]) -> float:
     before, started = cpu_s(pid), time.monotonic()
     work()
     return 100 * (cpu_s(pid) - before) / (time.monotonic() - started)
-
-
-def _write_elsewhere(directory: Path) -> None:
-    directory.mkdir(exist_ok=True)
-    started, step_s = time.monotonic(), 0.01
-    steps = int(FOREIGN_SECONDS / step_s)
-    for step in range(steps):
-        for number in range(int(FOREIGN_WRITES_S * step_s)):
-            (directory / f"file{(step * 10 + number) % 500}").write_bytes(b"x")
-        time.sleep(max(0.0, started + (step + 1) * step_s - time.monotonic()))
 
 
 def _measure_bare(module: str) -> tuple[float, float]:

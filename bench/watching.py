@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,16 +38,16 @@ def own_file_system(size: str = "6G") -> Iterator[Path]:
                 os.environ["INTACT_STATE"] = before
 
 
-def hear_first_looks(watching: Watching, ids: set[str], scopes: int = 3) -> dict[str, float]:
-    """Waits until of each container that many scopes were looked at (the files it changed, its read-only layers, what runs); when the first
-    of these was heard, by the monotonic clock. LabError if one is not intact."""
+def hear_first_looks(watching: Watching, ids: set[str]) -> dict[tuple[str, str], float]:
+    """Waits until of each container the files it changed, its read-only layers and what runs were looked at; when each of these (container,
+    scope) was first heard, by the monotonic clock. LabError if one is not intact."""
     heard: dict[tuple[str, str], float] = {}
-    while len(heard) < scopes * len(ids):
+    while len(heard) < 3 * len(ids):
         line = watching.hear(lambda line: line["type"] == "verdict" and line["container"]["id"] in ids)
         if line["state"] != "Intact":
             raise LabError(f"a container that nobody touched is not intact: {line}")
         heard.setdefault((line["container"]["id"], line["scope"]), line["heard_at"])
-    return {id: min(at for (one, _), at in heard.items() if one == id) for id in ids}
+    return heard
 
 
 def is_finding(line: Line, path: str, change: str) -> bool:
@@ -74,6 +75,18 @@ def shell_inside(pid: int) -> Iterator[Callable[[str], None]]:
         requests.close()
         shell.wait()
         answers.close()
+
+
+def write_steadily(directory: Path, rate_s: int, seconds: float) -> float:
+    """Writes one of 500 files anew, so many times a second; returns how many a second it was."""
+    directory.mkdir(parents=True, exist_ok=True)
+    started, step_s, written = time.monotonic(), 0.01, 0
+    for step in range(int(seconds / step_s)):
+        for _ in range(int(rate_s * step_s)):
+            (directory / f"file{written % 500}").write_bytes(b"x")
+            written += 1
+        time.sleep(max(0.0, started + (step + 1) * step_s - time.monotonic()))
+    return written / (time.monotonic() - started)
 
 
 def cpu_s(pid: int) -> float:
