@@ -1,4 +1,4 @@
-"""`intact check`: one look at a directory or a running container, against its baseline. Exit code 1 if anything differs."""
+"""`intact check`: one look at a directory, or at a running container as the agent looks. Exit code 1 if anything differs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from intact.model.entry import display_path
 from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED
 from intact.model.finding import Verdict
 from intact.model.layer import Baseline
+from intact.model.observation import Scope
 from intact.model.stated import EVERYTHING, Stated
 from intact.observe.walk import walk_tree
 
@@ -53,7 +54,10 @@ def command(
     \b
     intact check BASELINE --root DIR     a directory with a baseline file
     intact check --container ID          a running container with its image,
-                                         read from the runtime's own store
+                                         read from the runtime's own store:
+                                         its files, and what runs in it
+
+    A container is judged as the agent judges it, by the default rules: no policy is known here, nor what other pods start with.
 
     Exit codes: 0 clean, 1 findings, 3 no findings but not everything could be looked at.
     """
@@ -88,8 +92,8 @@ def _check_root(baseline: Baseline, root: Path) -> Verdict:
 
 def _check_container(wanted: str, socket: str | None, *, with_layers: bool) -> list[Verdict]:
     address = find_socket(socket)
-    running = find_container(list_containers(address), wanted)
-    return list(look_at(running, address, with_layers=with_layers).verdicts)
+    listed = list_containers(address)
+    return list(look_at(find_container(listed, wanted), address, with_layers=with_layers, beside=listed).verdicts)
 
 
 def _tell(verdicts: list[Verdict], output: str, stated: Stated) -> int:
@@ -103,7 +107,8 @@ def _tell(verdicts: list[Verdict], output: str, stated: Stated) -> int:
         click.echo(f"compared with a baseline of grade {grade.title}, root {root}", err=True)
     for verdict in verdicts:
         for aggregate in verdict.aggregates:
-            what = "not counted as drift" if aggregate.rule in SILENT else "more findings, not told one by one"
+            is_silent = aggregate.rule in SILENT or verdict.scope is Scope.LIVE
+            what = "not counted as drift" if is_silent else "more findings, not told one by one"
             click.echo(f"{what}: {aggregate.count:,} like {aggregate.pattern} ({aggregate.rule})", err=True)
     for one in unobserved:
         click.echo(f"not observed: {display_path(one.path)}: {one.reason}", err=True)

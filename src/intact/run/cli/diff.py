@@ -103,9 +103,10 @@ def _on_this_host(wanted: str, address: str, state: Path, *, layers: bool, show_
     shown, failed = [], []
     find = _open_stored(state)
     writers = WriterMemory(state if (state / WRITERS).exists() else state / "node")
-    for running in choose_containers(list_containers(address), wanted):
+    listed = list_containers(address)
+    for running in choose_containers(listed, wanted):
         try:
-            looked = look_at(running, address, with_layers=layers, find_baseline=find)
+            looked = look_at(running, address, with_layers=layers, beside=listed, find_baseline=find)
             shown.append(
                 show(
                     running,

@@ -1,28 +1,40 @@
-"""One look at a running container of this host: what `intact check` and `intact diff` have in common.
+"""One look at a running container of this host, as the agent looks: what `intact check` and `intact diff` have in common.
 
 In: a container as the runtime lists it. Out: its baseline, every difference, the verdicts. Raises InputError where it cannot be looked at.
+
+1. The writable layer; where added code comes from is found out before anything is judged.
+2. The read-only layers, now and without pauses.
+3. What runs and what is mounted. What may be a passing state of the runtime is looked at twice (`observe.live`), which takes its time.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from intact.adapters.layout.names import DirectoryName, open_image, parse_image_name
+from intact.adapters.linux.live import HostLive
+from intact.adapters.linux.tree import HostTree
+from intact.adapters.provenance.workshop import Workshop
 from intact.adapters.runtime.containerd import Containerd
 from intact.baseline.table import seal_table
-from intact.compare.differ import compare, compare_layer
-from intact.compare.judge import judge, judge_layers
+from intact.compare.differ import compare_layer
+from intact.compare.judge import judge_layers
 from intact.ingest.image import Progress, ingest
 from intact.model.container import Running
 from intact.model.digest import Digest
 from intact.model.errors import InputError
 from intact.model.finding import Difference, Verdict
 from intact.model.layer import Baseline
+from intact.model.live import LiveLook
 from intact.model.observation import Unobserved
+from intact.observe.derive import Deriver
+from intact.observe.live import APART_S, Doubts
 from intact.run.node.eyes import HostEyes, HostMounts
+from intact.run.node.judging import find_out, judge_files, judge_running
 
 from .progress import show_progress
 
@@ -31,7 +43,8 @@ UNTHROTTLED = 1 << 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """`differences` are those of the writable layer, before any judgement; `verdicts` are on it and on the read-only layers."""
+    """`differences` are those of the writable layer, before any judgement; `verdicts` are on it, on the read-only layers, and on what
+    runs."""
 
     running: Running
     baseline: Baseline
@@ -49,24 +62,40 @@ def list_containers(address: str) -> list[Running]:
 
 
 def look_at(
-    running: Running, address: str, *, with_layers: bool, find_baseline: Callable[[Digest], Baseline | None] = lambda key: None
+    running: Running,
+    address: str,
+    *,
+    with_layers: bool,
+    beside: Sequence[Running] = (),
+    find_baseline: Callable[[Digest], Baseline | None] = lambda key: None,
 ) -> Looked:
-    """Compares with the baseline that `find_baseline` has, else with one made of the runtime's own blobs."""
-    if running.mounted is None:
+    """Compares with the baseline that `find_baseline` has, else with one made of the runtime's own blobs. `beside`: what else the runtime
+    runs, so that a process is told to be of the container that it is of."""
+    mounted = running.mounted
+    if mounted is None:
         raise InputError(f"the files of {running.container.name} cannot be seen: {running.unobservable}", code="Unobservable")
     key = running.container.image_key
     if key is None:
         raise InputError(f"the image of {running.container.name} cannot be told: {running.unkeyed}", code="Unkeyed")
     baseline = find_baseline(key) or _build(key, address)
     eyes = HostEyes(layer_rate_bytes_s=UNTHROTTLED)
-    observation = eyes.look(running, baseline, None)
-    if observation is None:
-        raise InputError(f"{running.container.name} is gone", code="Gone")
-    differences = compare(baseline, observation)
-    verdicts = [judge(baseline, observation, differences)]
-    if with_layers:
-        verdicts.append(_look_at_layers(running, baseline, eyes))
-    return Looked(running=running, baseline=baseline, differences=differences, verdicts=tuple(verdicts))
+    deriver = Deriver(HostTree, Workshop())
+    weigh = partial(find_out, deriver, running, baseline)
+    try:
+        observation = eyes.look(running, baseline, None)  # 1
+        if observation is None:
+            raise InputError(f"{running.container.name} is gone", code="Gone")
+        judged = judge_files(baseline, observation, weigh)
+        verdicts = [judged.verdict]
+        if with_layers:
+            verdicts.append(_look_at_layers(running, baseline, eyes))  # 2
+        look = _look_at_what_runs(running, beside)  # 3
+        ran = judge_running(baseline, mounted, look, partial(eyes.look, running, baseline), weigh) if look is not None else None
+        if ran is not None:
+            verdicts.append(ran.verdict)
+    finally:
+        deriver.close()
+    return Looked(running=running, baseline=baseline, differences=judged.differences, verdicts=tuple(verdicts))
 
 
 def _build(key: Digest, address: str) -> Baseline:
@@ -93,3 +122,28 @@ def _look_at_layers(running: Running, baseline: Baseline, eyes: HostEyes) -> Ver
             advance(f"layer {number}/{len(mounted.lowers)} on disk", 0, 0)
             differences += compare_layer(table, eyes.read_layer(running, directory, baseline.compared_by))
     return judge_layers(running.container, baseline, differences, (), now)
+
+
+def _look_at_what_runs(running: Running, beside: Sequence[Running]) -> LiveLook | None:
+    """None where it has ended meanwhile: then nothing runs."""
+    container = running.container
+    began, ticks = time.time(), time.monotonic()
+    world = HostLive(lambda: began + time.monotonic() - ticks)
+    try:
+        if reason := world.watch(running):
+            return LiveLook(container=container, unobserved=(Unobserved(path=b"/proc", reason=reason),), at=began)
+        for one in beside:
+            if one.container.id != container.id:
+                world.watch(one)
+        doubts = Doubts()
+        looks = list(world.look(frozenset((container.id,))))
+        believed, waits = doubts.settle(looks[0]) if looks else (None, False)
+        if waits:
+            with show_progress("processes") as advance:
+                advance("looking twice", 0, 0)
+                time.sleep(APART_S)
+            again = list(world.look(frozenset((container.id,))))
+            believed = doubts.settle(again[0])[0] if again else believed
+        return believed
+    finally:
+        world.close()

@@ -18,6 +18,7 @@ from intact.model.container import Container
 from intact.model.entry import Entry, display_path
 from intact.model.errors import InputError, PermanentError
 from intact.model.finding import Finding, Verdict
+from intact.model.observation import Scope
 from intact.model.process import Writer
 from intact.model.stated import Aspect, Stated
 
@@ -176,12 +177,19 @@ def describe_state(entry: Mapping[str, Any] | None) -> str:
     return " ".join(filter(None, (what, entry.get("mode", ""), owner, str(entry.get("size_bytes", "")))))
 
 
+def _describe_there(row: Mapping[str, Any]) -> str:
+    """What is there now; of what runs or is mounted, what is wrong with it."""
+    if row["scope"] == Scope.LIVE.value and row["reason"]:
+        return display_path(str(row["reason"]).encode("utf-8", "backslashreplace"), 200)
+    return describe_state(row["actual"])
+
+
 FINDING_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "LEVEL": lambda row: str(row["level"]),
     "CHANGE": lambda row: str(row["change"]),
     "PATH": lambda row: str(row["path"]),
     "EXPECTED": lambda row: describe_state(row["expected"]),
-    "ACTUAL": lambda row: describe_state(row["actual"]),
+    "ACTUAL": _describe_there,
     "RULE": lambda row: str(row["rule"]),
 }
 

@@ -16,6 +16,7 @@ from urllib.parse import quote_from_bytes
 from intact.compare.rules import RULES
 from intact.compare.text import show_line
 from intact.model.entry import describe, display_path
+from intact.model.observation import Scope
 from intact.model.shown import Shown, ShownDifference
 
 from .output import describe_container, describe_entry, describe_time, describe_writer
@@ -71,7 +72,8 @@ def _make_rule(rule: str) -> dict[str, Any]:
 def _make_result(one: ShownDifference, rule_index: int, name: str) -> dict[str, Any]:
     path = display_path(one.path)
     who = f", by {clean(one.process, 600)}" if one.process else ""
-    text = f"{one.change.value} {path}: {clean(describe(one.expected), 600)} -> {clean(describe(one.actual), 600)}{who}"
+    now = one.now if one.scope is Scope.LIVE and one.now else describe(one.actual)
+    text = f"{one.change.value} {path}: {clean(describe(one.expected), 600)} -> {clean(now, 600)}{who}"
     properties = {
         "change": one.change.value,
         "fields": [clean(field) for field in one.fields],

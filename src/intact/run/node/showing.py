@@ -85,6 +85,7 @@ def show(
             size += sum(len(line) for line in one.text) + len(one.path) + _CONSTANT_BYTES
             shown.append(one)
     untold = sum(verdict.untold for verdict in verdicts)
+    untold_beside = sum(verdict.untold for verdict in verdicts if verdict.scope is Scope.DRIFT)
     return Shown(
         container=running.container,
         baseline_root=baseline.root,
@@ -92,8 +93,8 @@ def show(
         at=max((verdict.at for verdict in verdicts), default=0.0),
         differences=tuple(shown),
         unobserved=tuple(one for verdict in verdicts for one in verdict.unobserved),
-        left_out=max(0, len(wanted) - MOST_DIFFERENCES) + (0 if with_silent else untold),
-        silent=0 if with_silent else max(0, len(beside) - untold),
+        left_out=max(0, len(wanted) - MOST_DIFFERENCES) + untold - (untold_beside if with_silent else 0),
+        silent=0 if with_silent else max(0, len(beside) - untold_beside),
         has_secrets=show_secrets,
     )
 
