@@ -50,7 +50,7 @@ def _make_run(shown: Shown) -> dict[str, Any]:
         "invocations": [
             {
                 "executionSuccessful": not notifications,
-                "endTimeUtc": describe_time(shown.at),
+                **({"endTimeUtc": describe_time(shown.at)} if shown.at else {}),
                 "toolExecutionNotifications": notifications,
             }
         ],
@@ -97,12 +97,17 @@ def _make_result(one: ShownDifference, rule_index: int, name: str) -> dict[str, 
         "message": {"text": text},
         "locations": [
             {
-                "physicalLocation": {"artifactLocation": {"uri": quote_from_bytes(one.path.lstrip(b"/")), "uriBaseId": ROOT}},
+                "physicalLocation": {"artifactLocation": {"uri": _make_reference(one.path), "uriBaseId": ROOT}},
                 "logicalLocations": [{"fullyQualifiedName": clean(name, 300)}],
             }
         ],
         "properties": {key: value for key, value in properties.items() if value not in ("", [], None)},
     }
+
+
+def _make_reference(path: bytes) -> str:
+    """`path` relative to the container's root, percent-encoded byte by byte (RFC 3986, section 4.2)."""
+    return quote_from_bytes(path.lstrip(b"/")) or "./"
 
 
 @cache

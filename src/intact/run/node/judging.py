@@ -6,7 +6,7 @@ itself, and remembers nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from intact.compare.differ import compare
@@ -22,7 +22,7 @@ from intact.observe.derive import Deriver
 
 from .origins import Weighed, choose_batch, leave_out
 
-Weigh = Callable[[tuple[Entry, ...]], Weighed]
+Weigh = Callable[[Sequence[Entry]], Weighed]
 """What is known of where these added files come from."""
 Observe = Callable[[frozenset[bytes]], Observation | None]
 """A look at some paths of the writable layer; None if it is gone."""
@@ -64,7 +64,7 @@ def judge_running(
     return Judged(verdict, differences, weighed)
 
 
-def find_out(deriver: Deriver, running: Running, baseline: Baseline, entries: tuple[Entry, ...]) -> Weighed:
+def find_out(deriver: Deriver, running: Running, baseline: Baseline, entries: Sequence[Entry]) -> Weighed:
     """Where `entries` come from, found out now, in the batches in which it is found out in the background: nothing is left to wait for."""
     known, unknown = deriver.recall(baseline, entries)
     while unknown:

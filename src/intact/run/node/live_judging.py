@@ -5,16 +5,16 @@ In: believed looks, from `live_watch`. Out: verdicts, told. For the flow's threa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from intact.compare.differ import compare
-from intact.compare.live import find_derivable, judge_live, paths_to_compare
+from intact.compare.live import paths_to_compare
 from intact.model.entry import Entry
 from intact.model.layer import Baseline
 from intact.model.live import LiveLook
 from intact.observe.ports import LiveWorld
 
+from .judging import judge_running
 from .live_watch import LiveWatch
 from .origins import LIBRARIES, Answers, Origins, Weighed
 from .ports import Eyes, HandIn
@@ -70,29 +70,23 @@ class LiveJudge:
         facts = (baseline.root, watched.with_volumes, look.runs, look.departed, look.mounts, look.unobserved)
         if watched.live is not None and not paths and facts == watched.live_facts:
             return
-        differences = {}
-        if paths:
-            observation = self._eyes.look(watched.running, baseline, paths)
-            if observation is None:
-                return  # it is going: the next list says so
-            differences = {difference.path: difference for difference in compare(baseline, observation)}
-        weighed = self._weigh_libraries(watched, baseline, find_derivable(look, differences))
-        if weighed.waiting:  # whatever else runs is told now
-            look = replace(look, runs=tuple(run for run in look.runs if not run.is_mapped or run.path not in weighed.waiting))
-        watched.live_facts = None if weighed.waiting else facts
-        watched.live = judge_live(
+        judged = judge_running(
             baseline,
             watched.running.mounted,
             look,
-            differences,
-            derivations=weighed.derivations,
+            partial(self._eyes.look, watched.running, baseline),
+            partial(self._weigh_libraries, watched, baseline),
             with_volumes=watched.with_volumes,
         )
+        if judged is None:
+            return  # it is going: the next list says so
+        watched.live_facts = None if judged.weighed.waiting else facts
+        watched.live = judged.verdict
         self._reporter.tell(watched, watched.live)
         for layer in baseline.layers:
             layer.release()
 
-    def _weigh_libraries(self, watched: Watched, baseline: Baseline, libraries: tuple[Entry, ...]) -> Weighed:
+    def _weigh_libraries(self, watched: Watched, baseline: Baseline, libraries: Sequence[Entry]) -> Weighed:
         """Where libraries come from that are mapped, as far as that is known; the rest is looked at again when it is."""
         if self._origins is None or not libraries:
             return Weighed()
@@ -107,4 +101,4 @@ class LiveJudge:
 
             self._hand_in(take)
 
-        return origins.weigh_entries(watched.running, baseline, libraries, learn, topic=LIBRARIES)
+        return origins.weigh(watched.running, baseline, libraries, learn, topic=LIBRARIES)

@@ -7,22 +7,22 @@ waiting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
-from intact.compare.differ import compare
-from intact.compare.judge import judge
-from intact.model.finding import Difference
+from intact.model.entry import Entry
 from intact.model.layer import Baseline
 from intact.model.observation import Observation
 from intact.model.seam import Gap, PodPlan
 from intact.observe.ports import Process
 from intact.observe.watcher import Schedule
 
-from .origins import Answers, Origins, Weighed, keep_waiting, leave_out
+from .judging import judge_files
+from .origins import Answers, Origins, Weighed, keep_waiting
 from .ports import Eyes, HandIn
 from .reporting import Reporter
 from .roster import Roster
@@ -154,33 +154,31 @@ class Looks:
         if observation is None:
             self._miss(watched)
             return
-        differences = compare(baseline, observation)
-        weighed = self._weigh(watched, baseline, observation, differences)
-        verdict = judge(baseline, observation, leave_out(differences, weighed.waiting), weighed.derivations)
+        judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation))
+        verdict, waiting = judged.verdict, judged.weighed.waiting
         known = {finding.id: finding for finding in watched.drift.findings} if watched.drift is not None else {}
         verdict = replace(verdict, findings=self._eyes.date(watched.running, baseline, verdict.findings, known))
-        verdict = keep_waiting(watched.drift, verdict, weighed.waiting)
+        verdict = keep_waiting(watched.drift, verdict, waiting)
         verdict = watched.sign(verdict if paths is None else merge(watched.drift, verdict, paths))
         watched.is_owed |= anyway
-        if verdict.findings or not weighed.waiting:  # what is waited for may be a finding: nobody is told that there is none
+        if verdict.findings or not waiting:  # what is waited for may be a finding: nobody is told that there is none
             watched.drift, anyway = verdict, watched.is_owed
-            watched.is_owed = bool(weighed.waiting) and anyway
+            watched.is_owed = bool(waiting) and anyway
             self._reporter.tell(watched, watched.drift, anyway=anyway)
         for layer in baseline.layers:
             layer.release()
 
-    def _weigh(self, watched: Watched, baseline: Baseline, observation: Observation, differences: tuple[Difference, ...]) -> Weighed:
+    def _weigh(self, watched: Watched, baseline: Baseline, observation: Observation, added: Sequence[Entry]) -> Weighed:
         """Where added code comes from, as far as that is known; the rest is looked at again when it is."""
         if self._origins is None:
             return Weighed()
 
         def learn(answers: Answers) -> None:
-            self._hand_in(lambda _: self._learn(watched, baseline, observation, differences, answers))
+            self._hand_in(lambda _: self._learn(watched, baseline, observation, answers))
 
-        return self._origins.weigh(watched.running, baseline, observation, differences, learn)
+        return self._origins.weigh(watched.running, baseline, added, learn)
 
-    def _learn(self, watched: Watched, baseline: Baseline, observation: Observation, differences: tuple[Difference, ...],
-               answers: Answers) -> None:  # fmt: skip
+    def _learn(self, watched: Watched, baseline: Baseline, observation: Observation, answers: Answers) -> None:
         """A container that runs is looked at again; of one that has ended, what was seen last is judged."""
         if self._origins is not None:
             self._origins.finish(watched.running.container.id)
@@ -189,7 +187,6 @@ class Looks:
             if watched.baseline is baseline and watched.is_on:
                 self.look(watched)
         elif watched.is_on:
-            weighed = self._weigh(watched, baseline, observation, differences)
-            if not weighed.waiting:
-                verdict = judge(baseline, observation, differences, weighed.derivations)
-                self._reporter.tell(watched, watched.sign(verdict), anyway=watched.is_owed)
+            judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation))
+            if not judged.weighed.waiting:
+                self._reporter.tell(watched, watched.sign(judged.verdict), anyway=watched.is_owed)

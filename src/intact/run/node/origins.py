@@ -11,13 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from intact.compare.judge import find_candidates
 from intact.model.container import Running
 from intact.model.derivation import Derivation
 from intact.model.entry import Entry
 from intact.model.finding import Difference, State, Verdict
 from intact.model.layer import Baseline
-from intact.model.observation import Observation
 from intact.observe.derive import Deriver, is_bytecode
 
 BATCH = 100
@@ -50,23 +48,10 @@ class Origins:
         self._deriver.prepare(baseline)
         return baseline
 
-    def weigh(
-        self,
-        running: Running,
-        baseline: Baseline,
-        observation: Observation,
-        differences: Iterable[Difference],
-        then: Callable[[Answers], None],
-    ) -> Weighed:
-        """What is known of the added code among `differences`. If something is not: `then` is called from another thread as soon as more is
-        known, with a function that raises what nobody expected; of a container that is waited for already, only the batch that is under way
-        calls."""
-        return self.weigh_entries(running, baseline, find_candidates(baseline, observation, differences), then)
-
-    def weigh_entries(
-        self, running: Running, baseline: Baseline, entries: Sequence[Entry], then: Callable[[Answers], None], *, topic: str = ADDED
-    ) -> Weighed:
-        """The same about `entries`; those of one `topic` do not wait for those of another."""
+    def weigh(self, running: Running, baseline: Baseline, entries: Sequence[Entry], then: Then, *, topic: str = ADDED) -> Weighed:
+        """What is known of `entries`. If something is not: `then` is called from another thread as soon as more is known, with a function
+        that raises what nobody expected; of a container that is waited for already, only the batch that is under way calls. Those of one
+        `topic` do not wait for those of another."""
         if not entries:
             return Weighed()
         known, unknown = self._deriver.recall(baseline, entries)
