@@ -8,14 +8,13 @@ expected. A profile is a value; learning is the same whatever the order in which
 2. A profile is established when two pods have become ready and said what they started with; on two nodes, if the workload's pods are on
    several.
 3. What at least two of them have alike is expected of every pod: kind, mode, owner and attributes are the same, and the digest or the set
-   of lines. At least one of them made it clearly before it was ready.
+   of lines.
 4. What no two of them have alike, though path and shape are the same, varies: host keys, salts. It is silent only at the start, and never
    for programs or what is started by itself.
 5. A file below a directory that is not the image's and that changed later was made at the start, and may have been put there later: what
    several pods have alike, or this very pod was seen to start with, is expected all the same, and nothing else.
 6. Until the profile is established, differences at the start are told once, without an alert. Afterwards what is not in it counts at once;
-   only an added file that may be a lock, or half of a file that is put in place by renaming it, is given a few seconds to go, as is one
-   of the second in which the pod became ready.
+   only an added file that may be a lock, or half of a file that is put in place by renaming it, is given a few seconds to go.
 7. Bytecode that no node could hold against its source is held against other pods, whenever it was made: interpreters write it when a module
    is first used. Alike in two pods it is expected; alone it is told as 6 says; other than in another pod, or than before, it is graver.
 """
@@ -38,8 +37,6 @@ MAX_START_S = 600.0
 """Nothing that happens later than this after a container's start is taken for its start, ready or not."""
 WHOLE_SECOND_S = 1.0
 """Kubernetes cuts the time of a condition down to whole seconds (metav1.Time)."""
-TICK_S = 0.01
-"""A file's times lag behind the clock by at most a tick of the kernel, 10 ms at the slowest (CONFIG_HZ=100)."""
 MAX_WITNESSES = 6
 MAX_ENTRIES = 400
 ENOUGH = 2
@@ -71,9 +68,9 @@ def tell_moment(changed_at: float, started_at: float, pod: PodFacts, ready_at: f
     pod was first ready with this container, where somebody remembers it. All times are of the node's clock: its kubelet writes the pod's
     conditions.
 
-    1. What is not known is later. 2. Nothing is a start for ever. 3. Ready is known in whole seconds: what happened in that second is
-    unclear. 4. A pod that is not ready and was not since the container started is starting. 5. A condition that is older than the
-    container, or a pod that was ready since and is not now, leaves it unclear.
+    1. What is not known is later. 2. Nothing is a start for ever. 3. Ready is known in whole seconds: what happened in that second may have
+    come before it, and counts as the start; fast services are ready within it. 4. A pod that is not ready and was not since the container
+    started is starting. 5. A condition that is older than the container, or a pod that was ready since and is not now, leaves it unclear.
     """
     if changed_at <= 0 or started_at <= 0 or pod.is_ready is None or pod.ready_since <= 0:  # 1
         return Moment.LATER
@@ -81,9 +78,7 @@ def tell_moment(changed_at: float, started_at: float, pod: PodFacts, ready_at: f
         return Moment.LATER
     ready_at = find_ready(started_at, pod) if ready_at is None else ready_at
     if ready_at is not None:  # 3
-        if changed_at + TICK_S <= ready_at:
-            return Moment.START
-        return Moment.UNCLEAR if changed_at < ready_at + WHOLE_SECOND_S else Moment.LATER
+        return Moment.START if changed_at < ready_at + WHOLE_SECOND_S else Moment.LATER
     if not pod.is_ready and pod.ready_since <= started_at + WHOLE_SECOND_S:  # 4
         return Moment.START
     return Moment.UNCLEAR  # 5
@@ -133,14 +128,12 @@ def may_pass(finding: Finding, moment: Moment, seen_at: float) -> bool:
 
 def learn(profile: StartProfile, witness: Witness) -> StartProfile:
     """`profile` with what one more pod, that became ready, had started with. Told twice, or in another order, it is the same."""
-    entries, unclear = _bound(witness.entries), witness.unclear
+    entries = _bound(witness.entries)
     known = {one.pod_uid: one for one in profile.witnesses}
     before = known.get(witness.pod_uid)
     if before is not None:
-        entries, unclear = _bound((*before.entries, *entries)), (*before.unclear, *unclear)
-    known[witness.pod_uid] = replace(
-        min(before or witness, witness, key=lambda w: (w.node, w.pod)), entries=entries, unclear=_bound(unclear)
-    )
+        entries = _bound((*before.entries, *entries))
+    known[witness.pod_uid] = replace(min(before or witness, witness, key=lambda w: (w.node, w.pod)), entries=entries)
     return replace(profile, witnesses=tuple(known[uid] for uid in sorted(known)[:MAX_WITNESSES]))
 
 
@@ -182,11 +175,6 @@ class Known:
             return Word.EXPECTED
         return Word.VARIES if expected.varies and entry.may_vary and moment is Moment.START else Word.COUNTS  # 4
 
-    def has_alike(self, entry: StartEntry) -> bool:
-        """Whether enough pods start with just this."""
-        expected = self.expected.get((entry.path, entry.shape))
-        return expected is not None and bool(expected.alike & set(_values(entry)))
-
     def say_unchecked(self, entry: StartEntry) -> Word:
         """7. What the profile says of bytecode that nobody could check."""
         if (entry.path, entry.content) in self.shared:
@@ -201,22 +189,16 @@ def know(profile: StartProfile, *, is_spread: bool, pod_uid: str = "") -> Known:
     3 and 4: for each path and shape, what enough pods have alike, and whether it is another in each.
     """
     held: dict[tuple[bytes, str], list[tuple[Witness, StartEntry]]] = {}
-    perhaps: dict[tuple[bytes, str, str], list[Witness]] = {}
     for witness in profile.witnesses:
         for entry in witness.entries:
             held.setdefault((entry.path, entry.shape), []).append((witness, entry))
-        for entry in witness.unclear:
-            for value in _values(entry):
-                perhaps.setdefault((entry.path, entry.shape, value), []).append(witness)
     expected: dict[tuple[bytes, str], Expected] = {}
     for place, entries in held.items():
         by_value: dict[str, list[Witness]] = {}
         for witness, entry in entries:
             for value in _values(entry):
                 by_value.setdefault(value, []).append(witness)
-        alike = frozenset(
-            value for value, witnesses in by_value.items() if _are_enough([*witnesses, *perhaps.get((*place, value), ())], is_spread)
-        )
+        alike = frozenset(value for value, witnesses in by_value.items() if _are_enough(witnesses, is_spread))
         differ = all(len({one.pod_uid for one in witnesses}) == 1 for witnesses in by_value.values())
         varies = differ and all(entry.may_vary for _, entry in entries) and _are_enough([one for one, _ in entries], is_spread)
         if alike or varies:

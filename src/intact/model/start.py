@@ -15,7 +15,7 @@ class Moment(StrEnum):
     START = "Start"
     """Between the start of its container and the first moment at which its pod was ready."""
     UNCLEAR = "Unclear"
-    """Before or after that: Kubernetes tells it in whole seconds, and after a restart it lags behind."""
+    """Before or after that: after a restart what Kubernetes tells lags behind, and what is moved with its directory keeps its own time."""
     LATER = "Later"
     """After that, or nobody knows."""
 
@@ -56,8 +56,6 @@ class Witness:
     pod: str
     node: str
     entries: tuple[StartEntry, ...] = ()
-    unclear: tuple[StartEntry, ...] = ()
-    """What it may have started with: made in the second in which its pod became ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

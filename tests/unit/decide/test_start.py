@@ -49,11 +49,6 @@ def saw(name: str, node: str, *findings: Finding) -> Witness:
     return Witness(pod_uid=f"uid-{name}", pod=name, node=node, entries=entries)
 
 
-def saw_late(name: str, node: str, *findings: Finding) -> Witness:
-    """In the second of Ready."""
-    return replace(saw(name, node), unclear=saw(name, node, *findings).entries)
-
-
 def profile_of(*witnesses: Witness) -> StartProfile:
     profile = NOBODY
     for witness in witnesses:
@@ -72,10 +67,8 @@ BOTH = profile_of(saw("a", "n1", change()), saw("b", "n2", change()))
     ("changed_at", "moment"),
     [
         (1000.2, Moment.START),
-        (READY - 0.011, Moment.START),
-        (READY - 0.005, Moment.UNCLEAR),  # the kernel's file times lag behind by up to a tick
-        (READY + 0.05, Moment.UNCLEAR),  # Kubernetes does not say when in that second it was
-        (READY + 0.999, Moment.UNCLEAR),
+        (READY, Moment.START),
+        (READY + 0.999, Moment.START),  # Kubernetes does not say when in that second it was
         (READY + 1.0, Moment.LATER),
         (0.0, Moment.LATER),
     ],
@@ -214,11 +207,3 @@ def test_what_may_have_been_put_there_later_is_expected_only_as_it_is_known_to_s
     lone = profile_of(saw("a", "n1", one))
     assert know(lone, is_spread=False, pod_uid="uid-a").say(one, Moment.UNCLEAR) is Word.FIRST, "as it was told before"
     assert know(lone, is_spread=False, pod_uid="uid-a").say(other, Moment.UNCLEAR) is Word.COUNTS
-
-
-def test_what_one_pod_made_clearly_at_its_start_another_may_have_made_in_the_second_of_ready() -> None:
-    profile = profile_of(saw_late("a", "n1", change()), saw("b", "n2", change()))
-    assert word(profile, change()) is word(profile, change(), Moment.UNCLEAR) is Word.EXPECTED
-    assert word(profile, change(content=b"evil"), Moment.UNCLEAR) is Word.COUNTS
-    unclear = profile_of(saw_late("a", "n1", change()), saw_late("b", "n2", change()))
-    assert word(unclear, change()) is word(unclear, change(), Moment.UNCLEAR) is Word.COUNTS

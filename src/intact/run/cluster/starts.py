@@ -6,15 +6,11 @@ profile excuses, so that nobody is alarmed and nothing is cured for them; and wh
 1. When a pod was first ready with a container is remembered: a pod that fails its probe later and recovers does not start again.
 2. A container is a witness once its node looked at it after its pod was ready, and what it had started with is all heard. Of a template
    that has few, its node is asked to look.
-3. What was heard while the pod was not ready yet was made before that, in whatever part of the second.
-4. Where a profile is new or says something else, the pods that were believed until then are looked at again.
-
-5. A file that may be a lock or half-written is held back for a moment, and its node looks again: what is still there then counts. Held
+3. Where a profile is new or says something else, the pods that were believed until then are looked at again.
+4. A file that may be a lock or half-written is held back for a moment, and its node looks again: what is still there then counts. Held
    back, it is recorded.
-6. Of what was made in the second of Ready, what pods of the workload's other templates, of the same image, start with is let pass until
-   the template has a profile of its own: with each rollout that begins anew, and fast services are ready within a second.
 
-`take_wishes` tells which pods are to be looked at because of 2, 4 and 5.
+`take_wishes` tells which pods are to be looked at because of 2, 3 and 4.
 
 Guarded by the flow's lock.
 """
@@ -31,7 +27,6 @@ from intact.decide.ports import StartStore
 from intact.decide.start import (
     MAX_WITNESSES,
     PASSING_S,
-    TICK_S,
     UNCHECKED,
     WHOLE_SECOND_S,
     Known,
@@ -60,14 +55,12 @@ KEPT_S = 30 * 86_400.0
 
 @dataclass(slots=True)
 class _Begun:
-    """One container, and what it started with as far as that was heard: each entry with when it was made. `heard` are those that were told
-    while the pod was not ready."""
+    """One container, and what it started with as far as that was heard: each entry with when it was made."""
 
     template: Template
     pod: PodFacts
     ready_at: float | None = None
     entries: dict[StartEntry, float] = field(default_factory=dict)
-    heard: frozenset[StartEntry] = frozenset()
     is_heard: bool = False
     is_settled: bool = False
     is_asked: bool = False
@@ -75,7 +68,7 @@ class _Begun:
     frozen: frozenset[StartEntry] = frozenset()
     """What it was seen to start with, from the moment on at which that was known."""
     held: dict[StartEntry, float] = field(default_factory=dict)
-    """Since when what may pass is held back, by our own clock (5)."""
+    """Since when what may pass is held back, by our own clock (4)."""
 
 
 class Starts:
@@ -86,7 +79,7 @@ class Starts:
         self._touched: dict[Template, float] = {}
         self._wishes: set[tuple[Workload, str, float]] = set()
         self._believed: set[Template] = set()
-        """Of which something was let pass that another profile would not: to be looked at again (4)."""
+        """Of which something was let pass that another profile would not: to be looked at again (3)."""
 
     def take_wishes(self) -> frozenset[tuple[Workload, str, float]]:
         """(workload, UID, seconds) of pods that are to be looked at in so many seconds; without a UID all of the workload's. Each is told
@@ -103,7 +96,7 @@ class Starts:
         begun = self._begin(verdict.container.id, template, pod, verdict.container.started_at)
         begun.is_heard = True
         if not verdict.findings:
-            begun.entries, begun.heard, begun.held = {}, frozenset(), {}
+            begun.entries, begun.held = {}, {}
             return verdict, self._settle(begun, pod, verdict.at, is_spread, now)
         profile = self._profile(template)
         known = know(profile, is_spread=is_spread(), pod_uid=pod.uid)
@@ -113,31 +106,26 @@ class Starts:
         passing: dict[StartEntry, float] = {}
         fresh: set[StartEntry] = set()
         entries: dict[StartEntry, float] = {}
-        heard = set(begun.heard)
         for finding in verdict.findings:
             moment = self._tell_moment(finding, begun, pod)
             entry = describe_start(finding)
             if entry is not None and moment is not Moment.LATER:
                 entries[entry] = max(_first_made(finding, entry, begun), finding.placed_at)
-                if begun.ready_at is None and moment is Moment.START:  # 3
-                    heard.add(entry)
             word = known.say(finding, moment)
             if word is Word.COUNTS and entry is not None and entry.rule in UNCHECKED:
                 word = known.say_unchecked(entry)
                 fresh.add(entry)
-            if word is Word.COUNTS and entry is not None and moment is Moment.UNCLEAR and self._starts_so(template, entry):  # 6
-                word = Word.FIRST
             words[word].append(finding)
             if word is Word.DIFFERS:
                 kept.append(replace(finding, level=max(finding.level, Level.MEDIUM)))
             if word is not Word.COUNTS:
                 continue
-            if entry is not None and may_pass(finding, moment, verdict.at):  # 5
+            if entry is not None and may_pass(finding, moment, verdict.at):  # 4
                 passing[entry] = begun.held.get(entry, now)
                 if now - passing[entry] < PASSING_S:
                     continue
             kept.append(finding)
-        begun.entries, begun.heard = entries, frozenset(heard & entries.keys())
+        begun.entries = entries
         leaves = self._hold(begun, passing, verdict.findings, now)
         if words[Word.FIRST] or words[Word.VARIES]:
             self._believed.add(template)
@@ -162,7 +150,7 @@ class Starts:
         if template is None:
             return []
         begun = self._begin(covered.container.id, template, pod, covered.container.started_at)
-        if begun.held:  # 5
+        if begun.held:  # 4
             self._wishes.add((pod.workload, pod.uid, 0.0))
         if covered.verdict == State.INTACT.value or (covered.verdict == State.DRIFTED.value and begun.is_heard):
             return self._settle(begun, pod, covered.verified_at, is_spread, now)
@@ -186,7 +174,7 @@ class Starts:
                 self._wishes.add((pod.workload, "", 0.0))
 
     def _hold(self, begun: _Begun, passing: dict[StartEntry, float], findings: tuple[Finding, ...], now: float) -> list[Leaf]:
-        """5. What may pass is looked at again in a moment, and is in the record from the first."""
+        """4. What may pass is looked at again in a moment, and is in the record from the first."""
         fresh = passing.keys() - begun.held.keys()
         begun.held = passing
         if not fresh:
@@ -211,10 +199,9 @@ class Starts:
         begun.is_settled = True
         spread = is_spread()
         before = know(profile, is_spread=spread)
-        entries = tuple(entry for entry, changed_at in begun.entries.items() if _is_start(entry, changed_at, begun.ready_at, begun))
+        entries = tuple(entry for entry, changed_at in begun.entries.items() if changed_at < begun.ready_at + WHOLE_SECOND_S)
         begun.frozen = frozenset(entries)
-        unclear = tuple(entry for entry, at in begun.entries.items() if entry not in begun.frozen and at < begun.ready_at + WHOLE_SECOND_S)
-        profile = learn(profile, Witness(pod_uid=pod.uid, pod=pod.name, node=pod.node, entries=entries, unclear=unclear))
+        profile = learn(profile, Witness(pod_uid=pod.uid, pod=pod.name, node=pod.node, entries=entries))
         after = know(profile, is_spread=spread)
         leaves: list[Leaf] = []
         if after.is_established and not profile.established_at:
@@ -223,7 +210,7 @@ class Starts:
                 leaves.append(record_start(profile, verb="Established", is_new=self._is_new(profile, after), now=now))
         self._keep(profile, now)
         is_more = bool(after.expected.keys() - before.expected.keys())
-        if is_more or (after != before and begun.template in self._believed):  # 4
+        if is_more or (after != before and begun.template in self._believed):  # 3
             self._wishes.add((pod.workload, "", 0.0))
         return leaves
 
@@ -246,8 +233,6 @@ class Starts:
         entry = describe_start(finding)
         changed_at = finding.changed_at if entry is None else _first_made(finding, entry, begun)
         moment = tell_moment(changed_at, finding.container.started_at, pod, begun.ready_at)
-        if moment is Moment.UNCLEAR and entry in begun.heard and changed_at == begun.entries.get(entry):  # 3
-            return Moment.START
         return tell_place(moment, finding.placed_at, finding.container.started_at, pod, begun.ready_at)
 
     def _tell(self, begun: _Begun, profile: StartProfile, words: dict[Word, list[Finding]], now: float) -> list[Leaf]:
@@ -267,12 +252,6 @@ class Starts:
         """Whether other templates of the same image were known, and none of them starts with all of this."""
         others = [one for one in self._store.of_image(profile.template.image) if one.template != profile.template and one.established_at]
         return bool(others) and not any(known.expected.keys() <= know(one, is_spread=False).expected.keys() for one in others)
-
-    def _starts_so(self, template: Template, entry: StartEntry) -> bool:
-        """6. Whether pods of another template of the same workload, container and image are known to start with `entry`."""
-        own = (template.workload, template.container)
-        others = [one for one in self._store.of_image(template.image) if (one.template.workload, one.template.container) == own]
-        return any(know(one, is_spread=False).has_alike(entry) for one in others if one.template != template and one.established_at)
 
     def _profile(self, template: Template) -> StartProfile:
         profile = self._profiles.get(template) or self._store.get(template) or StartProfile(template=template)
@@ -302,7 +281,3 @@ def _first_made(finding: Finding, entry: StartEntry, begun: _Begun) -> float:
     if finding.difference.change is not Change.DELETED or entry not in begun.entries or not begun.entries[entry]:
         return finding.changed_at
     return min(finding.changed_at, begun.entries[entry]) if finding.changed_at else begun.entries[entry]
-
-
-def _is_start(entry: StartEntry, changed_at: float, ready_at: float, begun: _Begun) -> bool:
-    return changed_at + TICK_S <= ready_at or (entry in begun.heard and changed_at < ready_at + WHOLE_SECOND_S)
