@@ -150,7 +150,7 @@ class Stage:
 
         def is_done() -> bool:
             status = json.loads(self.cluster.kubectl("get", "nodeintegrity", NODE, "-o", "json")).get("status", {})
-            looked_at = sum(int(status.get(verdict, 0)) for verdict in ("intact", "drifted", "unobserved"))
+            looked_at = sum(int(status.get(verdict, 0)) for verdict in ("intact", "expected", "drifted", "unobserved"))
             running = len(json.loads(self.kubectl("get", "pods", "--field-selector=status.phase=Running", "-o", "json"))["items"])
             return status.get("heardAt", "") > began and not status.get("pending", 0) and looked_at >= 2 * running
 

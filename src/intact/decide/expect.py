@@ -55,6 +55,15 @@ def is_clean(verdict: Verdict, policy: Policy, now: float) -> bool:
             )
 
 
+def is_calm(verdict: Verdict, policy: Policy, now: float) -> bool:
+    """Whether a look found nothing that opens an incident, and could look everywhere: what counts is of level Info, and in no read-only
+    layer."""
+    if verdict.state is not State.DRIFTED or verdict.unobserved or verdict.untold:
+        return is_clean(verdict, policy, now)
+    levels = ((assess(finding, policy, now), finding.scope) for finding in verdict.findings)
+    return all(level is None or (level is Level.INFO and scope is not Scope.LAYERS) for level, scope in levels)
+
+
 def _excuses(expectation: Expectation, finding: Finding, now: float) -> bool:
     difference = finding.difference
     if expectation.until is not None and now >= expectation.until:

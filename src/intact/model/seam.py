@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from .container import Container
 from .digest import Digest
 from .encoding import VERSION
-from .finding import Verdict
+from .finding import State, Verdict
+
+EXPECTED = "Expected"
+"""The cluster's word on a container that its node calls drifted: all that differs is expected, and nobody is alarmed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class Coverage:
 
     container: Container
     verdict: str
-    """`Intact`, `Drifted`, `Unobserved` or `Pending`."""
+    """`Intact`, `Drifted`, `Unobserved` or `Pending`, as the node says; `EXPECTED` where it says `Drifted`, and the cluster knows why."""
     baseline_root: Digest | None
     grade: str
     verified_at: float
@@ -36,6 +39,11 @@ class Coverage:
     """By what the files of the baseline are known, as `str(Algorithms)`: roots over others are not comparable."""
     table_version: int = VERSION
     """Of the encoding that the root is over: while an update goes round, nodes have roots of different versions."""
+
+    @property
+    def differs(self) -> bool:
+        """Whether its node says that it differs from its image, be that expected or not."""
+        return self.verdict in (State.DRIFTED.value, EXPECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

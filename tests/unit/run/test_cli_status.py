@@ -114,6 +114,20 @@ def test_what_drifted_is_named_with_its_gravest_path_and_its_incident_and_ends_w
     assert run("status", "--state", state, "-n", "bank").returncode == 0
 
 
+def test_what_differs_only_as_expected_is_shown_as_that_and_ends_with_0(state: Path) -> None:
+    keep(state, covered("a"), covered("b", "Expected", reason="what differs is expected by its policy"))
+    done = run("status", "--state", state)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].split()[:4] == ["n1", "A", "1", "1"]
+    assert "Expected  shop/b/web" in done.stdout and "expected by its policy" in done.stdout
+    line = "INTACT: 2 containers on 1 node, as their images say or as expected: 1 differ only in what is expected."
+    assert done.stdout.splitlines()[-1].startswith(line)
+    (summary,) = rows_of(run("status", "--state", state, "--output", "json"), "summary")
+    assert (summary["verdict"], summary["expected"], summary["drifted"]) == ("Intact", 1, 0)
+    keep_incident(state)
+    assert run("status", "--state", state).returncode == 1, "an open incident is never passed over"
+
+
 @pytest.mark.parametrize(
     ("verdict", "said"), [("Unobserved", "1 container could not be looked at"), ("Pending", "1 container waiting for a first look")]
 )
@@ -260,6 +274,13 @@ def test_a_cluster_is_read_from_its_custom_resources_as_the_controller_writes_th
     shown = reader.incident(incident.id, "shop")
     assert shown is not None and shown["paths"][0]["actual"] == incident.seen[0].actual
     assert reader.incidents("bank") == [] and len(reader.incidents("")) == 1
+
+
+def test_what_is_expected_in_a_cluster_is_counted_apart_and_drift_beside_it_is_not_hidden() -> None:
+    summary = look(node(covered("a"), covered("b", "Expected"))).summary
+    assert (summary["exit_code"], summary["expected"]) == (0, 1)
+    mixed = look(node(covered("a", "Expected"), covered("b", "Drifted"))).summary
+    assert mixed["exit_code"] == 1 and "1 of 2 containers differ from the image" in mixed["line"]
 
 
 def test_a_node_that_is_only_written_now_and_then_is_not_silent() -> None:

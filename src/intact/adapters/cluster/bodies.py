@@ -17,7 +17,7 @@ from intact.model.digest import Digest
 from intact.model.entry import display_path
 from intact.model.incident import Decision, Incident, IncidentState, Matter, Outcome, PathSummary, Phase, Taken, Workload
 from intact.model.policy import ActionKind
-from intact.model.seam import Coverage, NodeStatus
+from intact.model.seam import EXPECTED, Coverage, NodeStatus
 
 from .kinds import BASELINE, INCIDENT, NODE, REMEDIATION, Kind
 
@@ -36,7 +36,7 @@ MAX_WORKLOADS = 5
 MAX_CONTAINERS = 150
 MAX_GAPS = 5
 _LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
-_RANK = {"Drifted": 0, "Unobserved": 1, "Pending": 2, "Intact": 3}
+_RANK = {"Drifted": 0, "Unobserved": 1, "Pending": 2, EXPECTED: 3, "Intact": 4}
 
 
 def incident_body(incident: Incident, paths: Sequence[PathSummary], namespace: str = "") -> Body:
@@ -107,7 +107,7 @@ def outcome_body(outcome: Outcome) -> Body:
 
 
 def node_body(status: NodeStatus) -> Body:
-    counts = dict.fromkeys(("Intact", "Drifted", "Unobserved", "Pending"), 0)
+    counts = dict.fromkeys(_RANK, 0)
     for one in status.coverage:
         counts[one.verdict if one.verdict in counts else "Unobserved"] += 1
     listed = sorted(status.coverage, key=lambda c: (_RANK.get(c.verdict, 1), _container_name(c)))[:MAX_CONTAINERS]

@@ -3,7 +3,7 @@
 
 Out: rows, the same from both, with text as it was stored; whoever prints them for a terminal uses `clean`. Never writes.
 
-    node       node heard_at tier intact drifted unobserved pending events_lost unlisted containers
+    node       node heard_at tier intact expected drifted unobserved pending events_lost unlisted containers
     container  container namespace pod node verdict grade verified_at reason
     policy     policy namespace mode accepted problem pods
     incident   incident namespace workload state cause level explanation policy action first_seen last_seen count pods pod_count nodes

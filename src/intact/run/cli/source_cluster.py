@@ -16,7 +16,7 @@ from intact.model.errors import InputError
 from .source import Row, parse_instant
 
 SILENT_S = 120.0
-_COUNTS = ("intact", "drifted", "unobserved", "pending")
+_COUNTS = ("intact", "expected", "drifted", "unobserved", "pending")
 
 
 class Reader(Protocol):

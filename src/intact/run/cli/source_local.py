@@ -18,7 +18,7 @@ from intact.audit.record import LeafKind
 from intact.decide.summary import summarise_paths
 from intact.model.entry import display_path
 from intact.model.incident import Incident, Outcome
-from intact.model.seam import Coverage
+from intact.model.seam import EXPECTED, Coverage
 from intact.run.storage.recorded import open_recorded
 
 from .output import describe_time
@@ -86,8 +86,9 @@ def _node(node: str, at: float, tier: str, coverage: tuple[Coverage, ...], lost:
         "heard_at": describe_time(at),
         "tier": tier,
         "intact": verdicts["Intact"],
+        "expected": verdicts[EXPECTED],
         "drifted": verdicts["Drifted"],
-        "unobserved": len(coverage) - verdicts["Intact"] - verdicts["Drifted"] - verdicts["Pending"],
+        "unobserved": len(coverage) - sum(verdicts[known] for known in ("Intact", EXPECTED, "Drifted", "Pending")),
         "pending": verdicts["Pending"],
         "events_lost": lost,
         "unlisted": 0,

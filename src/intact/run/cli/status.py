@@ -1,6 +1,7 @@
 """`intact status`: which containers are as their images say, which are not, and whether anybody is looking.
 
-1. every node: how it hears of changes, how many containers are intact, drifted, unobserved, pending, when it was heard, events lost
+1. every node: how it hears of changes, how many containers are intact, different as expected, drifted, unobserved, pending, when it was
+   heard, events lost
 2. every container that is not intact, with the reason
 3. open incidents, and policies that are not in force
 4. one line that says it all
@@ -19,11 +20,12 @@ import click
 
 from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED, PermanentError
 from intact.model.layer import Grade
+from intact.model.seam import EXPECTED
 
 from .output import output_option, print_rows
 from .source import Row, Source, clean, count_of, describe_age, level_rank, open_source, parse_instant, state_option
 
-VERDICTS = ("Intact", "Drifted", "Unobserved", "Pending")
+VERDICTS = ("Intact", "Drifted", "Unobserved", "Pending", EXPECTED)
 
 
 @click.command()
@@ -33,8 +35,10 @@ VERDICTS = ("Intact", "Drifted", "Unobserved", "Pending")
 def command(namespace: str, state: Path | None, output: str) -> int:
     """Shows what is watched and what is not intact: of the cluster of your kubeconfig, or of `intact watch` on this host.
 
-    Exit codes: 0 all intact; 1 something drifted or an incident is open; 3 nothing drifted, but something could not be looked at, waits for
-    its baseline, or a node is silent.
+    A container is `Expected` where all that differs is expected, by its policy or as pods of its template start, or of level Info.
+
+    Exit codes: 0 all intact or as expected; 1 something drifted or an incident is open; 3 nothing drifted, but something could not be
+    looked at, waits for its baseline, or a node is silent.
     """
     with open_source(state) as source:
         view = take_view(source, namespace, time.time())
@@ -154,7 +158,7 @@ def _sum_up(
         line = "NOT SURE: nothing differs where Intact could look, but " + "; ".join(lacking) + "."
     else:
         code, verdict = EXIT_CLEAN, "Intact"
-        line = f"INTACT: {count_of(total, 'container')}{where}, all as their images say." if total else f"INTACT: no containers{where}."
+        line = _tell_intact(total, counts["expected"], where)
     if grades:
         line += f" Baselines: {', '.join(f'{grades[grade]} {clean(grade, 20)}' for grade in sorted(grades, key=_grade_rank))}."
     problems = sum(not policy["accepted"] for policy in policies)
@@ -170,6 +174,14 @@ def _sum_up(
         "line": line,
         "exit_code": code,
     }
+
+
+def _tell_intact(total: int, expected: int, where: str) -> str:
+    if not total:
+        return f"INTACT: no containers{where}."
+    if not expected:
+        return f"INTACT: {count_of(total, 'container')}{where}, all as their images say."
+    return f"INTACT: {count_of(total, 'container')}{where}, as their images say or as expected: {expected} differ only in what is expected."
 
 
 def _grade_rank(title: str) -> int:
@@ -213,6 +225,7 @@ def _node_columns(now: float) -> Mapping[str, Callable[[Mapping[str, Any]], str]
         "NODE": lambda row: clean(row["node"], 63),
         "TIER": lambda row: clean(str(row["tier"]).partition(":")[0] or "-", 20),
         "INTACT": lambda row: str(row["intact"]),
+        "EXPECTED": lambda row: str(row["expected"]),
         "DRIFTED": lambda row: str(row["drifted"]),
         "UNOBSERVED": lambda row: str(row["unobserved"]),
         "PENDING": lambda row: str(row["pending"]),

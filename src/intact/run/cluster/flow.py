@@ -20,14 +20,14 @@ from intact.audit.steps import record_gap, record_verdict
 from intact.audit.tally import CleanTally
 from intact.decide.agreement import Own
 from intact.decide.build import fold_build
-from intact.decide.expect import is_clean
+from intact.decide.expect import is_calm, is_clean
 from intact.model.container import Container
 from intact.model.digest import Digest
 from intact.model.finding import State, Verdict
 from intact.model.incident import Matter, PodFacts, Reported, Workload
 from intact.model.layer import Grade
 from intact.model.policy import Cause, Purpose
-from intact.model.seam import Coverage, NodeStatus, Report
+from intact.model.seam import EXPECTED, Coverage, NodeStatus, Report
 from intact.notify.alert import alert_for_blind
 from intact.notify.router import Router
 
@@ -35,7 +35,7 @@ from .casebook import Casebook, IsSigned, Memory
 from .commands import CommandBox
 from .counts import Counts
 from .library import BaselineLibrary
-from .looks import Looks
+from .looks import Looks, pod_key
 from .matters import Matters
 from .reconcile import SILENT_S, Key, Reconciler
 from .side import AgentSide
@@ -50,7 +50,7 @@ REMEMBERED_S = 7 * 86400.0
 REMEMBERED_STATUS_S = 600.0
 """A node that spoke so shortly before a start is known after it, and missed if it says nothing more; one that is long gone is not."""
 KEPT_GAPS = 20
-EXPECTED = "what differs is expected: by its policy, or as pods of its template start"
+WHY_EXPECTED = "what differs is expected by its policy or as pods of its template start, or is of level Info"
 
 
 def bound_times(report: Report, now: float) -> Report:
@@ -100,6 +100,7 @@ class ClusterFlow(AgentSide):
         self._tally = CleanTally()
         self._nodes: dict[str, NodeStatus] = {}
         self._looks = Looks()
+        self._asked: dict[str, frozenset[str]] = {}
         self._starts = Starts(memory.starts)
         self._counts = Counts(memory.starts)
         self._matters = Matters()
@@ -229,12 +230,21 @@ class ClusterFlow(AgentSide):
             if self._truth.hear(node, report.coverage, self._world.declared_on(node)) or not self._matters.has_heard(Cause.NODE):
                 self._hold_nodes()
             coverage = tuple(self._regrade_coverage(covered) for covered in report.coverage)
+            self._ask_untold(node, coverage, now)
             self._memory.reports.save_coverage(node, now, coverage, report.tier, gaps)
             self._looks.keep(node, coverage)
             for covered in coverage:
                 self._confirm(covered, now)
                 leaves += self._settle_start(covered, now)
         self._nodes[node] = NodeStatus(node=node, heard_at=now, tier=report.tier, coverage=coverage, gaps=gaps)
+
+    def _ask_untold(self, node: str, coverage: Iterable[Coverage], now: float) -> None:
+        """How a container differs may have been told to an earlier life of this process: then its node is to tell it again, once."""
+        untold = {one.container.id: one.container for one in coverage if one.differs and not self._looks.has(pod_key(one.container))}
+        for id in untold.keys() - self._asked.get(node, frozenset()):
+            pod = self._world.locate(untold[id], now)
+            self._reconciler.look_again(pod.workload, pod.uid)
+        self._asked[node] = frozenset(untold)
 
     def _confirm(self, covered: Coverage, now: float) -> None:
         """A node's coverage tells of the last clean look at a container, which a verdict told only once."""
@@ -266,6 +276,7 @@ class ClusterFlow(AgentSide):
 
     def _take_verdict(self, verdict: Verdict, pod: PodFacts, reported: list[Reported], now: float) -> list[Leaf]:
         verdict, leaves, policy = self._regrade(verdict), list[Leaf](), self._casebook.policy_of(pod)
+        differs = verdict.state is State.DRIFTED
         if policy.workload is Purpose.BUILD:
             verdict = fold_build(verdict)
         if not self._is_odd(verdict.container):
@@ -274,7 +285,7 @@ class ClusterFlow(AgentSide):
         clean = is_clean(verdict, policy, now) and not self._is_odd(verdict.container)
         if is_blind(verdict) and self._looks.has_seen(verdict.container):
             self._router.submit(alert_for_blind(verdict, now=now))
-        self._looks.note(verdict, clean=clean)
+        self._looks.note(verdict, clean=clean, calm=is_calm(verdict, policy, now), differs=differs)
         self._on_verdict(verdict)
         self._casebook.note_revision(pod, verdict.state, clean=clean, at=verdict.at, now=now)
         reported.extend(Reported(finding=finding, pod=pod) for finding in verdict.findings)
@@ -299,8 +310,8 @@ class ClusterFlow(AgentSide):
         doubt = self._truth.doubts(container.node, key) if key is not None else ""
         if doubt and self._is_odd(container) and covered.verdict == State.INTACT.value:
             return replace(covered, verdict=State.UNOBSERVED.value, reason=doubt)
-        if covered.verdict == State.DRIFTED.value and not (covered.reason or doubt) and self._looks.expects(container):
-            return replace(covered, reason=EXPECTED)
+        if covered.verdict == State.DRIFTED.value and not doubt and self._looks.expects(container):
+            return replace(covered, verdict=EXPECTED, reason=covered.reason or WHY_EXPECTED)
         return replace(covered, reason=covered.reason or doubt)
 
     def _grade(self, container: Container, root: Digest | None, claimed: Grade) -> Grade:

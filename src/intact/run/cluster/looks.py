@@ -23,6 +23,8 @@ MAX_PODS = 50_000
 class _Look:
     verdict: Verdict
     clean: bool
+    calm: bool
+    differs: bool
 
 
 def pod_key(container: Container) -> str:
@@ -44,12 +46,13 @@ class Looks:
         """By node, the pods and containers that it calls drifted."""
         self._pending: dict[str, set[str]] = {}
 
-    def note(self, verdict: Verdict, *, clean: bool) -> None:
-        """`clean`: intact, or different only as the policy expects."""
+    def note(self, verdict: Verdict, *, clean: bool, calm: bool = False, differs: bool = False) -> None:
+        """`clean`: intact, or different only as the policy expects; `calm`: that, or at level Info besides. `differs`: its node said so,
+        whatever of it is expected."""
         key = pod_key(verdict.container)
         with self._lock:
             looks = self._pods.setdefault(key, {})
-            looks[verdict.container.id, verdict.scope] = _Look(replace(verdict, findings=(), aggregates=()), clean)
+            looks[verdict.container.id, verdict.scope] = _Look(replace(verdict, findings=(), aggregates=()), clean, clean or calm, differs)
             self._pods.move_to_end(key)
             self._on_node.setdefault(verdict.container.node, set()).add(key)
             while len(self._pods) > MAX_PODS:
@@ -61,7 +64,7 @@ class Looks:
         coverage = tuple(coverage)
         alive = {covered.container.id for covered in coverage}
         with self._lock:
-            self._drifted[node] = {(pod_key(c.container), c.container.id) for c in coverage if c.verdict == State.DRIFTED.value}
+            self._drifted[node] = {(pod_key(c.container), c.container.id) for c in coverage if c.differs}
             self._pending[node] = {pod_key(covered.container) for covered in coverage if covered.verdict == "Pending"}
             for key in tuple(self._on_node.get(node, ())):
                 looks = {where: look for where, look in self._pods.get(key, {}).items() if where[0] in alive}
@@ -78,10 +81,10 @@ class Looks:
         return look is not None and look.verdict.state is not State.UNOBSERVED
 
     def expects(self, container: Container) -> bool:
-        """Whether all that was told of the container, in whatever scope, is intact or expected."""
+        """Whether it was told how the container differs, and all that was told of it, in whatever scope, opens no incident."""
         with self._lock:
             looks = [look for (id, _), look in self._pods.get(pod_key(container), {}).items() if id == container.id]
-        return bool(looks) and all(look.clean for look in looks)
+        return any(look.differs for look in looks) and all(look.calm for look in looks)
 
     def confirm(self, container: Container, at: float) -> Verdict | None:
         """A node says that it looked again at `at` and found what it told before. The clean verdict this confirms, if there is one."""

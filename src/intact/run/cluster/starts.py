@@ -152,9 +152,9 @@ class Starts:
         begun = self._begin(covered.container.id, template, pod, covered.container.started_at)
         if begun.held:  # 4
             self._wishes.add((pod.workload, pod.uid, 0.0))
-        if covered.verdict == State.INTACT.value or (covered.verdict == State.DRIFTED.value and begun.is_heard):
+        if covered.verdict == State.INTACT.value or (covered.differs and begun.is_heard):
             return self._settle(begun, pod, covered.verified_at, is_spread, now)
-        if covered.verdict == State.DRIFTED.value and not begun.is_asked:  # it was told to an earlier life of this process
+        if covered.differs and not begun.is_asked:  # it was told to an earlier life of this process
             begun.is_asked = True
             self._wishes.add((pod.workload, pod.uid, 0.0))
         return []

@@ -283,7 +283,7 @@ class NodeFlow:
             meant = [w for w in self._roster if w.running.container.pod and w.running.container.pod.uid == command.pod_uid]
             for watched in meant:
                 self._looks.look(watched, anyway=True)
-                if watched.live is not None:
-                    self._reporter.tell(watched, watched.live, anyway=True)
+                for verdict in filter(None, (watched.live, watched.layers)):
+                    self._reporter.tell(watched, verdict, anyway=True)
             outcome = CommandOutcome(command_id=command.id, succeeded=bool(meant), message=f"{len(meant)} containers looked at", at=at)
         self._reporter.hand_over(outcomes=(outcome,))

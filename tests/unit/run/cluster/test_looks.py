@@ -58,10 +58,12 @@ def test_a_node_can_confirm_a_clean_look_and_nothing_else() -> None:
 def test_what_differs_is_expected_only_if_it_is_in_every_scope() -> None:
     looks = Looks()
     assert not looks.expects(WEB)
-    looks.note(verdict(WEB, 10, State.DRIFTED), clean=True)
-    looks.note(verdict(SIDECAR, 10, State.DRIFTED), clean=False)
+    looks.note(verdict(WEB, 10), clean=True)
+    assert not looks.expects(WEB), "nobody told how it differs"
+    looks.note(verdict(WEB, 10, State.DRIFTED), clean=False, calm=True, differs=True)
+    looks.note(verdict(SIDECAR, 10, State.DRIFTED), clean=False, differs=True)
     assert looks.expects(WEB) and not looks.expects(SIDECAR)
-    looks.note(verdict(WEB, 11, State.DRIFTED, Scope.LAYERS), clean=False)
+    looks.note(verdict(WEB, 11, State.DRIFTED, Scope.LAYERS), clean=False, differs=True)
     assert not looks.expects(WEB)
 
 

@@ -15,7 +15,7 @@ from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.policy import Policy, Purpose
 from intact.model.seam import Coverage, Report
-from intact.run.cluster.flow import EXPECTED
+from intact.run.cluster.flow import WHY_EXPECTED
 from intact.run.storage.memory import open_state
 from tests.unit.clusters import START, Staged, staged
 from tests.unit.seam_contract import wait_until
@@ -52,6 +52,7 @@ class Shop:
         change: Change = Change.MODIFIED,
         aggregates: tuple[Aggregate, ...] = (),
         placed_at: float = 0.0,
+        in_layers: bool = False,
     ) -> None:
         """The node finds these paths changed to this content at these times, and nothing else."""
         findings = tuple(
@@ -65,7 +66,7 @@ class Shop:
                 ),
                 level=Level.MEDIUM,
                 rule=rule,
-                scope=Scope.DRIFT,
+                scope=Scope.LAYERS if in_layers else Scope.DRIFT,
                 baseline_root=IMAGE,
                 grade=Grade.NODE_REPORTED,
                 observed_at=self.cluster.clock.now,
@@ -78,7 +79,7 @@ class Shop:
         verdict = Verdict(
             container=container,
             state=state,
-            scope=Scope.DRIFT,
+            scope=Scope.LAYERS if in_layers else Scope.DRIFT,
             findings=findings,
             baseline_root=IMAGE,
             grade=Grade.NODE_REPORTED,
@@ -133,7 +134,7 @@ def test_two_pods_that_start_alike_make_a_profile_and_nobody_is_alarmed(tmp_path
         assert shop.told() == [("First", "Info", 1), ("Established", "Info", 1)]
         shop.look_on(first)
         (shown,) = [one for node in cluster.flow.status() for one in node.coverage if one.container.id == first.id]
-        assert (shown.verdict, shown.reason) == ("Drifted", EXPECTED), "people see what the node sees, and why it alarms nobody"
+        assert (shown.verdict, shown.reason) == ("Expected", WHY_EXPECTED), "people see that it differs, and why it alarms nobody"
         assert first.pod is not None and cluster.flow._looks.intact_at(first.pod.uid) is not None, "it counts as intact"
 
 
