@@ -16,7 +16,6 @@ import os
 import random
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +23,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.hasher import build_hasher
-from bench.watching import cpu_s, describe_run, hear_first_looks, is_finding, memory_mb, own_file_system, percentile, write_steadily
+from bench.watching import (
+    cpu_s,
+    describe_run,
+    hear_first_looks,
+    is_finding,
+    memory_mb,
+    own_file_system,
+    percentile,
+    run_node_half,
+    write_steadily,
+)
 from lab.images import busybox_image
 from lab.runtime import Runtime
-from lab.watching import Watching, run_and_listen, watch
+from lab.watching import Watching, watch
 
 IMAGE, ID = "docker.io/intact-bench/busy:1", "busy"
 POLL_S = 30.0
@@ -60,11 +69,9 @@ def main() -> None:
         runtime.import_image(busybox_image(disk / "image", IMAGE, files=content, compression="plain"))
         del content
         runtime.run(IMAGE, ID)
-        root, state = runtime.rootfs(ID), disk / "node"
-        state.mkdir()
-        node = [sys.executable, "-m", "bench.node_half", str(runtime.address), str(state), "1"]
+        root = runtime.rootfs(ID)
         costs: dict[str, Cost] = {}
-        with run_and_listen(node, state / "log") as watching:
+        with run_node_half(runtime.address, disk / "node", 1) as watching:
             watching.hear(lambda line: "ready" in line)
             costs["the node's half"] = _measure(watching, root, chosen.rate, seconds)
         with watch(runtime.address, disk / "watch") as watching:

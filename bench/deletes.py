@@ -67,7 +67,7 @@ def main() -> None:
     print(f"watching took {used:.1f} s of CPU, {used / deleting_s:.1f}x the time of the deleting; {rss:.0f} MB RSS")
     print(f"first told after {first_at - began:.2f} s, all {told:,} after {all_s:.1f} s: {all_s / deleting_s:.1f}x the deleting,")
     print(f"{POLL_S / 2 / all_s:.1f}x sooner than a scan every {POLL_S:.0f} s would begin to look")
-    lost = sum(gap.get("events_lost", 0) for gap in gaps)
+    lost = sum(gap["body"]["events_lost"] for gap in gaps)
     print(f"missed: {files - told:,}; the watcher's own word: {floods} floods named, {len(gaps)} gaps told, {lost:,} events lost")
 
 

@@ -1,6 +1,6 @@
 """What watching costs while nothing happens: CPU and memory of the node's half and of `intact watch`, with idle containers.
 
-sudo python -m bench.idle [--containers 30] [--images 3] [--seconds 20] [--rounds 3]
+sudo python -m bench.idle [--containers 30] [--images 3] [--files 500] [--seconds 20] [--rounds 3]
 
 Measured once all containers have been looked at and their layers read. They lie on a file system of their own, so that "nothing happens" is
 true: events are heard for a whole file system. What it costs when others write there, outside of all containers, is measured last, at a
@@ -20,10 +20,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.watching import cpu_s, describe_run, hear_first_looks, memory_mb, own_file_system, write_steadily
+from bench.watching import cpu_s, describe_run, hear_first_looks, memory_mb, own_file_system, run_node_half, write_steadily
 from lab.images import busybox_image
 from lab.runtime import Runtime
-from lab.watching import Watching, run_and_listen, watch
+from lab.watching import Watching, watch
 
 SETTLE_S = 15.0
 FOREIGN_WRITES_S = 1000
@@ -43,18 +43,16 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--containers", type=int, default=30)
     options.add_argument("--images", type=int, default=3)
+    options.add_argument("--files", type=int, default=500, help="in each image")
     options.add_argument("--seconds", type=float, default=20)
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
     print(describe_run())
     with tempfile.TemporaryDirectory(prefix="intact-bench-") as images, own_file_system() as disk, Runtime() as runtime:
-        _start_containers(runtime, Path(images), chosen.containers, chosen.images)
-        state = disk / "node"
-        state.mkdir()
-        command = [sys.executable, "-m", "bench.node_half", str(runtime.address), str(state), str(chosen.containers)]
-        node = _measure(run_and_listen(command, state / "log"), chosen, disk, is_node=True)
+        _start_containers(runtime, Path(images), chosen.containers, chosen.images, chosen.files)
+        node = _measure(run_node_half(runtime.address, disk / "node", chosen.containers), chosen, disk, is_node=True)
         whole = _measure(watch(runtime.address, disk / "watch"), chosen, disk, is_node=False)
-    heading = f"{chosen.containers} containers of {chosen.images} images"
+    heading = f"{chosen.containers} containers, {chosen.images} images"
     print(f"\n{heading:<34}{'idle CPU':>10}{'CPU, others write':>20}{'RSS':>10}{'PSS':>10}")
     for title, cost, module in (("the node's half", node, "intact.run.cli.agent"), ("intact watch", whole, "intact.run.cli.watch")):
         rss, pss = _measure_bare(module)
@@ -63,11 +61,11 @@ def main() -> None:
     print(f"CPU in percent of one core; others write: {FOREIGN_WRITES_S} files/s on the same file system, in no container")
 
 
-def _start_containers(runtime: Runtime, directory: Path, containers: int, images: int) -> None:
+def _start_containers(runtime: Runtime, directory: Path, containers: int, images: int, files: int) -> None:
     names = [f"docker.io/intact-bench/idle:{number}" for number in range(images)]
     for number, image in enumerate(names):
-        files = {b"/usr/lib/app%d/file%d" % (number, n): b"%d\n" % n for n in range(500)}
-        runtime.import_image(busybox_image(directory / f"image{number}", image, files=files))
+        content = {b"/usr/lib/app%d/file%d" % (number, n): b"%d\n" % n for n in range(files)}
+        runtime.import_image(busybox_image(directory / f"image{number}", image, files=content))
     for number in range(containers):
         runtime.run(names[number % images], f"idle{number}")
 

@@ -59,6 +59,7 @@ class NodeBaselines:
         self._trust = trust
         self._lock = threading.Lock()
         self._building: dict[Digest, threading.Lock] = {}
+        self._reading = threading.Lock()
         self._withdrawn: frozenset[Digest] = frozenset()
 
     def withdraw(self, roots: frozenset[Digest]) -> None:
@@ -136,7 +137,8 @@ class NodeBaselines:
         """What `read` makes of the runtime's image, stored."""
         source = ContainerdSource(str(key), self._socket)
         try:
-            baseline = read(source)
+            with self._reading:  # what the records of a whole image take, is taken once
+                baseline = read(source)
         finally:
             source.close()
         if baseline.key != key:
