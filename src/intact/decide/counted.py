@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 
 from intact.model.counted import Counted, CountedDrift
 from intact.model.finding import Aggregate
-from intact.model.incident import Incident
+from intact.model.incident import Incident, Workload
 from intact.model.patterns import escape
 
 MAX_LINES = 128
 MAX_PODS = 32
+UID_LENGTH = 16
 TOLD_AGAIN_S = 86_400.0
 SCRATCH = "code-in-scratch"
 
@@ -55,7 +56,7 @@ def add_counts(known: CountedDrift, aggregates: Iterable[Aggregate], pod_uid: st
     """`known` with what one look counted. The same look twice changes only when it was last seen."""
     lines = {(one.rule, one.pattern): one for one in known.counted}
     for one in aggregates:
-        key, pod = (one.rule, one.pattern), pod_uid[:16]
+        key, pod = (one.rule, one.pattern), pod_uid[:UID_LENGTH]
         before = lines.get(key)
         if before is None:
             lines[key] = Counted(rule=one.rule, pattern=one.pattern, count=one.count, pods=(pod,), first_at=now, last_at=now)
@@ -71,6 +72,30 @@ def find_scratch(known: CountedDrift, now: float) -> tuple[Counted, ...]:
     if known.scratch_told_at and now - known.scratch_told_at < TOLD_AGAIN_S:
         return ()
     return tuple(one for one in known.counted if one.rule == SCRATCH and one.last_at > known.scratch_told_at)
+
+
+def choose_latest(
+    counted: Sequence[CountedDrift], incidents: Sequence[Incident]
+) -> tuple[tuple[CountedDrift, ...], tuple[Incident, ...], int]:
+    """What is known of the latest workload of each kind and name, and how many earlier ones, deleted since and made anew, are left out."""
+    seen: dict[Workload, float] = {}
+    for drift in counted:
+        seen[drift.workload] = max((seen.get(drift.workload, 0.0), *(line.last_at for line in drift.counted)))
+    for incident in incidents:
+        seen[incident.workload] = max(seen.get(incident.workload, 0.0), incident.last_seen)
+    ordered = sorted(seen, key=lambda workload: (seen[workload], workload.uid))
+    latest = set({(one.kind, one.namespace, one.name): one for one in ordered}.values())
+    return (
+        tuple(one for one in counted if one.workload in latest),
+        tuple(one for one in incidents if one.workload in latest),
+        len(seen) - len(latest),
+    )
+
+
+def find_pods(counted: Iterable[CountedDrift], incidents: Iterable[Incident]) -> frozenset[str]:
+    """The beginnings of the UIDs of the pods in which it was seen, as far as they are remembered."""
+    by_count = {pod for drift in counted for line in drift.counted for pod in line.pods}
+    return frozenset(by_count | {one.pod_uid[:UID_LENGTH] for incident in incidents for one in incident.affected})
 
 
 def suggest(counted: Sequence[CountedDrift], incidents: Sequence[Incident]) -> tuple[Suggestion, ...]:

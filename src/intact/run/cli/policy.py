@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from intact.decide.ports import IncidentStore, StartStore
+from intact.decide.ports import IncidentStore, ReportStore, StartStore
 from intact.model.entry import display_path
 from intact.model.errors import InputError
 from intact.model.incident import Workload
@@ -52,15 +52,19 @@ def suggest(workload: str, state_dir: Path, in_cluster: bool, namespace: str, ou
     if in_cluster:
         _relay(["policy", "suggest", workload, "--output", output], namespace)
         return
+    from intact.decide.counted import UID_LENGTH, choose_latest, find_pods
     from intact.decide.counted import suggest as find_suggestions
 
     with _open_stores(state_dir) as stores:
         counted = [one for one in stores.starts.list_counted() if _is_meant(one.workload, workload)]
         incidents = [one for one in stores.incidents.list_recent(MAX_INCIDENTS) if _is_meant(one.workload, workload)]
+        covered = [one.container for _, _, _, coverage in stores.reports.coverage() for one in coverage]
     if not counted and not incidents:
         raise InputError(
             f"nothing is known of {display_path(workload.encode())}", hint="name it as `intact status` does: NAMESPACE/WORKLOAD"
         )
+    latest, latest_incidents, left_out = choose_latest(counted, incidents)
+    running = {(one.pod.uid if one.pod is not None else one.id)[:UID_LENGTH] for one in covered}
     rows = [
         {
             "rule": one.rule,
@@ -70,9 +74,13 @@ def suggest(workload: str, state_dir: Path, in_cluster: bool, namespace: str, ou
             "alerts": one.told,
             "could_hide": one.could_hide,
         }
-        for one in find_suggestions(counted, incidents)
+        for one in find_suggestions(latest, latest_incidents)
     ]
     if output == "table":
+        if left_out:
+            click.echo(f"# left out: {left_out} earlier of the same name, deleted since")
+        if running and not running & find_pods(latest, latest_incidents):
+            click.echo("# none of the pods that did this runs any more")
         _print_expect(rows)
     else:
         print_rows(rows, {}, output, "")
@@ -163,16 +171,18 @@ def _relay(arguments: Sequence[str], namespace: str) -> None:
 class _Stores:
     starts: StartStore
     incidents: IncidentStore
+    reports: ReportStore
 
 
 @contextmanager
 def _open_stores(state_dir: Path) -> Iterator[_Stores]:
     from intact.adapters.store.incidents import SqlIncidentStore
+    from intact.adapters.store.reports import SqlReportStore
     from intact.adapters.store.starts import SqlStartStore
     from intact.run.storage.recorded import open_recorded
 
     database = open_recorded(state_dir)
     try:
-        yield _Stores(SqlStartStore(database), SqlIncidentStore(database))
+        yield _Stores(SqlStartStore(database), SqlIncidentStore(database), SqlReportStore(database))
     finally:
         database.close()
