@@ -7,7 +7,8 @@ reads a clock. Not for use by two threads at once.
 2. A ring is due as soon as it is known: the doorbell has already waited a moment for what comes in one go.
 3. What rang is looked at once more `HOT_S` later: a store through a shared mapping rings only once the kernel writes the page back.
 4. Lost events: everything, as a whole, at most every `OVERFLOW_PAUSE_S`.
-5. No container takes more than a fifth of the time: after a look of t seconds its next waits 4 t.
+5. No container takes more than a fifth of the time: after a look of t seconds its next waits 4 t. Paths that rang do not wait so long for a
+   look at everything, so that no crowd of files puts off what is told of others: theirs are a fifth of the time of their own.
 6. One that floods (`observe.flood`) is looked at by the clock, as a whole every `FLOOD_LOOK_S`, and once more when that is over.
 7. While a container is being looked at, nothing more of it is due.
 """
@@ -39,6 +40,7 @@ class _Watched:
     hot_at: float = _NEVER
     is_hot_as_a_whole: bool = False
     not_before: float = 0.0
+    whole_not_before: float = 0.0
     is_flooding: bool = False
 
 
@@ -107,17 +109,21 @@ class Schedule:
     def look_at(self, container_id: str, now: float) -> None:
         """A whole look at one container now, because somebody asked."""
         if watched := self._watched.get(container_id):
-            watched.whole_at = watched.not_before = now
+            watched.whole_at = watched.not_before = watched.whole_not_before = now
 
     def begin_look(self, container_id: str) -> None:
         """7. A look has begun that is not over soon."""
         if watched := self._watched.get(container_id):
             watched.not_before = _NEVER
 
-    def looked(self, container_id: str, started: float, finished: float) -> None:
+    def looked(self, container_id: str, started: float, finished: float, *, is_whole: bool = True) -> None:
         """5. A look is over."""
         if watched := self._watched.get(container_id):
-            watched.not_before = finished + 4 * max(0.0, finished - started)
+            rested = finished + 4 * max(0.0, finished - started)
+            if is_whole:
+                watched.not_before, watched.whole_not_before = finished, rested
+            else:
+                watched.not_before = rested
 
     def due(self, now: float) -> list[tuple[str, frozenset[bytes] | None]]:
         """What to look at now: (container, paths or None for everything), each container once. What is returned is no longer due."""
@@ -133,13 +139,14 @@ class Schedule:
         return watched is not None and watched.has_rung
 
     def _due_at(self, watched: _Watched) -> float:
-        wanted = 0.0 if watched.paths else min(watched.whole_at, watched.hot_at)
+        wanted = 0.0 if watched.paths else max(min(watched.whole_at, watched.hot_at), watched.whole_not_before)
         return max(wanted, watched.not_before)
 
     def _take(self, watched: _Watched, now: float) -> frozenset[bytes] | None:
         paths = watched.paths
-        is_whole = watched.whole_at <= now
-        if watched.hot_at <= now:  # 3
+        is_rested = watched.whole_not_before <= now
+        is_whole = watched.whole_at <= now and is_rested
+        if watched.hot_at <= now and is_rested:  # 3
             is_whole = is_whole or watched.is_hot_as_a_whole
             paths |= watched.hot
             watched.hot, watched.hot_at, watched.is_hot_as_a_whole = set(), _NEVER, False

@@ -73,12 +73,28 @@ def test_lost_events_mean_everything_but_not_all_the_time() -> None:
 
 def test_a_container_whose_looks_are_long_does_not_starve_the_others() -> None:
     schedule = watching("heavy", "light")
-    schedule.looked("heavy", 0, 2)
+    schedule.looked("heavy", 0, 2, is_whole=False)
     schedule.rang("heavy", [b"/x"], 2)
     schedule.rang("light", [b"/y"], 2)
     assert schedule.due(2) == [("light", frozenset({b"/y"}))]
     assert schedule.due(9.9) == []
     assert schedule.due(10) == [("heavy", frozenset({b"/x"}))]
+
+
+def test_a_long_look_at_everything_does_not_put_off_the_paths_that_ring_after_it() -> None:
+    """A crowd of files that makes every look at everything slow hides nothing that is done beside it."""
+    schedule = Schedule()
+    schedule.add("crowded", PodPlan(pod_uid="p", interval_s=10), 0)
+    assert schedule.due(0) == [("crowded", None)]
+    schedule.looked("crowded", 0, 20)
+    schedule.rang("crowded", {b"/etc/crontab"}, 21)
+    assert schedule.due(21) == [("crowded", frozenset({b"/etc/crontab"}))], "alone, though everything is due as well"
+    schedule.looked("crowded", 21, 22, is_whole=False)
+    schedule.rang("crowded", {b"/etc/passwd"}, 22)
+    assert schedule.due(25.9) == [], "these have a fifth of the time of their own"
+    assert schedule.due(26) == [("crowded", frozenset({b"/etc/passwd"}))]
+    assert schedule.due(99) == []
+    assert schedule.due(100) == [("crowded", None)]
 
 
 def test_a_changed_plan_keeps_what_is_due_and_an_unwatched_pod_is_left_alone() -> None:
@@ -126,5 +142,5 @@ def test_while_a_container_is_looked_at_its_rings_wait() -> None:
     schedule.begin_look("a")
     schedule.rang("a", [b"/y"], 2)
     assert schedule.due(100) == []
-    schedule.looked("a", 2, 3)
+    schedule.looked("a", 2, 3, is_whole=False)
     assert schedule.due(6.9) == [] and schedule.due(7) == [("a", frozenset({b"/y"}))]

@@ -146,7 +146,7 @@ class Looks:
         self, watched: Watched, observation: Observation | None, paths: frozenset[bytes] | None, started: float, *, anyway: bool = False
     ) -> None:
         finished, baseline = self._steady(), watched.baseline
-        self._schedule.looked(watched.running.container.id, started, finished)
+        self._schedule.looked(watched.running.container.id, started, finished, is_whole=paths is None)
         if paths is None:
             watched.whole_look_s = finished - started
         if baseline is None:
