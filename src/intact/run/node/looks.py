@@ -159,6 +159,8 @@ class Looks:
         known = {finding.id: finding for finding in watched.drift.findings} if watched.drift is not None else {}
         verdict = replace(verdict, findings=self._eyes.date(watched.running, baseline, verdict.findings, known))
         verdict = keep_waiting(watched.drift, verdict, waiting)
+        if paths is not None and verdict.untold:  # a number, which only a look at everything says of the whole container
+            self._schedule.rang(watched.running.container.id, None, finished)
         verdict = watched.sign(verdict if paths is None else merge(watched.drift, verdict, paths))
         watched.is_owed |= anyway
         if verdict.findings or not waiting:  # what is waited for may be a finding: nobody is told that there is none
