@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import queue
 import time
 from pathlib import Path
 
 import pytest
 
+from intact.adapters.runtime.containerd import Containerd
+from intact.adapters.runtime.discover import find_container
+from intact.run.node.eyes import HostEyes, HostMounts
+from intact.run.node.layer_reader import LayerReader, Reading
 from lab import images
 from lab.runtime import Runtime
+from tests.attack.staged import baseline_of
 from tests.integration.watching import Line, Watching
 
 pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.timeout(300)]
@@ -83,3 +89,32 @@ def test_a_layer_that_changed_while_nobody_watched_is_told_though_it_was_read_be
     finally:
         (layer / "srv/other.sh").write_bytes(PROGRAM)
         runtime.stop("unwatched")
+
+
+def test_a_program_that_runs_is_told_before_the_rest_of_a_large_layer_is_read(runtime: Runtime, tmp_path: Path) -> None:
+    """And how much of the layer is not verified is known meanwhile."""
+    name, size_bytes = "docker.io/local/large:1", 4 << 20
+    runtime.import_image(images.busybox_image(tmp_path / "image", name, files={b"/a/large": os.urandom(size_bytes)}))
+    runtime.run(name, "large")
+    containerd = Containerd(str(runtime.address), HostMounts())
+    try:
+        running = find_container(containerd.list_running("node1"), "large")
+        assert running.mounted is not None, running.unobservable
+        (lower,) = runtime.lowers("large")
+        pairs = tuple(zip(running.mounted.lowers, baseline_of(lower).layers, strict=True))
+        program = lower / "bin/busybox"
+        (other := program.with_name("other")).write_bytes(program.read_bytes() + b"evil")
+        other.replace(program)
+        reader = LayerReader(HostEyes(layer_rate_bytes_s=1 << 30), time.time)
+        told: queue.SimpleQueue[tuple[Reading | BaseException, int | None]] = queue.SimpleQueue()
+        reader.submit(running, pairs, lambda found: told.put((found, reader.count_unverified(pairs))))
+        first, left_bytes = told.get(timeout=60)
+        assert isinstance(first, Reading) and [one.path for one in first.differences] == [b"/bin/busybox"]
+        assert left_bytes is not None and left_bytes >= size_bytes
+        rest, _ = told.get(timeout=60)
+        assert isinstance(rest, Reading) and rest.paths is None and b"/bin/busybox" in {one.path for one in rest.differences}
+        assert reader.count_unverified(pairs) == 0
+        reader.close()
+    finally:
+        containerd.close()
+        runtime.stop("large")

@@ -14,7 +14,7 @@ from typing import Protocol
 from intact.model.digest import WEAK
 from intact.model.entry import Entry, Kind, ancestors
 from intact.model.finding import Change, Difference
-from intact.model.layer import Baseline, LayerTable, Record
+from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Scope, Unobserved
 from intact.model.stated import EVERYTHING, Aspect, Stated
 
@@ -61,7 +61,14 @@ def _is_content_due(expected: Entry, actual: Entry, stated: Stated) -> bool:
     return Aspect.CONTENT in stated.aspects
 
 
-def compare_layer(table: LayerTable, records: Iterable[Record | Unobserved]) -> Iterator[Difference]:
+class Expected(Protocol):
+    """A layer table, or part of one."""
+
+    def scan(self) -> Iterator[Record]:
+        """Records in order of path."""
+
+
+def compare_layer(table: Expected, records: Iterable[Record | Unobserved]) -> Iterator[Difference]:
     """One read-only layer on disk (`records`, sorted by path) against its table; one record of each in memory.
 
     An `Unobserved` among the records comes out as a difference `Unread` with its reason, and what the table has below it is not called

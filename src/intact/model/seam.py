@@ -39,6 +39,9 @@ class Coverage:
     """By what the files of the baseline are known, as `str(Algorithms)`: roots over others are not comparable."""
     table_version: int = VERSION
     """Of the encoding that the root is over: while an update goes round, nodes have roots of different versions."""
+    layers_unverified_bytes: int | None = None
+    """How much of its read-only layers has still to be read, or could not be: not since something touched them, or for a day. 0 when all
+    was; None where nobody knows."""
 
     @property
     def differs(self) -> bool:

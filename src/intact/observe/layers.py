@@ -2,17 +2,17 @@
 
 In: one lower directory as a `Tree`. Out: the layer's records in the table's own order (bytewise by path), one at a time, so that whoever
 compares holds one record; `pace` of the tree throttles it, and stopping between two records is always possible: go on with `after`.
-Never writes, never judges.
+Or only the named files of it. Never writes, never judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from intact.model.container import IdMap
 from intact.model.digest import SHA256, Algorithms
-from intact.model.entry import Kind, parent
+from intact.model.entry import Entry, Kind, parent
 from intact.model.layer import Record
 from intact.model.observation import Unobserved
 
@@ -47,20 +47,45 @@ def read_layer(tree: Tree, *, after: bytes = b"", uid_map: tuple[IdMap, ...] = (
             yield Record(path=path, entry=None)
             continue
         entry = map_owners(found.entry, uid_map, gid_map)
-        reason = None
-        for attribute in (b"redirect", b"metacopy"):
-            if attribute in found.overlay:
-                reason = Unobserved(path=path, reason=f"{attribute.decode()}: its content is in another layer")
-        if reason is None and entry.kind is Kind.FILE:
-            result = tree.digest(found, max(0, limits.read_bytes - read_bytes), algorithms)
-            if isinstance(result, Content):
-                read_bytes += entry.size_bytes
-                entry = replace(entry, digest=result.digest, further=result.further)
-            else:
-                reason = result.unobserved if isinstance(result, Unsteady) else result
-        yield Record(path=path, entry=entry, opaque=found.overlay.get(b"opaque") == b"y")
+        record, reason = _read_node(tree, found, entry, max(0, limits.read_bytes - read_bytes), algorithms)
+        if entry.kind is Kind.FILE and reason is None:
+            read_bytes += entry.size_bytes
+        yield record
         if reason is not None:
             yield reason
+
+
+def read_files(tree: Tree, paths: Iterable[bytes], *, algorithms: Algorithms = SHA256) -> list[Record | Unobserved]:
+    """The layer's records of `paths`, as far as they exist, sorted; what could not be read of them, or above them, comes first. A whiteout
+    made of a file comes as the file that it is."""
+    wanted = frozenset(paths)
+    records: list[Record] = []
+    unobserved: list[Unobserved] = []
+    for found in tree.visit(wanted):
+        if isinstance(found, Unobserved):
+            unobserved.append(found)
+        elif found.entry.path in wanted and _is_whiteout(found, lambda directory: False):
+            records.append(Record(path=found.entry.path, entry=None))
+        elif found.entry.path in wanted:
+            record, reason = _read_node(tree, found, found.entry, 1 << 62, algorithms)
+            records.append(record)
+            unobserved += [reason] if reason is not None else []
+    return [*unobserved, *sorted(records, key=lambda record: record.path)]
+
+
+def _read_node(tree: Tree, node: Node, entry: Entry, limit_bytes: int, algorithms: Algorithms) -> tuple[Record, Unobserved | None]:
+    """What `node` is, with its digest as `entry`'s, or the reason why there is none."""
+    path, reason = entry.path, None
+    for attribute in (b"redirect", b"metacopy"):
+        if attribute in node.overlay:
+            reason = Unobserved(path=path, reason=f"{attribute.decode()}: its content is in another layer")
+    if reason is None and entry.kind is Kind.FILE:
+        result = tree.digest(node, limit_bytes, algorithms)
+        if isinstance(result, Content):
+            entry = replace(entry, digest=result.digest, further=result.further)
+        else:
+            reason = result.unobserved if isinstance(result, Unsteady) else result
+    return Record(path=path, entry=entry, opaque=node.overlay.get(b"opaque") == b"y"), reason
 
 
 def _holds_whiteouts(tree: Tree, directory: bytes) -> bool:

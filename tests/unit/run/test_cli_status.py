@@ -41,11 +41,18 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202eevil\nINTACT: 9 containers on 1 node, al
 SHELL = "/usr/share/nginx/html/shell.php"
 
 
-def covered(name: str, verdict: str = "Intact", *, reason: str = "", namespace: str = "shop") -> Coverage:
+def covered(name: str, verdict: str = "Intact", *, reason: str = "", namespace: str = "shop", unverified: int | None = None) -> Coverage:
     where = Pod(namespace=namespace, name=name, uid=f"uid-{name}")
     container = Container(id=name, name="web", image="shop/web:2", image_key=Digest.of(b"config"), node="n1", pod=where)
     return Coverage(
-        container=container, verdict=verdict, baseline_root=None, grade="Verified", verified_at=NOW, layers_verified_at=NOW, reason=reason
+        container=container,
+        verdict=verdict,
+        baseline_root=None,
+        grade="Verified",
+        verified_at=NOW,
+        layers_verified_at=NOW,
+        reason=reason,
+        layers_unverified_bytes=unverified,
     )
 
 
@@ -100,6 +107,15 @@ def test_a_host_on_which_all_is_intact_ends_with_0_and_says_so_in_one_line(state
     assert done.stdout.splitlines()[-1] == "INTACT: 2 containers on 1 node, all as their images say. Baselines: 2 Verified."
     assert done.stdout.splitlines()[1].split()[:6] == ["n1", "A", "2", "0", "0", "0"]
     assert str(state) in done.stderr
+
+
+def test_how_much_of_a_containers_read_only_layers_is_not_verified_is_said(state: Path) -> None:
+    keep(state, covered("a", unverified=0), covered("b", unverified=1_200_000_000))
+    done = run("status", "--state", state)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].endswith("Read-only layers of 1 container not verified yet, up to 1.2 GB each.")
+    (row,) = rows_of(run("status", "--state", state, "--output", "json"), "container")
+    assert (row["pod"], row["layers_unverified_bytes"]) == ("b/web", 1_200_000_000)
 
 
 def test_what_drifted_is_named_with_its_gravest_path_and_its_incident_and_ends_with_1(state: Path) -> None:

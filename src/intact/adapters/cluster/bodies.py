@@ -35,6 +35,7 @@ MAX_SIGNERS = 8
 MAX_WORKLOADS = 5
 MAX_CONTAINERS = 150
 MAX_GAPS = 5
+MAX_SHOWN_BYTES = (1 << 63) - 1
 _LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 _RANK = {"Drifted": 0, "Unobserved": 1, "Pending": 2, EXPECTED: 3, "Intact": 4}
 
@@ -253,6 +254,10 @@ def _coverage(coverage: Coverage) -> Body:
         shown["baseline"] = str(coverage.baseline_root)[:140]
     if coverage.verified_at:
         shown["verifiedAt"] = instant(coverage.verified_at)
+    if coverage.layers_verified_at:
+        shown["layersVerifiedAt"] = instant(coverage.layers_verified_at)
+    if coverage.layers_unverified_bytes is not None:
+        shown["layersUnverifiedBytes"] = min(max(0, coverage.layers_unverified_bytes), MAX_SHOWN_BYTES)
     if coverage.reason:
         shown["reason"] = coverage.reason[:256]
     return shown

@@ -36,6 +36,7 @@ from .kinds import BASELINE, INCIDENT, NODE, REMEDIATION, Kind
 
 QUIET_S = 10.0
 NODE_REFRESH_S = 300.0
+_PASSING = frozenset({"verifiedAt", "layersVerifiedAt", "layersUnverifiedBytes"})
 """A node of which nothing changed is written this often, to show that it was heard."""
 
 
@@ -87,10 +88,14 @@ class Objects:
             raise
 
     def put_node(self, status: NodeStatus, now: float) -> float:
-        """Shows what a node said last. Its time alone is no change, until `NODE_REFRESH_S`."""
+        """Shows what a node said last. Its times alone are no change, until `NODE_REFRESH_S`, nor is how far it is with read-only layers
+        that it has not verified to the end."""
         body = node_body(status)
         essence = {key: value for key, value in body["status"].items() if key not in ("heardAt", "containers")}
-        essence["containers"] = [{k: v for k, v in c.items() if k != "verifiedAt"} for c in body["status"]["containers"]]
+        essence["containers"] = [
+            {k: v for k, v in c.items() if k not in _PASSING} | {"isUnverified": c.get("layersUnverifiedBytes") != 0}
+            for c in body["status"]["containers"]
+        ]
         counts = {verdict: body["status"][verdict] for verdict in ("drifted", "unobserved")}
         return self._put(NODE, body, repr((counts, status.tier)), now, essence=essence, refresh_s=NODE_REFRESH_S)
 

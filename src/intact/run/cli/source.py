@@ -4,7 +4,7 @@
 Out: rows, the same from both, with text as it was stored; whoever prints them for a terminal uses `clean`. Never writes.
 
     node       node heard_at tier intact expected drifted unobserved pending events_lost unlisted containers
-    container  container namespace pod node verdict grade verified_at reason
+    container  container namespace pod node verdict grade verified_at layers_verified_at layers_unverified_bytes (None: not known) reason
     policy     policy namespace mode accepted problem pods
     incident   incident namespace workload state cause level explanation policy action first_seen last_seen count pods pod_count nodes
                node_count paths omitted_paths grade baselines (key root grade) matters (about level text since nodes) matter_count

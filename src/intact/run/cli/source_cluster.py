@@ -115,6 +115,8 @@ def _container(one: dict[str, Any], node: str) -> Row:
         "verdict": one.get("verdict") or "Unobserved",
         "grade": one.get("grade") or "",
         "verified_at": one.get("verifiedAt") or "",
+        "layers_verified_at": one.get("layersVerifiedAt") or "",
+        "layers_unverified_bytes": one.get("layersUnverifiedBytes"),
         "reason": one.get("reason") or "",
     }
 

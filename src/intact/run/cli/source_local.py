@@ -107,6 +107,8 @@ def _container(covered: Coverage, node: str) -> Row:
         "verdict": covered.verdict,
         "grade": covered.grade,
         "verified_at": describe_time(covered.verified_at),
+        "layers_verified_at": describe_time(covered.layers_verified_at),
+        "layers_unverified_bytes": covered.layers_unverified_bytes,
         "reason": covered.reason,
     }
 

@@ -4,7 +4,7 @@
    heard, events lost
 2. every container that is not intact, with the reason
 3. open incidents, and policies that are not in force
-4. one line that says it all
+4. one line that says it all, also of how many containers' read-only layers are not verified yet
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED, Perm
 from intact.model.layer import Grade
 from intact.model.seam import EXPECTED
 
+from .baseline.sizes import show_size
 from .output import output_option, print_rows
 from .source import Row, Source, clean, count_of, describe_age, level_rank, open_source, parse_instant, state_option
 
@@ -56,6 +57,8 @@ class View:
     nodes: Sequence[Row]
     containers: Sequence[Row]
     """Those that are not intact."""
+    unverified: Sequence[Row]
+    """Those of the others whose read-only layers have still to be read, all or in part."""
     policies: Sequence[Row]
     incidents: Sequence[Row]
     """Those that are not resolved."""
@@ -66,7 +69,7 @@ class View:
     def parts(self) -> tuple[tuple[str, Sequence[Row]], ...]:
         return (
             ("node", self.nodes),
-            ("container", self.containers),
+            ("container", [*self.containers, *self.unverified]),
             ("policy", self.policies),
             ("incident", self.incidents),
             ("summary", [self.summary]),
@@ -78,11 +81,12 @@ def take_view(source: Source, namespace: str, now: float) -> View:
     incidents = [incident for incident in source.incidents(namespace) if incident["state"] != "Resolved"]
     incidents.sort(key=lambda row: -level_rank(row["level"]))
     refused: list[str] = []
-    nodes, containers = [], []
+    nodes, containers, unverified = [], [], []
     grades: Counter[str] = Counter()
     for node in _read(source.nodes, refused):
         listed = [one for one in node.pop("containers") if namespace in ("", one["namespace"])]
         containers += [one for one in listed if one["verdict"] != "Intact"]
+        unverified += [one for one in listed if one["verdict"] == "Intact" and one["layers_unverified_bytes"]]
         grades.update(str(one["grade"]) for one in listed if one["grade"])
         if namespace:
             counted = [str(one["verdict"]) for one in listed]
@@ -97,9 +101,10 @@ def take_view(source: Source, namespace: str, now: float) -> View:
         containers=sorted(
             containers, key=lambda one: (VERDICTS.index(one["verdict"]) if one["verdict"] in VERDICTS else 2, one["container"])
         ),
+        unverified=sorted(unverified, key=lambda one: str(one["container"])),
         policies=policies,
         incidents=incidents,
-        summary=_sum_up(nodes, incidents, policies, refused, namespace, now, grades),
+        summary=_sum_up(nodes, incidents, policies, refused, namespace, now, grades, _list_unverified([*containers, *unverified])),
         now=now,
     )
 
@@ -132,6 +137,7 @@ def _sum_up(
     namespace: str,
     now: float,
     grades: Mapping[str, int],
+    unverified: Sequence[int],
 ) -> Row:
     counts = {verdict.lower(): sum(int(node[verdict.lower()]) for node in nodes) for verdict in VERDICTS}
     silent = [node for node in nodes if node["silent"]]
@@ -161,6 +167,8 @@ def _sum_up(
         line = _tell_intact(total, counts["expected"], where)
     if grades:
         line += f" Baselines: {', '.join(f'{grades[grade]} {clean(grade, 20)}' for grade in sorted(grades, key=_grade_rank))}."
+    if unverified:
+        line += f" Read-only layers of {count_of(len(unverified), 'container')} not verified yet, up to {show_size(max(unverified))} each."
     problems = sum(not policy["accepted"] for policy in policies)
     if problems:
         line += f" {count_of(problems, 'policy').replace('policys', 'policies')} not in force."
@@ -171,6 +179,7 @@ def _sum_up(
         "silent_nodes": len(silent),
         "policies_not_in_force": problems,
         "grades": dict(grades),
+        "layers_unverified": len(unverified),
         "line": line,
         "exit_code": code,
     }
@@ -182,6 +191,11 @@ def _tell_intact(total: int, expected: int, where: str) -> str:
     if not expected:
         return f"INTACT: {count_of(total, 'container')}{where}, all as their images say."
     return f"INTACT: {count_of(total, 'container')}{where}, as their images say or as expected: {expected} differ only in what is expected."
+
+
+def _list_unverified(containers: Sequence[Row]) -> list[int]:
+    """Of each container with read-only layers that have still to be read, how many bytes."""
+    return [int(one["layers_unverified_bytes"]) for one in containers if one["layers_unverified_bytes"]]
 
 
 def _grade_rank(title: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from intact.adapters.linux.executed import list_executed
 from intact.adapters.linux.known import KnownFiles
 from intact.adapters.linux.mounts import confirm_overlay, read_defaults, read_mounts, root_device, uses_user_attributes
 from intact.adapters.linux.overlay_index import find_shared
@@ -25,7 +26,7 @@ from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Scope, Unobserved
 from intact.observe.dating import date_findings
 from intact.observe.drift import scan_drift
-from intact.observe.layers import read_layer
+from intact.observe.layers import read_files, read_layer
 from intact.observe.settled import Settled, SettledTree
 
 from .consideration import Consideration
@@ -84,6 +85,19 @@ class HostEyes:
             for found in read_layer(tree if settled is None else SettledTree(tree, settled), algorithms=algorithms):
                 yield found
                 self._consider()
+
+    def read_files(
+        self, running: Running, directory: bytes, paths: frozenset[bytes], algorithms: Algorithms = SHA256, settled: Settled | None = None
+    ) -> list[Record | Unobserved]:
+        """The same of `paths` alone, sorted."""
+        mounted = running.mounted
+        assert mounted is not None, "only containers whose overlay was confirmed have layers to read"
+        with HostTree(directory, user_attributes=uses_user_attributes(mounted), pace=self._pace, drop_cache=True) as tree:
+            return read_files(tree if settled is None else SettledTree(tree, settled), paths, algorithms=algorithms)
+
+    def list_executed(self, running: Running) -> frozenset[bytes]:
+        """What of its overlay the container's processes execute now, or map to execute; as far as they may be looked at."""
+        return list_executed(running)
 
 
 class Throttle:

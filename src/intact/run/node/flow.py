@@ -88,7 +88,7 @@ class NodeFlow:
         )
         self._executed = ExecutedFiles(roster=roster, eyes=eyes, reporter=reporter, steady=steady)
         self._live = LiveJudge(live, roster=roster, eyes=eyes, reporter=reporter, origins=origins, hand_in=hand_in, clock=clock)
-        reader = LayerReader(eyes.read_layer, clock, layer_memory)
+        reader = LayerReader(eyes, clock, layer_memory)
         self._layers = LayerWatch(reader, roster=roster, reporter=reporter, hand_in=hand_in, clock=clock)
         self._obtaining = Obtaining(
             baselines,

@@ -16,8 +16,26 @@ HandIn = Callable[[Callable[[float], None]], None]
 """From any thread: has something done on the flow's thread in its next turn, with the steady time of then."""
 
 
-class Eyes(Protocol):
-    """How a container is looked at: the observe stage on this host."""
+class LayerEyes(Protocol):
+    """How read-only layers are looked at: the observe stage on this host."""
+
+    def read_layer(
+        self, running: Running, directory: bytes, algorithms: Algorithms = SHA256, settled: Settled | None = None
+    ) -> Iterator[Record | Unobserved]:
+        """What one read-only layer holds on disk; throttled. Of what is `settled`, only what may have changed since is read. Raises
+        InputError or OSError where it cannot be read."""
+
+    def read_files(
+        self, running: Running, directory: bytes, paths: frozenset[bytes], algorithms: Algorithms = SHA256, settled: Settled | None = None
+    ) -> list[Record | Unobserved]:
+        """The same of `paths` alone, sorted."""
+
+    def list_executed(self, running: Running) -> frozenset[bytes]:
+        """What of its overlay the container's processes execute now, or map to execute; as far as they may be looked at."""
+
+
+class Eyes(LayerEyes, Protocol):
+    """How a container is looked at."""
 
     def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
         """The writable layer, or only `paths` of it; None if there is no such layer any more."""
@@ -29,12 +47,6 @@ class Eyes(Protocol):
         self, running: Running, baseline: Baseline, findings: tuple[Finding, ...], known: Mapping[str, Finding]
     ) -> tuple[Finding, ...]:
         """`findings` with the moments at which they were made, `known` being those that were dated before, by id."""
-
-    def read_layer(
-        self, running: Running, directory: bytes, algorithms: Algorithms = SHA256, settled: Settled | None = None
-    ) -> Iterator[Record | Unobserved]:
-        """What one read-only layer holds on disk; throttled. Of what is `settled`, only what may have changed since is read. Raises
-        InputError or OSError where it cannot be read."""
 
 
 class Baselines(Protocol):

@@ -99,7 +99,7 @@ class Reporter:
             self._next_keep = now + KEEP_WRITERS_S
             self._writers.keep(f for watched in everybody if watched.drift is not None for f in watched.drift.findings)
         coverage = tuple(watched.cover() for watched in everybody)
-        says = {(c.container.id, c.verdict, c.reason, c.baseline_root, c.layers_verified_at > 0) for c in coverage}
+        says = {_summarise(one) for one in coverage}
         if now < self._next_heartbeat and says == self._coverage_said:
             return False
         self._next_heartbeat = now + HEARTBEAT_S
@@ -146,3 +146,9 @@ class Reporter:
             outcomes=outcomes,
             tier=self._tier,
         )
+
+
+def _summarise(one: Coverage) -> tuple[object, ...]:
+    """What of it is told at once when it changes."""
+    is_whole = one.layers_verified_at > 0, one.layers_unverified_bytes == 0
+    return one.container.id, one.verdict, one.reason, one.baseline_root, *is_whole

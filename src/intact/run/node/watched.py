@@ -56,6 +56,10 @@ class Watched:
     """Whether a verdict is to be told though it says nothing new, as soon as it is known."""
     drift: Verdict | None = None
     layers: Verdict | None = None
+    layers_read_at: float = 0.0
+    """When the oldest of its read-only layers was read, all of it; 0 before they were, however much is known of them."""
+    count_unverified: Callable[[], int | None] = lambda: None
+    """How many bytes of its read-only layers are not verified; None where nobody knows."""
     live: Verdict | None = None
     live_facts: object = None
     with_volumes: bool = False
@@ -88,6 +92,7 @@ class Watched:
         """Its baseline counts no more, nor does what was seen by it: nothing is known until it was obtained again."""
         self.baseline, self.reason, self.retry_at = None, reason, 0.0
         self.drift = self.layers = self.live = None
+        self.layers_read_at, self.count_unverified = 0.0, lambda: None
 
     def note_writers(self, writers: Mapping[bytes, Process | None], heard_at: float) -> None:
         """A process that nobody can name leaves the name that was known before. The path heard of longest ago is forgotten first."""
@@ -154,7 +159,8 @@ class Watched:
             baseline_root=self.baseline.root if self.baseline else None,
             grade=self.baseline.grade.title if self.baseline else "",
             verified_at=self.drift.at if self.drift else 0.0,
-            layers_verified_at=self.layers.at if self.layers else 0.0,
+            layers_verified_at=self.layers_read_at,
+            layers_unverified_bytes=self.count_unverified(),
             reason=reason or (unseen[0] if unseen and worst is State.UNOBSERVED else self.notice),
             algorithms=str(self.baseline.algorithms) if self.baseline else "sha256",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+import pytest
 
 from intact.adapters.cluster.bodies import MAX_BYTES, ShownBaseline, baseline_body, incident_body, node_body, remediation_body
 from intact.model.container import Container, Pod
@@ -105,6 +106,22 @@ def test_a_crowded_node_fits_and_names_first_what_is_not_intact() -> None:
     assert (shown["intact"], shown["drifted"]) == (500, 1)
     assert shown["containers"][0]["verdict"] == "Drifted"
     assert len(shown["containers"]) + shown["omittedContainers"] == 501
+
+
+@pytest.mark.parametrize(("told", "shown"), [(None, None), (0, 0), (5, 5), (-1, 0), (1 << 200, (1 << 63) - 1)])
+def test_no_figure_of_a_node_makes_its_object_one_that_the_api_server_refuses(told: int | None, shown: int | None) -> None:
+    container = Container(id="1", name="c", image="", image_key=None, node="n")
+    covered = Coverage(
+        container=container,
+        verdict="Intact",
+        baseline_root=None,
+        grade="",
+        verified_at=1.0,
+        layers_verified_at=0.0,
+        layers_unverified_bytes=told,
+    )
+    (one,) = node_body(NodeStatus(node="n", heard_at=1.0, tier="A", coverage=(covered,)))["status"]["containers"]
+    assert one.get("layersUnverifiedBytes") == shown and "layersVerifiedAt" not in one
 
 
 def test_a_remediation_says_in_words_why_it_was_done() -> None:

@@ -58,6 +58,14 @@ class Eyes:
     ) -> Iterator[Record | Unobserved]:
         return iter(())
 
+    def read_files(
+        self, running: Running, directory: bytes, paths: frozenset[bytes], algorithms: Algorithms = SHA256, settled: object = None
+    ) -> list[Record | Unobserved]:
+        return []
+
+    def list_executed(self, running: Running) -> frozenset[bytes]:
+        return frozenset()
+
 
 @dataclass
 class Shelf:
