@@ -228,9 +228,15 @@ def test_a_node_is_written_on_change_and_now_and_then(namespace: str, controller
     objects = Objects(controller)
     container = Container(id="c", name="web", image="", image_key=None, node="n1", pod=Pod(namespace="a", name="b", uid="u"))
 
-    def status(heard_at: float, verdict: str = "Intact") -> NodeStatus:
+    def status(heard_at: float, verdict: str = "Intact", unverified_bytes: int = 5) -> NodeStatus:
         coverage = Coverage(
-            container=container, verdict=verdict, baseline_root=None, grade="Verified", verified_at=heard_at, layers_verified_at=0.0
+            container=container,
+            verdict=verdict,
+            baseline_root=None,
+            grade="Verified",
+            verified_at=heard_at,
+            layers_verified_at=heard_at,
+            layers_unverified_bytes=unverified_bytes,
         )
         return NodeStatus(node="test-node", heard_at=heard_at, tier="A", coverage=(coverage,))
 
@@ -241,13 +247,18 @@ def test_a_node_is_written_on_change_and_now_and_then(namespace: str, controller
 
     objects.put_node(status(1000.0), 1000.0)
     first = heard()
-    objects.put_node(status(1060.0), 1060.0)
+    objects.put_node(status(1060.0, unverified_bytes=4), 1060.0)
     assert heard() == first
     objects.put_node(status(1061.0, "Drifted"), 1061.0)
     second = heard()
     assert second != first
-    objects.put_node(status(1061.0 + NODE_REFRESH_S, "Drifted"), 1061.0 + NODE_REFRESH_S)
-    assert heard() != second
+    objects.put_node(status(1062.0, "Drifted", unverified_bytes=0), 1062.0 + QUIET_S)
+    third = heard()
+    assert third != second, "all of its layers are verified"
+    found = controller.get(NODE, "test-node")
+    assert found is not None and found["status"]["containers"][0]["layersUnverifiedBytes"] == 0
+    objects.put_node(status(1062.0 + NODE_REFRESH_S, "Drifted", unverified_bytes=0), 1062.0 + QUIET_S + NODE_REFRESH_S)
+    assert heard() != third
     objects.delete_node("test-node")
 
 
