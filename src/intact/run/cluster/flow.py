@@ -283,7 +283,7 @@ class ClusterFlow(AgentSide):
             verdict, leaves = self._starts.weigh(verdict, pod, is_spread=lambda: self._is_spread(pod.workload, now), now=now)
         leaves += self._counts.count(verdict, pod, now)
         clean = is_clean(verdict, policy, now) and not self._is_odd(verdict.container)
-        if is_blind(verdict) and self._looks.has_seen(verdict.container):
+        if is_blind(verdict) and self._looks.has_seen(verdict.container) and not pod.is_ending:
             self._router.submit(alert_for_blind(verdict, now=now))
         self._looks.note(verdict, clean=clean, calm=is_calm(verdict, policy, now), differs=differs)
         self._on_verdict(verdict)

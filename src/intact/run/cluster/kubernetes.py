@@ -81,7 +81,9 @@ class KubernetesWorld:
             self._unknown_until[pod.uid] = now + UNKNOWN_S
         # Only the node says that there is, or was, such a pod: nothing is shown in a namespace on its word alone.
         workload = Workload(kind="Pod", namespace="", name=f"{pod.namespace}/{pod.name}", uid=pod.uid)
-        return PodFacts(uid=pod.uid, namespace=pod.namespace, name=pod.name, node=container.node, labels=(), workload=workload)
+        return PodFacts(
+            uid=pod.uid, namespace=pod.namespace, name=pod.name, node=container.node, labels=(), workload=workload, is_ending=True
+        )
 
     def node_of(self, pod_uid: str) -> str | None:
         return self._cache.node_of(pod_uid)
