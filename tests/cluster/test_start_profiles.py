@@ -42,6 +42,8 @@ def test_entry_points_alarm_nobody_and_are_recorded_once(installed: Installed, s
     shop.wait_rolled_out("web")
     eventually(lambda: are_recorded(installed, shop, 2), 120)
     assert not told(shop) & set(PATHS)
+    eventually(lambda: shown(installed, shop) == {"Expected"}, 120)
+    eventually(lambda: installed.intact("status", "-n", shop.namespace).returncode == 0, 120)
 
 
 def test_a_pod_that_starts_otherwise_than_the_others_is_told(shop: Shop) -> None:
@@ -58,6 +60,12 @@ def test_a_pod_that_starts_otherwise_than_the_others_is_told(shop: Shop) -> None
 def test_a_path_of_the_profile_that_is_changed_after_ready_is_told(shop: Shop) -> None:
     shop.run_in(shop.pods("web")[0], f"echo owned >{PAGE}")
     eventually(lambda: PAGE in told(shop), 90)
+
+
+def shown(installed: Installed, shop: Shop) -> set[str]:
+    """What the nodes' status says of the Deployment's containers."""
+    covered = installed.covered()
+    return {str(covered.get(f"{shop.namespace}/{pod['metadata']['name']}/web", {}).get("verdict")) for pod in shop.pods("web")}
 
 
 def told(shop: Shop) -> set[str]:
