@@ -1,6 +1,7 @@
 /* What an attacker's program does that leaves no trace in the writable layer, and what a harmless one does that looks alike. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,12 @@ static void map_to_execute(int file, int shared)
         exit(3);
 }
 
+static void *go_on(void *unused)
+{
+    for (;;)
+        pause();
+}
+
 int main(int count, char **words)
 {
     const char *trick = count > 1 ? words[1] : "";
@@ -32,6 +39,17 @@ int main(int count, char **words)
         char *arguments[] = {"[kworker/0:1]", "600", NULL}, *environment[] = {NULL};
         fexecve(in_memory("x", "/bin/pauser"), arguments, environment);
         exit(4);
+    }
+    if (!strcmp(trick, "run-in-memory-without-head")) {
+        char *arguments[] = {"x", "without-head", NULL}, *environment[] = {NULL};
+        fexecve(in_memory("x", "/bin/pauser"), arguments, environment);
+        exit(4);
+    }
+    if (!strcmp(trick, "without-head")) { /* the first thread ends, and with it what /proc/PID shows */
+        pthread_t other;
+        if (pthread_create(&other, NULL, go_on, NULL))
+            exit(7);
+        pthread_exit(NULL);
     }
     if (!strcmp(trick, "map-in-memory")) {
         map_to_execute(in_memory("lib", "/bin/pauser"), 0);

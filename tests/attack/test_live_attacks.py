@@ -28,6 +28,7 @@ PATIENCE_S = 120.0
 
 ORDINARY = {
     "memfd": "exec trick run-in-memory",
+    "memfd-without-head": "exec trick run-in-memory-without-head",
     "memfd-library": "exec trick map-in-memory",
     "tmpfs": "cp /bin/pauser /run/pauser && exec /run/pauser",
     "dropped": "cp /bin/pauser /tmp/pauser && chmod 0755 /tmp/pauser && exec /tmp/pauser",
@@ -53,6 +54,7 @@ PRIVILEGED = {
 }
 EXPECTED = {
     "memfd": {("/memfd:x", "not-of-the-image-executed")},
+    "memfd-without-head": {("/memfd:x", "not-of-the-image-executed")},
     "memfd-library": {("/memfd:lib", "not-of-the-image-executed")},
     "tmpfs": {("/run/pauser", "not-of-the-image-executed")},
     "dropped": {("/tmp/pauser", "not-of-the-image-executed")},

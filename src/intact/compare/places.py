@@ -24,12 +24,19 @@ CODE_NAMES = frozenset(
 )
 """Names of files that decide what is loaded by what stands beside them: user.ini(PHP), a package's main module, Spring's sources of
 configuration."""
+_CODE_NAME = re.compile(
+    rb"\.env(?:\.[^/]*)?|\.flaskenv|application-[^/]*\.(?:properties|ya?ml)|appsettings\.[^/]+\.json|[^/]*\.runtimeconfig(?:\.dev)?\.json"
+    rb"|php\.ini|bunfig\.toml|\.yarnrc\.yml",
+    re.DOTALL,
+)
+"""More of them, by pattern: what dotenv, Spring (its default profile too), .NET, PHP as CGI, Bun and Yarn read beside a program."""
 
 _CREDENTIALS = re.compile(
     rb"""/etc/(?:(?:passwd|shadow|group|gshadow|subuid|subgid)-?|sudoers(?:\.d/.*)?|doas\.conf|ssh/.*|pam\.d/.*|pam\.conf|security/.*
           |ssl/.*|pki/.*|ca-certificates.*|krb5\.(?:conf|keytab)|nsswitch\.conf|hosts\.(?:equiv|allow|deny)|polkit-1/.*)
     |.*/\.(?:ssh|gnupg|aws|kube|docker)/.*
-    |.*/(?:authorized_keys2?|\.rhosts|\.netrc|\.pgpass|\.my\.cnf|\.htpasswd)
+    |.*/(?:authorized_keys2?|\.rhosts|\.netrc|\.pgpass|\.my\.cnf|\.htpasswd|\.shosts|\.k5login|\.k5users)
+    |/var/lib/(?:extrausers|polkit-1)/.*
     |/usr/(?:local/)?share/ca-certificates/.*
     |/usr/(?:local/)?lib/ssl/.*
     |.*/(?:lib/security/cacerts|certifi/cacert\.pem)""",
@@ -39,7 +46,10 @@ _AUTOSTART = re.compile(
     rb"""/etc/(?:cron[^/]*(?:/.*)?|anacrontab|at\.(?:allow|deny)|ld\.so\.(?:preload|conf|conf\.d/.*|cache)|profile(?:\.d/.*)?
           |bash\.bashrc|bashrc|zsh/.*|environment|inittab|rc[^/]*(?:/.*)?|init\.d/.*|init/.*|systemd/.*|modprobe\.d/.*|modules-load\.d/.*
           |udev/.*|apt/apt\.conf(?:\.d/.*)?|php.*/conf\.d/.*|update-motd\.d/.*|xdg/autostart/.*|supervisor/.*|s6.*|services\.d/.*|cont-init\.d/.*)
-    |/var/spool/(?:cron|at)/.*
+    |/var/spool/(?:cron|at|incron)/.*
+    |/run/(?:systemd/system|udev/rules\.d)/.*
+    |/usr/(?:local/)?share/(?:vim|nvim|emacs|dbus-1|polkit-1|gdb/auto-load|bash-completion|git-core/templates
+        |postgresql/[^/]+/extension)/.*
     |(?:/usr)?/(?:local/)?lib/systemd/.*
     |.*/(?:sitecustomize|usercustomize)\.py
     |.*/(?:site|dist)-packages/[^/]*\.(?:pth|egg-link)
@@ -47,7 +57,13 @@ _AUTOSTART = re.compile(
     |.*/php[^/]*/(?:.*/)?conf\.d/.*
     |.*/\.(?:bashrc|bash_profile|bash_login|bash_logout|bash_aliases|profile|zshrc|zshenv|zprofile|zlogin|inputrc|vimrc|exrc|nanorc|emacs
         |gitconfig|npmrc|yarnrc|gemrc|irbrc|pryrc|psqlrc|gdbinit|curlrc|wgetrc|forward|procmailrc|screenrc|tmux\.conf|pip/pip\.conf
-        |config/(?:autostart/.*|pip/pip\.conf|git/config|fish/.*))
+        |config/(?:autostart/.*|pip/pip\.conf|git/.*|fish/.*|nvim/.*|zsh/.*|systemd/.*|environment\.d/.*|containers/.*)
+        |vim/(?:vimrc|(?:after/)?(?:plugin|ftplugin|ftdetect|autoload|indent|syntax|colors|compiler|pack)/.*)|gvimrc|emacs\.d/(?:early-)?init\.elc?
+        |cshrc|tcshrc|kshrc|mkshrc|login|logout|zlogout|xinitrc|xsession|xsessionrc|xprofile|pam_environment
+        |pythonrc(?:\.py)?|ipython/profile_[^/]+/(?:startup/.*|[^/]*config\.py)|jupyter/[^/]*config\.(?:py|json)|pydistutils\.cfg|condarc
+        |erlang|iex\.exs|Rprofile|Renviron|julia/config/.*|tclshrc|guile|ghci|mongorc\.js|mongoshrc\.js|sqliterc|lldbinit|perldb|hgrc|mailcap
+        |bundle/config|cargo/config(?:\.toml)?|gradle/(?:init\.d/.*|init\.gradle(?:\.kts)?|gradle\.properties)|m2/settings(?:-security)?\.xml
+        |mavenrc|ansible\.cfg|pg_service\.conf|odbc\.ini|mylogin\.cnf)
     |/(?:docker-)?entrypoint(?:\.d/.*|-initdb\.d/.*|\.sh)
     |/(?:init|usr/local/etc/(?:rc\.d|cont-init\.d)/.*)""",
     re.DOTALL | re.VERBOSE,
@@ -56,13 +72,16 @@ _CONFIGURATION = re.compile(
     rb"/(?:etc|usr/etc|usr/local/etc|opt/(?:[^/]+/)*(?:etc|conf))/.*|.*/(?:conf|sites|mods|modules)(?:\.d|-enabled)/.*", re.DOTALL
 )
 _SYSTEM = re.compile(
-    rb"/(?:bin|sbin|lib[^/]*|usr/(?:bin|sbin|lib[^/]*|libexec)|usr/local/(?:bin|sbin|lib[^/]*|libexec)|opt/[^/]+/s?bin)/.*", re.DOTALL
+    rb"/(?:bin|sbin|lib[^/]*|usr/(?:bin|sbin|lib[^/]*|libexec|games)|usr/local/(?:bin|sbin|lib[^/]*|libexec|games)|opt/[^/]+/s?bin"
+    rb"|(?:root|home/[^/]+)/(?:\.local/)?bin)/.*",
+    re.DOTALL,
 )
 _LOADED = re.compile(
     rb"""/usr/local/share/.*
     |/usr/share/(?:perl[0-9]*|php[^/]*|nodejs|node_modules|ruby[^/]*|rubygems[^/]*|java|lua|python[^/]*|tcltk|guile|R)/.*
     |.*/(?:site|dist)-packages/.*
-    |.*/node_modules/(?!\.cache/).*""",
+    |.*/node_modules/(?!\.cache/).*
+    |.*/\.(?:node_modules|node_libraries|gem/ruby|local/share/gem/ruby)/.*""",
     re.DOTALL | re.VERBOSE,
 )
 _LIBRARY = re.compile(rb".*\.so(?:\.[0-9.]+)?", re.DOTALL)
@@ -108,7 +127,11 @@ def is_code_name(path: bytes, extensions: frozenset[bytes] = CODE_EXTENSIONS) ->
     name = path[path.rfind(b"/") + 1 :]
     if len(name) > 255:
         return False
-    return name in CODE_NAMES or (b"." in name and name[name.rfind(b".") + 1 :].lower() in extensions)
+    return (
+        name in CODE_NAMES
+        or _CODE_NAME.fullmatch(name) is not None
+        or (b"." in name and name[name.rfind(b".") + 1 :].lower() in extensions)
+    )
 
 
 def is_code_like(entry: Entry) -> bool:

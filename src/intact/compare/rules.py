@@ -192,11 +192,13 @@ class Judge:
         is_empty = entry.kind is Kind.DIRECTORY or (entry.kind is Kind.FILE and entry.size_bytes == 0)
         if is_empty and path in self.stubs:
             return Spoken("runtime-stub", None)
-        if entry.kind not in (Kind.FILE, Kind.SYMLINK):
+        if entry.kind not in (Kind.FILE, Kind.SYMLINK, Kind.FIFO):
             return Spoken("data-added", None)
         is_code = places.is_code_like(entry) or path in self.runnable
         if places.is_credential(path) or places.is_autostart(path):
             return Spoken("control-file-added", Level.HIGH)
+        if entry.kind is Kind.FIFO:  # elsewhere it is how processes speak to each other
+            return Spoken("data-added", None)
         if entry.kind is Kind.FILE and not entry.mode & 0o111 and self._is_bytecode_of_image(places.finished_cache(path) or b""):
             return Spoken("data-added", None)
         if is_code and self._is_bytecode_of_image(path):

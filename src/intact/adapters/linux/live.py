@@ -24,6 +24,7 @@ from intact.model.observation import Unobserved
 from . import members, mount_tables, syscalls
 from .running import File, RunningFiles, Seen, read_process
 from .runtime_binary import RuntimeBinary, memory_device
+from .threads import Headless
 
 MAX_PROCESSES = 20_000
 """Of one container in one look."""
@@ -88,6 +89,8 @@ class HostLive:
             return ""
         except OSError as error:
             return f"its processes cannot be looked at: {error.strerror}"
+        except Headless as error:
+            return f"its processes cannot be looked at: {error}"
         self._watched = {**self._watched, running.container.id: watched}
         return ""
 
@@ -153,6 +156,9 @@ class HostLive:
             seen = read_process(pid, look.watched.device)  # 2
         except PermissionError as error:
             look.leave_out(b"/proc", f"process {pid}: {error.strerror}")
+            return
+        except Headless as error:
+            look.leave_out(b"/proc", f"process {pid}: {error}")
             return
         if seen is None:
             return
@@ -228,6 +234,9 @@ class _Look:
             table = mount_tables.read_private_table(runner)
         except OSError:
             return  # gone, with its namespace
+        except Headless as error:
+            self.leave_out(b"/proc", f"process {runner.pid}: {error}")
+            return
         if seen.root_device == self.watched.device:
             self.private_mounts += table.mounts
 

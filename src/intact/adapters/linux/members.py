@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from . import syscalls
+from .threads import Headless, find_thread
 
 YOUNG_LOOKS = 3
 """A process that belongs to nobody is asked about this often at first: a runtime's process joins its container before it becomes the
@@ -90,8 +91,8 @@ def _find(pid: int, groups: Mapping[bytes, str], devices: Mapping[int, str]) -> 
                 if above in groups:
                     return groups[above]
                 above = above.rpartition(b"/")[0]
-        return devices.get(syscalls.device_of(b"/proc/%d/root" % pid))  # 3
-    except OSError:
+        return devices.get(syscalls.device_of(b"/proc/%d/root" % (find_thread(pid) or pid)))  # 3
+    except (OSError, Headless):
         return None
 
 

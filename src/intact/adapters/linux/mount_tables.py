@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from intact.model.live import MountSeen, Runner
 
+from .threads import Headless, find_thread
+
 MAX_BYTES = 8 << 20
 """Of one table; 100,000 mounts (fs.mount-max) of short names."""
 MAX_MOUNTS = 20_000
@@ -42,11 +44,11 @@ class MountTables:
         self._poll.register(self._woken, select.POLLIN)
 
     def open(self, container_id: str, init_pid: int) -> None:
-        """Begins to listen. Raises OSError if the process is gone or its table may not be read."""
+        """Begins to listen. Raises OSError if the process is gone or its table may not be read, and `Headless` as `find_thread` does."""
         process = os.pidfd_open(init_pid)
         try:
-            table = os.open(f"/proc/{init_pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+            table = os.open(f"/proc/{find_thread(init_pid) or init_pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, Headless):
             os.close(process)
             raise
         with self._lock:
@@ -103,8 +105,8 @@ class MountTables:
 
 
 def read_private_table(runner: Runner) -> Table:
-    """The table of one process. Raises OSError."""
-    descriptor = os.open(f"/proc/{runner.pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+    """The table of one process. Raises OSError, and `Headless` as `find_thread` does."""
+    descriptor = os.open(f"/proc/{find_thread(runner.pid) or runner.pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _read(descriptor, runner)
     finally:

@@ -19,6 +19,7 @@ from intact.model.entry import display_path
 from intact.model.errors import TemporaryError
 
 from . import syscalls
+from .threads import Headless, find_thread
 
 HOST_TABLE = Path("/proc/1/mountinfo")
 DEFAULTS = Path("/sys/module/overlay/parameters")
@@ -188,6 +189,6 @@ def _unescape(field: bytes) -> bytes:
 def root_device(pid: int) -> int | None:
     """st_dev of a process's root: its container's overlay, unless it pivoted elsewhere. None if the process is gone."""
     try:
-        return syscalls.device_of(b"/proc/%d/root" % pid)
-    except OSError:
+        return syscalls.device_of(b"/proc/%d/root" % (find_thread(pid) or pid))
+    except (OSError, Headless):
         return None

@@ -1,23 +1,27 @@
 """What one process runs: its program, what it maps to execute, and the view of files that it has.
 
-In: a pid, and the overlay of its container. Out: `Seen`, or None for a process that is gone or a zombie. Reads /proc/PID/{stat,exe,root,ns,
-maps} and nothing else: what a process calls itself does not count. Files are looked at through the kernel's own links (exe, map_files), so
-that no path of the container is ever resolved; only those on the overlay, in memory, or on a file system that cannot keep a reader waiting
-are opened, each as a regular file without blocking.
+In: a pid, and the overlay of its container. Out: `Seen`, or None for a process that is gone, all its threads. Reads
+/proc/PID/{stat,exe,root,ns,maps} and nothing else: what a process calls itself does not count. Files are looked at through the kernel's own
+links (exe, map_files), so that no path of the container is ever resolved; only those on the overlay, in memory, or on a file system that
+cannot keep a reader waiting are opened, each as a regular file without blocking.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import stat
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from intact.model.digest import Digest
 
 from . import syscalls
+from .known import HOT_NS
+from .threads import find_thread
 
 MAPS_BYTES = 4 << 20
 MAX_MAPPED = 4096
@@ -64,15 +68,19 @@ class Seen:
 
 
 def read_process(pid: int, overlay_device: int) -> Seen | None:
-    """Raises PermissionError where the process may not be looked at."""
-    base = b"/proc/%d/" % pid
+    """Raises PermissionError where the process may not be looked at, `threads.Headless` where none of its threads could be."""
+    whole = b"/proc/%d/" % pid
     try:
-        parent, started = _read_stat(base)
+        parent, started = _read_stat(whole)
+        thread = find_thread(pid)
+        if thread is None:
+            return None
+        base = b"/proc/%d/" % thread
         program = File(link=base + b"exe", path=os.readlink(base + b"exe"), device=syscalls.device_of(base + b"exe"))
         mounts, users = os.readlink(base + b"ns/mnt"), os.readlink(base + b"ns/user")
         root, root_device = os.readlink(base + b"root"), syscalls.device_of(base + b"root")
         mapped, left_out = _read_maps(base, overlay_device, program)
-        if _read_stat(base)[1] != started:
+        if _read_stat(whole)[1] != started:
             return None
     except PermissionError:
         raise
@@ -156,7 +164,8 @@ class Bytes:
 
 @dataclass(slots=True)
 class RunningFiles:
-    """Reads running files through their links; remembers digests by device, inode, size, mtime and ctime."""
+    """Reads running files through their links; remembers digests by device, inode, size, mtime and ctime, of files that have not changed
+    lately (`known`): until its pages were written back, a store through a mapping leaves all of these as they were."""
 
     _known: OrderedDict[tuple[int, int, int, int, int], Digest] = field(default_factory=OrderedDict)
     _left_bytes: int = HASHED_IN_A_SWEEP_BYTES
@@ -195,12 +204,15 @@ class RunningFiles:
         if about.st_size > min(HASHED_BYTES, self._left_bytes):
             return None
         self._left_bytes -= about.st_size
+        with contextlib.suppress(OSError):
+            syscalls.settle(descriptor)
         hasher, offset = hashlib.sha256(), 0
         while offset < about.st_size and (part := os.pread(descriptor, 1 << 20, offset)):
             hasher.update(part)
             offset += len(part)
         digest = Digest(algorithm="sha256", value=hasher.digest())
-        self._known[key] = digest
+        if time.time_ns() - about.st_ctime_ns > HOT_NS:
+            self._known[key] = digest
         while len(self._known) > _KEPT_HASHES:
             self._known.popitem(last=False)
         return digest

@@ -16,9 +16,9 @@ from intact.model.errors import PermanentError
 
 _NUMBERS = {
     "x86_64": {"fanotify_init": 300, "fanotify_mark": 301, "name_to_handle_at": 303, "open_by_handle_at": 304, "sync_file_range": 277,
-               "statx": 332, "perf_event_open": 298},
+               "statx": 332, "perf_event_open": 298, "fstatfs": 138},
     "aarch64": {"fanotify_init": 262, "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "sync_file_range": 84,
-                "statx": 291, "perf_event_open": 241},
+                "statx": 291, "perf_event_open": 241, "fstatfs": 44},
 }  # fmt: skip
 _SAME_EVERYWHERE = {"open_tree": 428, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "openat2": 437, "mount_setattr": 442}
 _HERE = {**_NUMBERS[platform.machine()], **_SAME_EVERYWHERE} if platform.machine() in _NUMBERS else {}
@@ -43,6 +43,8 @@ _MOUNT_ATTR_ATIME = 0x70
 _SYNC_WAIT_WRITE_WAIT = 7
 _FSCONFIG_SET_FLAG, _FSCONFIG_SET_STRING, _FSCONFIG_CMD_CREATE = 0, 1, 6
 _HANDLE_BYTES = 128
+_IN_MEMORY = (0x01021994, 0x858458F6)
+"""TMPFS_MAGIC and RAMFS_MAGIC (linux/magic.h)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -119,6 +121,14 @@ def mount_detached(kind: bytes, options: tuple[tuple[bytes, bytes | None], ...])
         return _call("fsmount", context, 1, 0)
     finally:
         os.close(context)
+
+
+def is_in_memory(descriptor: int) -> bool:
+    """Whether a file lies on tmpfs or ramfs (fstatfs(2)), where a store through a mapping changes no time at all."""
+    buffer = ctypes.create_string_buffer(256)
+    _call("fstatfs", descriptor, buffer)
+    kind: int = struct.unpack_from("=q", buffer)[0]
+    return kind in _IN_MEMORY
 
 
 def settle(descriptor: int) -> None:

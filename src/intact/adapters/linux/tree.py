@@ -71,7 +71,7 @@ class HostTree:
                  pace: Callable[[int], None] | None = None, drop_cache: bool = False) -> None:  # fmt: skip
         """Raises InputError if there is no such directory."""
         self._prefix = b"user.overlay." if user_attributes else b"trusted.overlay."
-        self._known = known
+        self._known = self._known_contents = known
         self._pace, self._drop_cache = pace, drop_cache
         self._names_held = 0
         try:
@@ -87,6 +87,8 @@ class HostTree:
         finally:
             os.close(plain)
         self._view = view
+        if syscalls.is_in_memory(self._root):  # no time there tells of a store through a mapping
+            self._known_contents = None
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +140,7 @@ class HostTree:
             yield from self._visit(path, seen)
 
     def digest(self, node: Node, limit_bytes: int, algorithms: Algorithms = SHA256) -> Content | Unsteady | Unobserved:
-        if self._known and (held := self._known.content(node.identity, algorithms)):
+        if self._known_contents and (held := self._known_contents.content(node.identity, algorithms)):
             return held
         try:
             descriptor = open_regular(node.directory, node.name)
@@ -156,12 +158,12 @@ class HostTree:
         finally:
             os.close(descriptor)
         content = Content(*split_values(algorithms, values))
-        if self._known:
-            self._known.keep_content(identity, algorithms, content)
+        if self._known_contents:
+            self._known_contents.keep_content(identity, algorithms, content)
         return content
 
     def head(self, node: Node, size_bytes: int) -> bytes | Unobserved:
-        if self._known and size_bytes <= HEAD_BYTES and (held := self._known.head(node.identity)) is not None:
+        if self._known_contents and size_bytes <= HEAD_BYTES and (held := self._known_contents.head(node.identity)) is not None:
             return held[:size_bytes]
         try:
             descriptor = open_regular(node.directory, node.name)
@@ -170,8 +172,8 @@ class HostTree:
                 identity = identify(os.fstat(descriptor))
             finally:
                 os.close(descriptor)
-            if self._known and identity == node.identity:
-                self._known.keep_head(identity, found[:HEAD_BYTES])
+            if self._known_contents and identity == node.identity:
+                self._known_contents.keep_head(identity, found[:HEAD_BYTES])
             return found[:size_bytes]
         except (OSError, Unreadable) as error:
             return Unobserved(path=node.entry.path, reason=_say(error))

@@ -193,3 +193,24 @@ def test_the_kernel_rings_when_something_is_mounted_remounted_and_unmounted(tmp_
         finally:
             process.kill()
             tables.close_all()
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="compiles a program with threads")
+def test_a_process_whose_first_thread_has_ended_is_read_through_another(tmp_path: Path) -> None:
+    program = tmp_path / "trick"
+    subprocess.run(["gcc", "-static", "-pthread", "-o", program, "tests/attack/live_tricks.c"], check=True, capture_output=True)
+    process = subprocess.Popen([program, "without-head"])
+    try:
+        deadline = time.monotonic() + 30
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        seen = read_process(process.pid, 0)
+        assert seen is not None and seen.pid == process.pid
+        assert seen.program.path == os.fsencode(program) and seen.root == b"/" and seen.mount_namespace == os.readlink("/proc/self/ns/mnt")
+        read = RunningFiles().read(seen.program)
+        assert read is not None and read.digest == Digest.of(program.read_bytes())
+    finally:
+        process.kill()
+        process.wait()
+    assert read_process(process.pid, 0) is None

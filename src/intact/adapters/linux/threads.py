@@ -1,0 +1,44 @@
+"""Through which thread the kernel still shows a process.
+
+In: a pid. Out: the pid itself, or the id of a thread of that process that has its files. A first thread that ended (pthread_exit(3)) leaves
+a zombie without a program, a root and namespaces, while the others run on; /proc/TID has for each of them what /proc/PID had.
+"""
+
+from __future__ import annotations
+
+import os
+
+ATTEMPTS = 3
+MAX_THREADS = 64
+"""Threads asked in one attempt: one that lives is enough."""
+
+
+class Headless(Exception):
+    """The first thread of a process has ended, and none of the others held still to be looked at; the reason is for people."""
+
+
+def find_thread(pid: int) -> int | None:
+    """`pid` while its first thread lives, else another thread of it; None for a process that has ended. Raises PermissionError where the
+    process may not be looked at, `Headless` where only its threads' coming and going was seen."""
+    for _ in range(ATTEMPTS):
+        try:
+            os.readlink(b"/proc/%d/exe" % pid)
+            return pid
+        except (FileNotFoundError, ProcessLookupError):
+            others = _list_others(pid)
+        for thread in others[:MAX_THREADS]:
+            try:
+                os.readlink(b"/proc/%d/exe" % thread)
+                return thread
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        if not others:
+            return None
+    raise Headless("its first thread has ended, and no other held still")
+
+
+def _list_others(pid: int) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(b"/proc/%d/task" % pid) if int(name) != pid]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
