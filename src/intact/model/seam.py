@@ -78,6 +78,7 @@ class PodPlan:
     """How to watch one pod: compiled from policy, so that the node needs to know no policy."""
 
     pod_uid: str
+    """On a host without Kubernetes, the id of the one container that is meant."""
     watched: bool = True
     realtime: bool = True
     interval_s: float = 60.0

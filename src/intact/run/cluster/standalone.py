@@ -35,13 +35,13 @@ class Host:
         namespace, name = (pod.namespace, f"{pod.name}/{container.name}") if pod else ("", container.name)
         workload = Workload(kind="Container", namespace=namespace, name=name, uid=container.id)
         self._known[workload] = PodState(uid=container.id, name=name, node=container.node)
-        return PodFacts(uid=container.id, namespace=namespace, name=name, node=container.node, labels=(), workload=workload)
+        return _facts_of(workload, self._known[workload])
 
     def node_of(self, pod_uid: str) -> str | None:
         return None
 
     def pods_on(self, node: str) -> tuple[PodFacts, ...]:
-        return ()
+        return tuple(_facts_of(workload, pod) for workload, pod in tuple(self._known.items()))
 
     def declared_on(self, node: str) -> Mapping[str, Mapping[str, str]]:
         """Nothing: there is no other node to hold its word against."""
@@ -52,9 +52,7 @@ class Host:
 
     def pod_of(self, workload: Workload) -> PodFacts | None:
         pod = self._known.get(workload)
-        if pod is None:
-            return None
-        return PodFacts(uid=pod.uid, namespace=workload.namespace, name=pod.name, node=pod.node, labels=(), workload=workload)
+        return None if pod is None else _facts_of(workload, pod)
 
     def policies(self) -> tuple[Policy, ...]:
         return self._policies
@@ -86,3 +84,8 @@ class Host:
         self._listed = True
         self._known = {workload: pod for workload, pod in self._known.items() if pod.uid in alive}
         return 0.0
+
+
+def _facts_of(workload: Workload, pod: PodState) -> PodFacts:
+    """Each container stands for itself, as a pod of one."""
+    return PodFacts(uid=pod.uid, namespace=workload.namespace, name=pod.name, node=pod.node, labels=(), workload=workload)

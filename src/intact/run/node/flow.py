@@ -266,8 +266,8 @@ class NodeFlow:
                 self._follow_plan(watched, by_pod, now)
 
     def _follow_plan(self, watched: Watched, by_pod: Mapping[str, PodPlan], now: float) -> None:
-        pod = watched.running.container.pod
-        plan = by_pod.get(pod.uid if pod else "", self._plan.default)
+        container = watched.running.container
+        plan = by_pod.get(container.pod.uid if container.pod else "") or by_pod.get(container.id, self._plan.default)
         self._looks.follow(watched, plan, now)
         if watched.is_on != plan.watched:
             self._reporter.doubt_coverage()
