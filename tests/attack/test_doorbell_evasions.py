@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -108,6 +109,26 @@ def test_files_moved_in_with_their_directory(staged: Staged, doorbell: FanotifyD
     assert b"/hidden/b/shell" in look_where_it_rang(staged, doorbell)
     (staged.inside / "hidden/b/shell").write_bytes(b"#!/bin/bash\n")
     assert b"/hidden/b/shell" in look_where_it_rang(staged, doorbell)
+
+
+def test_a_program_run_in_a_directory_that_is_moved_and_removed_with_it(staged: Staged, tmp_path: Path) -> None:
+    """Where it was is all that is left of it."""
+    bell = FanotifyDoorbell(staged.base)
+    for _ in ringing(staged, bell):
+        (staged.inside / "tmp/d").mkdir(parents=True)
+        shutil.copy("/bin/true", staged.inside / "tmp/d/x")
+        ring(bell)
+        (staged.inside / "tmp/d").rename(staged.inside / "tmp/e")
+        # In one go, before anybody can ask where the directory is now: the doorbell is held up meanwhile.
+        with bell._rung:
+            subprocess.run([staged.inside / "tmp/e/x"], check=True, pass_fds=[staged.overlay])
+            shutil.rmtree(staged.inside / "tmp/e")
+        executed: set[bytes] = set()
+        deadline = time.monotonic() + 30
+        while not executed and time.monotonic() < deadline:
+            rings = bell.wait(0.5)
+            executed.update(*(rings.executed.values() if rings else ()))
+        assert executed & {b"/tmp/d/x", b"/tmp/e/x"}
 
 
 def test_write_through_another_hard_link(staged: Staged, doorbell: FanotifyDoorbell) -> None:

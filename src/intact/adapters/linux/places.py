@@ -5,6 +5,7 @@ In: events, the group that told them, and who watches what. Out: places in watch
 1. A directory's handle becomes its place, remembered until some directory is moved. Whose it is stays known: nobody moves a directory from
    one container's layer to another's.
 2. A file's own handle tells where it is now; its event names it as it was first looked up.
+3. A directory that is gone counts as where it was last seen: what was executed in it was executed there.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class Places:
         return known[1].watched if known is not None and known[1] is not None else None
 
     def directory(self, event: Event) -> Place | WorkPlace | None:
-        """The place of the event's directory; None if it is gone or nobody's. Too deep for the kernel to write: the nearest above, which
-        then ends in a slash. Raises OSError if it cannot be found, though it may be somewhere."""
+        """The place of the event's directory; None if it is nobody's, or gone before anything was heard of it. Too deep for the kernel
+        to write: the nearest above, which then ends in a slash. Raises OSError if it cannot be found, though it may be somewhere."""
         assert event.directory is not None
         key = event.fsid + event.directory
         known = self._known.get(key)
@@ -75,7 +76,7 @@ class Places:
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            place = None
+            place = known[1] if known is not None else None  # 3
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[key] = self._moves, place
