@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from intact.model.digest import Digest
+from intact.model.observation import Scope
 from intact.model.seam import Command, Coverage, Plan, Report
 from intact.observe.flood import FloodGauge
 from intact.run.node.baselines import NodeBaselines
@@ -97,6 +98,9 @@ class Listener:
     def reason(self, id: str) -> str:
         covered = self.covered(id)
         return covered.reason if covered is not None else ""
+
+    def has_looked_at_what_runs(self, id: str) -> bool:
+        return any(one.container.id == id and one.scope is Scope.LIVE for report in self.reports for one in report.verdicts)
 
     def has_found(self, id: str, path: bytes) -> bool:
         verdicts = [verdict for report in self.reports for verdict in report.verdicts if verdict.container.id == id]

@@ -186,6 +186,9 @@ class LiveWorld(Protocol):
     def wait(self, timeout_s: float) -> frozenset[str]:
         """Blocks until mounts changed, somebody called `wake`, or the time is over; whose mounts changed."""
 
+    def take_stirred(self) -> frozenset[str]:
+        """Since it was asked last: the containers in which something began that is worth a look before the next beat. A hint."""
+
     def look_at_mounts(self, container_id: str) -> tuple[MountSeen, ...] | None:
         """Its whole table now; None for a container that has ended."""
 

@@ -4,7 +4,8 @@ In: a pid, and the span of time in which it did something. Out: a `Process`, or 
 says who it can have been (`observe.lineage`); what it is called now is asked of /proc, only as long as it is that very process. Without
 those notes (no right, an old kernel), only processes that lived before and still do are known (`processes`).
 
-One thread reads the notes when a ring is half full, so that an idle node costs nothing; whoever asks reads what was noted until then.
+One thread reads the notes when a ring is half full, and every second, so that an idle node costs next to nothing; whoever asks reads what
+was noted until then. Who executed or mapped something in memory is handed on every second: of that no file system tells.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from intact.observe.lineage import Life, Lineage
@@ -24,14 +27,21 @@ from .task_events import ENDED, FORKED, NAMED, TaskEvents
 
 SEED_AGAIN_NS = 5 * 10**9
 """After a loss, what runs is listed again at most this often."""
+READ_EVERY_S = 1.0
+MAX_IN_MEMORY = 1024
+"""Processes that are handed on at once; who starts more in a second is looked at on the beat."""
 _ARGUMENT_BYTES = 4096
+_IN_MEMORY = (b"/memfd:", b"memfd:")
 _SLACK_TICKS = 2
 
 
 class Executions:
-    """Listens from `start` on. Thread-safe."""
+    """Listens from `start` on. Thread-safe. `on_memory` is called from a thread of its own with the pids of those that executed or mapped
+    something in memory; some have ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_memory: Callable[[frozenset[int]], None] = lambda pids: None) -> None:
+        self._on_memory = on_memory
+        self._in_memory: set[int] = set()
         self._lock = threading.Lock()
         self._lineage = Lineage(now_ns())
         self._events: TaskEvents | None = None
@@ -84,8 +94,15 @@ class Executions:
         poll.register(self._wake, select.POLLIN)
         for descriptor in self._events.descriptors:
             poll.register(descriptor, select.POLLIN)
-        while self._wake not in dict(poll.poll()):
+        told_at = time.monotonic()
+        while self._wake not in dict(poll.poll(READ_EVERY_S * 1000)):
             self.catch_up()
+            if time.monotonic() - told_at >= READ_EVERY_S:
+                told_at = time.monotonic()
+                with self._lock:
+                    pids, self._in_memory = frozenset(self._in_memory), set()
+                if pids:
+                    self._on_memory(pids)
 
     def _take_in(self, events: TaskEvents) -> None:
         until_ns, records, lost = events.read()
@@ -99,6 +116,8 @@ class Executions:
                 lineage.execute(pid, text, at_ns)
             else:
                 lineage.map(pid, text)
+                if text.startswith(_IN_MEMORY) and len(self._in_memory) < MAX_IN_MEMORY:
+                    self._in_memory.add(pid)
         lineage.forget(until_ns)
         self._is_lost |= lost
         if self._is_lost and until_ns - self._seeded_ns > SEED_AGAIN_NS:

@@ -14,7 +14,8 @@ process, and bounds what one look lists.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from intact.model.container import Running
@@ -31,6 +32,7 @@ MAX_PROCESSES = 20_000
 MAX_RUNS = 512
 MAX_DEPARTED = 64
 MAX_PRIVATE_TABLES = 8
+MAX_STIRRED = 1024
 _SERVED_BY_THE_KERNEL = frozenset(
     {b"tmpfs", b"ramfs", b"ext2", b"ext3", b"ext4", b"xfs", b"btrfs", b"f2fs", b"erofs", b"squashfs", b"overlay"}
 )
@@ -62,6 +64,7 @@ class HostLive:
         self._runtime = RuntimeBinary(self._files)
         self._memory = memory_device()
         self._watched: dict[str, _Watched] = {}
+        self._stirred: deque[str] = deque(maxlen=MAX_STIRRED)
 
     def watch(self, running: Running) -> str:
         """Begins to listen to the container's mounts; empty, or why it cannot be looked at. One that has ended has no looks."""
@@ -104,6 +107,22 @@ class HostLive:
     def wait(self, timeout_s: float) -> frozenset[str]:
         """The containers whose mounts changed before the time was over."""
         return self._tables.wait(timeout_s)
+
+    def stir(self, pids: Iterable[int]) -> None:
+        """Of these processes it was noted that they executed or mapped something in memory; those that still run it are to be looked at.
+        For the most part it is the runtime itself, which has gone on to the container's program by now."""
+        watched = self._watched
+        places = {id: members.Place(groups=one.groups, device=one.device) for id, one in watched.items()}
+        stirred = {id for pid in pids if _runs_in_memory(pid) and (id := members.find(pid, places)) is not None}
+        if stirred:
+            self._stirred.extend(stirred)
+            self._tables.wake()
+
+    def take_stirred(self) -> frozenset[str]:
+        stirred = set()
+        while self._stirred:
+            stirred.add(self._stirred.popleft())
+        return frozenset(stirred)
 
     def close(self) -> None:
         self._tables.close_all()
@@ -284,6 +303,13 @@ class _Look:
         except OSError:
             return self.upper >= 0  # something else is there now: a look at the layer will tell
         return True
+
+
+def _runs_in_memory(pid: int) -> bool:
+    try:
+        return os.readlink(b"/proc/%d/exe" % pid).startswith(_IN_MEMORY)
+    except OSError:
+        return False  # it has ended
 
 
 def _namespace_of(pid: int) -> str:

@@ -49,8 +49,7 @@ class Members:
 
     def gather(self, places: Mapping[str, Place]) -> dict[str, list[int]]:
         """The pids of each container, in order of /proc."""
-        groups = {group: id for id, place in places.items() for group in place.groups}
-        devices = {place.device: id for id, place in places.items()}
+        groups, devices = _index(places)
         found: dict[str, list[int]] = {id: [] for id in places}
         seen: dict[int, _Known] = {}
         with os.scandir("/proc") as entries:
@@ -81,6 +80,16 @@ def find_groups(init_pid: int, container_id: str) -> frozenset[bytes]:
                 groups.add(b"/".join(parts[: number + 1]))
                 break
     return frozenset(groups)
+
+
+def find(pid: int, places: Mapping[str, Place]) -> str | None:
+    """The container of one process, by 2 and 3 alone."""
+    return _find(pid, *_index(places))
+
+
+def _index(places: Mapping[str, Place]) -> tuple[dict[bytes, str], dict[int, str]]:
+    groups = {group: id for id, place in places.items() for group in place.groups}
+    return groups, {place.device: id for id, place in places.items()}
 
 
 def _find(pid: int, groups: Mapping[bytes, str], devices: Mapping[int, str]) -> str | None:

@@ -41,6 +41,7 @@ class LiveWatch:
         self._running: dict[str, Running] = {}
         self._last: dict[str, LiveLook] = {}
         self._due: dict[str, float] = {}
+        self._rested_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
@@ -86,6 +87,7 @@ class LiveWatch:
             changed = self._world.wait(max(0.0, self._next_due() - self._clock()))
             for container_id in changed:
                 self._take_mounts(container_id)
+            self._bring_forward(self._world.take_stirred())
             due = self._take_due(self._clock())
             if due and not self._stop.is_set():
                 self._sweep(due)
@@ -98,6 +100,12 @@ class LiveWatch:
         """Whoever is due: all on the same beat, since finding their processes costs the same for one as for all."""
         with self._lock:
             return [id for id, at in self._due.items() if at <= now]
+
+    def _bring_forward(self, stirred: frozenset[str]) -> None:
+        """They are due now, or once the last sweep is rested from."""
+        with self._lock:
+            for container_id in stirred & self._due.keys():
+                self._due[container_id] = min(self._due[container_id], self._rested_at)
 
     def _take_mounts(self, container_id: str) -> None:
         """A table changed: what is mounted now is told with what ran at the last look."""
@@ -118,6 +126,7 @@ class LiveWatch:
         started = time.monotonic()
         looks = {look.container.id: look for look in self._world.look(frozenset(due))}
         now, rest = self._clock(), (time.monotonic() - started) / BUSY_SHARE
+        self._rested_at = now + rest
         beat = (math.floor((now + rest) / SWEEP_S) + 1) * SWEEP_S
         for container_id in due:
             self._take_look(container_id, looks.get(container_id), beat)

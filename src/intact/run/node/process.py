@@ -75,7 +75,8 @@ class NodeProcess:
         runtime = Containerd(socket, HostMounts())
         self._list_running = partial(runtime.list_running, node)
         self._baselines = baselines
-        self._executions = Executions()
+        live = HostLive(time.time)
+        self._executions = Executions(live.stir)
         self.flow = NodeFlow(
             node=node,
             list_running=self._list_running,
@@ -88,7 +89,7 @@ class NodeProcess:
             clock=time.time,
             steady=boot_time,
             list_ended=partial(self._list_ended, runtime, node),
-            live=HostLive(time.time),
+            live=live,
             layer_memory=LayerMemory(state_dir / "layers.json"),
             revoked=revoked,
             origins=Origins(Deriver(HostTree, Workshop())),
