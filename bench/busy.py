@@ -58,9 +58,9 @@ def main() -> None:
     options.add_argument("--rate", type=int, default=1000)
     options.add_argument("--seconds", type=float, default=20)
     options.add_argument("--files", type=int, default=10_000)
-    options.add_argument("--short", action="store_true", help="3 s and 500 files, to see that it works")
+    options.add_argument("--short", action="store_true", help="2 s and 500 files, to see that it works")
     chosen = options.parse_args()
-    seconds, files = (3.0, 500) if chosen.short else (chosen.seconds, chosen.files)
+    seconds, files = (2.0, 500) if chosen.short else (chosen.seconds, chosen.files)
     print(describe_run(), flush=True)
     with own_file_system() as disk, Runtime() as runtime:
         chance = random.Random(1)
@@ -104,7 +104,7 @@ def _changing(root: Path, rate: int, seconds: float) -> Iterator[None]:
 
 
 def _measure(watching: Watching, root: Path, rate: int, seconds: float) -> Cost:
-    time.sleep(SETTLE_S)
+    time.sleep(min(SETTLE_S, seconds))
     idle, idle_mb = _share(watching.pid, seconds), memory_mb(watching.pid)[0]
     with _changing(root, rate, seconds + 2):
         time.sleep(1)
