@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _beside(watching: Watching, work: Path, loud: Path, quiet: Path, writes: int, label: str) -> tuple[float, float]:
-    (loud / "srv/storm").mkdir(exist_ok=True)
+    (loud / "srv/storm").mkdir(parents=True, exist_ok=True)
     with (work / "storm.out").open("w+b") as out:
         storm = subprocess.Popen([work / "storm", loud / "srv/storm"], stdout=out)
         try:
