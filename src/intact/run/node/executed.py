@@ -30,10 +30,13 @@ class ExecutedFiles:
         self._roster, self._eyes, self._reporter, self._steady = roster, eyes, reporter, steady
 
     def note(self, directory: bytes, executed: Mapping[bytes, Process | None]) -> None:
-        """Files of the upper `directory` were executed, and by whom."""
+        """Files of the upper `directory` were executed, and by whom. What is more than can be remembered until the next look is told as
+        lost."""
         for watched in self._roster:
             if watched.running.mounted is not None and watched.running.mounted.upper == directory:
-                watched.note_executed(executed)
+                left_out = watched.note_executed(executed)
+                if left_out:
+                    self._reporter.note_lost(left_out)
 
     def look_at_due(self, now: float) -> None:
         for watched in self._roster:

@@ -107,11 +107,15 @@ class Watched:
         while len(self.writers) > MAX_WRITERS:
             del self.writers[next(iter(self.writers))]
 
-    def note_executed(self, executed: Mapping[bytes, Process | None]) -> None:
-        """As many as `MAX_WRITERS`: whoever executes so many different files before they can be looked at has been told of by then."""
+    def note_executed(self, executed: Mapping[bytes, Process | None]) -> int:
+        """At most `MAX_WRITERS` different files between two looks; how many were left out."""
+        left_out = 0
         for path, process in executed.items():
-            if len(self.executed) < MAX_WRITERS:
+            if path in self.executed or len(self.executed) < MAX_WRITERS:
                 self.executed.setdefault(path, None if process is None else self._identify(process))
+            else:
+                left_out += 1
+        return left_out
 
     def sign(self, verdict: Verdict) -> Verdict:
         """`verdict` with who did it, where somebody was heard."""
