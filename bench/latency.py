@@ -3,8 +3,8 @@
 sudo python -m bench.latency [--repeats 150] [--in-memory 40] [--rounds 1] [--short]
 
 The time starts before the change and ends when the line was read from the pipe, so all of the way counts: event, look, hash, comparison,
-report, incident. Each change is undone, and the container is intact again, before the next. What runs in memory alone makes no event and is
-looked for every ten seconds: such programs are started one after the other, evenly over time, and none is waited for. The last kind leaves
+report, incident. Each change is undone, and the container is intact again, before the next. What runs in memory alone is no event of a file
+system: such programs are started one after the other, evenly over time, and none is waited for. The last kind leaves
 every file as it is: what a further one costs in a container that has many findings already. Beside it stands a scan every 30 s: not
 measured, since it is arithmetic (a change waits evenly between 0 and 30 s, plus the scan).
 """
@@ -28,7 +28,7 @@ STANDING, IN_MEMORY = "added, all before it standing", "run in memory alone"
 POLL_S = 30.0
 PAUSE_S = 0.05
 APART_S = 0.9
-"""Between programs in memory: no divisor of the ten seconds at which they are looked for."""
+"""Between programs in memory: no divisor of the ten seconds at which everything that runs is looked at."""
 
 
 def main() -> None:
