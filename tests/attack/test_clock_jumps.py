@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,12 @@ from intact.adapters.linux.known import HOT_NS, KnownFiles, identify
 from intact.model.container import Running
 from intact.model.digest import SHA256, Digest
 from intact.model.layer import Baseline
+from intact.model.live import LiveLook, MountSeen, Place, Run, Runner
 from intact.model.observation import Observation
 from intact.model.seam import Report
 from intact.observe.ports import Content, Rings
 from intact.run.node.flow import NodeFlow
+from intact.run.node.live_watch import SWEEP_S, LiveWatch
 from intact.run.node.reporting import HEARTBEAT_S
 from tests.unit.run.node.fakes import WEB, Bell, Eyes, Shelf
 from tests.unit.seam_contract import wait_until
@@ -86,6 +90,55 @@ def test_a_clock_that_jumps_all_the_time_does_not_stop_the_looks() -> None:
         node.wall += HOUR_S * (-1) ** second
         node.pass_time(1)
     assert 4 <= node.eyes.looks.count(None) <= 6
+
+
+class World:
+    """Implements `observe.ports.LiveWorld`: one container that runs one program in memory, always."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._is_awake = threading.Event()
+
+    def watch(self, running: Running) -> str:
+        return ""
+
+    def forget(self, container_id: str) -> None: ...
+
+    def wake(self) -> None:
+        self._is_awake.set()
+
+    def wait(self, timeout_s: float) -> frozenset[str]:
+        self._is_awake.wait(min(timeout_s, 0.01))
+        return frozenset()
+
+    def take_stirred(self) -> frozenset[str]:
+        return frozenset()
+
+    def look_at_mounts(self, container_id: str) -> tuple[MountSeen, ...] | None:
+        return None
+
+    def look(self, container_ids: frozenset[str]) -> Iterator[LiveLook]:
+        worker = Run(path=b"/memfd:worker", place=Place.MEMORY, by=Runner(pid=9, started_ticks=1, executable=b"/"))
+        yield LiveLook(container=WEB.container, runs=(worker,), at=self._clock())
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S])
+def test_what_runs_is_looked_at_and_believed_whatever_the_clock_says(jump_s: float) -> None:
+    wall, steady = 1_000_000.0, 5.0
+    looks: list[LiveLook | BaseException] = []
+    watch = LiveWatch(World(lambda: wall), looks.append, clock=lambda: wall, steady=lambda: steady)
+    watch.start()
+    try:
+        watch.watch(WEB)
+        wait_until(lambda: bool(looks), 30)
+        wall += jump_s
+        steady += SWEEP_S
+        wait_until(lambda: any(isinstance(look, LiveLook) and look.runs for look in looks), 30)
+    finally:
+        watch.close()
+    assert not isinstance(looks[0], BaseException) and not looks[0].runs, "in the first look it may be the runtime's"
 
 
 def test_what_was_read_is_not_remembered_while_the_clock_is_behind(tmp_path: Path) -> None:

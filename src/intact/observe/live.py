@@ -25,14 +25,14 @@ class Doubts:
 
     _since: dict[Hashable, float] = field(default_factory=dict)
 
-    def settle(self, look: LiveLook) -> tuple[LiveLook, bool]:
-        """The believed part of `look`, and whether something in it waits for another look."""
+    def settle(self, look: LiveLook, now: float) -> tuple[LiveLook, bool]:
+        """The believed part of `look`, made at `now` by a clock that nobody can set, and whether something in it waits for another look."""
         facts: tuple[Run | Departed, ...] = (*look.runs, *look.departed)
-        since = {self._name(fact): self._since.get(self._name(fact), look.at) for fact in facts}
+        since = {self._name(fact): self._since.get(self._name(fact), now) for fact in facts}
         self._since = since
 
         def is_believed(fact: Run | Departed) -> bool:
-            return _is_own(fact) or look.at - since[self._name(fact)] >= APART_S
+            return _is_own(fact) or now - since[self._name(fact)] >= APART_S
 
         runs, departed = tuple(filter(is_believed, look.runs)), tuple(filter(is_believed, look.departed))
         waits = len(runs) + len(departed) < len(look.runs) + len(look.departed)

@@ -36,8 +36,8 @@ from .kinds import BASELINE, INCIDENT, NODE, REMEDIATION, Kind
 
 QUIET_S = 10.0
 NODE_REFRESH_S = 300.0
-_PASSING = frozenset({"verifiedAt", "layersVerifiedAt", "layersUnverifiedBytes"})
 """A node of which nothing changed is written this often, to show that it was heard."""
+_PASSING = frozenset({"verifiedAt", "layersVerifiedAt", "layersUnverifiedBytes"})
 
 
 @dataclass(slots=True)

@@ -127,23 +127,22 @@ def _look_at_layers(running: Running, baseline: Baseline, eyes: HostEyes) -> Ver
 def _look_at_what_runs(running: Running, beside: Sequence[Running]) -> LiveLook | None:
     """None where it has ended meanwhile: then nothing runs."""
     container = running.container
-    began, ticks = time.time(), time.monotonic()
-    world = HostLive(lambda: began + time.monotonic() - ticks)
+    world = HostLive(time.time)
     try:
         if reason := world.watch(running):
-            return LiveLook(container=container, unobserved=(Unobserved(path=b"/proc", reason=reason),), at=began)
+            return LiveLook(container=container, unobserved=(Unobserved(path=b"/proc", reason=reason),), at=time.time())
         for one in beside:
             if one.container.id != container.id:
                 world.watch(one)
         doubts = Doubts()
         looks = list(world.look(frozenset((container.id,))))
-        believed, waits = doubts.settle(looks[0]) if looks else (None, False)
+        believed, waits = doubts.settle(looks[0], time.monotonic()) if looks else (None, False)
         if waits:
             with show_progress("processes") as advance:
                 advance("looking twice", 0, 0)
                 time.sleep(APART_S)
             again = list(world.look(frozenset((container.id,))))
-            believed = doubts.settle(again[0])[0] if again else believed
+            believed = doubts.settle(again[0], time.monotonic())[0] if again else believed
         return believed
     finally:
         world.close()

@@ -87,7 +87,9 @@ class NodeFlow:
             eyes, roster=roster, reporter=reporter, origins=origins, hand_in=hand_in, miss=self._miss, clock=clock, steady=steady
         )
         self._executed = ExecutedFiles(roster=roster, eyes=eyes, reporter=reporter, steady=steady)
-        self._live = LiveJudge(live, roster=roster, eyes=eyes, reporter=reporter, origins=origins, hand_in=hand_in, clock=clock)
+        self._live = LiveJudge(
+            live, roster=roster, eyes=eyes, reporter=reporter, origins=origins, hand_in=hand_in, clock=clock, steady=steady
+        )
         reader = LayerReader(eyes, clock, layer_memory)
         self._layers = LayerWatch(reader, roster=roster, reporter=reporter, hand_in=hand_in, clock=clock)
         self._obtaining = Obtaining(

@@ -206,7 +206,7 @@ class LayerReader:
     def _find_fresh(self, key: tuple[bytes, str], now: float) -> _Read | None:
         """What was read of a layer, if that still counts. The lock is held."""
         known = self._known.get(key)
-        return known if known is not None and known.touches == self._touches[key[0]] and now - known.at < EVERY_S else None
+        return known if known is not None and known.touches == self._touches[key[0]] and 0 <= now - known.at < EVERY_S else None
 
     def _start(self, pair: Pair, now: float) -> Progress | None:
         """How far a layer is read that is still to be; None for one that was."""

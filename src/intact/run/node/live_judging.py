@@ -36,9 +36,12 @@ class LiveJudge:
         origins: Origins | None,
         hand_in: HandIn,
         clock: Callable[[], float],
+        steady: Callable[[], float],
     ) -> None:
         self._roster, self._eyes, self._reporter, self._origins, self._hand_in = roster, eyes, reporter, origins, hand_in
-        self._live = LiveWatch(world, lambda look: hand_in(lambda _: self._take(look)), clock=clock) if world is not None else None
+        self._live: LiveWatch | None = None
+        if world is not None:
+            self._live = LiveWatch(world, lambda look: hand_in(lambda _: self._take(look)), clock=clock, steady=steady)
 
     def start(self) -> None:
         if self._live is not None:

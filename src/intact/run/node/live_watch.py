@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -28,14 +27,20 @@ BUSY_SHARE = 0.05
 
 
 class LiveWatch:
-    """`watch` and `forget` from any thread; `deliver` is called from the watching one."""
+    """`watch` and `forget` from any thread; `deliver` is called from the watching one. `clock`: Unix seconds, which looks carry; `steady`:
+    seconds since whenever, that nobody can set."""
 
     def __init__(
-        self, world: LiveWorld, deliver: Callable[[LiveLook | BaseException], None], *, clock: Callable[[], float] = time.time
+        self,
+        world: LiveWorld,
+        deliver: Callable[[LiveLook | BaseException], None],
+        *,
+        clock: Callable[[], float],
+        steady: Callable[[], float],
     ) -> None:
         self._world = world
         self._deliver = deliver
-        self._clock = clock
+        self._clock, self._steady = clock, steady
         self._lock = threading.Lock()
         self._doubts: dict[str, Doubts] = {}
         self._running: dict[str, Running] = {}
@@ -84,17 +89,17 @@ class LiveWatch:
 
     def _watch_all(self) -> None:
         while not self._stop.is_set():
-            changed = self._world.wait(max(0.0, self._next_due() - self._clock()))
+            changed = self._world.wait(max(0.0, self._next_due() - self._steady()))
             for container_id in changed:
                 self._take_mounts(container_id)
             self._bring_forward(self._world.take_stirred())
-            due = self._take_due(self._clock())
+            due = self._take_due(self._steady())
             if due and not self._stop.is_set():
                 self._sweep(due)
 
     def _next_due(self) -> float:
         with self._lock:
-            return min(self._due.values(), default=self._clock() + SWEEP_S)
+            return min(self._due.values(), default=self._steady() + SWEEP_S)
 
     def _take_due(self, now: float) -> list[str]:
         """Whoever is due: all on the same beat, since finding their processes costs the same for one as for all."""
@@ -123,9 +128,10 @@ class LiveWatch:
             new = [self._running[id] for id in due if id in self._running and id not in self._doubts]
         for running in new:
             self._begin(running)
-        started = time.monotonic()
+        started = self._steady()
         looks = {look.container.id: look for look in self._world.look(frozenset(due))}
-        now, rest = self._clock(), (time.monotonic() - started) / BUSY_SHARE
+        now = self._steady()
+        rest = (now - started) / BUSY_SHARE
         self._rested_at = now + rest
         beat = (math.floor((now + rest) / SWEEP_S) + 1) * SWEEP_S
         for container_id in due:
@@ -151,8 +157,9 @@ class LiveWatch:
             self._due[container_id] = next_at
             if look is None:
                 return
-            believed, waits = doubts.settle(look)
+            now = self._steady()
+            believed, waits = doubts.settle(look, now)
             self._last[container_id] = believed
             if waits:
-                self._due[container_id] = self._clock() + APART_S
+                self._due[container_id] = now + APART_S
         self._deliver(believed)
