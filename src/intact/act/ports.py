@@ -51,6 +51,7 @@ class PodState:
     template: str = ""
     ready: bool = False
     ready_since: float = 0.0
+    is_probed: bool = False
     terminating: bool = False
     finished: bool = False
     static: bool = False

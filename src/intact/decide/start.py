@@ -68,17 +68,17 @@ def tell_moment(changed_at: float, started_at: float, pod: PodFacts, ready_at: f
     pod was first ready with this container, where somebody remembers it. All times are of the node's clock: its kubelet writes the pod's
     conditions.
 
-    1. What is not known is later. 2. Nothing is a start for ever. 3. Ready is known in whole seconds: what happened in that second may have
-    come before it, and counts as the start; fast services are ready within it. 4. A pod that is not ready and was not since the container
-    started is starting. 5. A condition that is older than the container, or a pod that was ready since and is not now, leaves it unclear.
+    1. What is not known is later. 2. Nothing is a start for ever. 3. The start ends as `end_start` says. 4. A pod that is not ready and was
+    not since the container started is starting; its kubelet may have said nothing of it yet. 5. A condition that is older than the
+    container, or a pod that was ready since and is not now, leaves it unclear.
     """
-    if changed_at <= 0 or started_at <= 0 or pod.is_ready is None or pod.ready_since <= 0:  # 1
+    if changed_at <= 0 or started_at <= 0 or pod.is_ready is None or (pod.is_ready and pod.ready_since <= 0):  # 1
         return Moment.LATER
     if changed_at > started_at + MAX_START_S:  # 2
         return Moment.LATER
     ready_at = find_ready(started_at, pod) if ready_at is None else ready_at
     if ready_at is not None:  # 3
-        return Moment.START if changed_at < ready_at + WHOLE_SECOND_S else Moment.LATER
+        return Moment.START if changed_at < end_start(ready_at, pod) else Moment.LATER
     if not pod.is_ready and pod.ready_since <= started_at + WHOLE_SECOND_S:  # 4
         return Moment.START
     return Moment.UNCLEAR  # 5
@@ -89,6 +89,12 @@ def tell_place(moment: Moment, placed_at: float, started_at: float, pod: PodFact
     if moment is not Moment.START or not placed_at:
         return moment
     return moment if tell_moment(placed_at, started_at, pod, ready_at) is Moment.START else Moment.UNCLEAR
+
+
+def end_start(ready_at: float, pod: PodFacts) -> float:
+    """When the start of a pod is over that was ready at `ready_at`, in whole seconds: what happened in that second may have come before it,
+    and fast services are ready within it, so that the whole of it counts. Not for a pod of which no probe says when it is ready."""
+    return ready_at + (WHOLE_SECOND_S if pod.is_probed else 0.0)
 
 
 def find_ready(started_at: float, pod: PodFacts) -> float | None:
@@ -118,11 +124,11 @@ def describe_start(finding: Finding) -> StartEntry | None:
 
 
 def may_pass(finding: Finding, moment: Moment, seen_at: float) -> bool:
-    """Whether the finding may be of a file that is gone in a moment: it was added just before it was seen, at the start or perhaps then,
-    and is neither a program nor code."""
+    """Whether the finding may be of a file that is gone in a moment: it was added at the start, just before it was seen, and is neither
+    a program nor code."""
     difference = finding.difference
     entry = describe_start(finding)
-    is_added = difference.change is Change.ADDED and moment is not Moment.LATER
+    is_added = difference.change is Change.ADDED and moment is Moment.START
     return is_added and 0 <= seen_at - finding.changed_at < PASSING_S and entry is not None and entry.may_vary
 
 

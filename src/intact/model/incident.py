@@ -42,6 +42,8 @@ class PodFacts:
     """None where nobody knows."""
     ready_since: float = 0.0
     """Since when it is ready, or is not, by its node's clock: in whole seconds, cut down. 0 where nobody knows."""
+    is_probed: bool = True
+    """Whether a probe says when it is ready, and not the start of its containers alone."""
     is_ending: bool = False
     """Kubernetes takes it away, or has done so."""
 

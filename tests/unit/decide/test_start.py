@@ -77,6 +77,14 @@ def test_ready_is_known_in_whole_seconds(changed_at: float, moment: Moment) -> N
     assert tell_moment(changed_at, STARTED, facts()) is moment
 
 
+def test_where_no_probe_says_when_a_pod_is_ready_its_second_is_no_start() -> None:
+    assert tell_moment(READY + 0.05, STARTED, replace(facts(), is_probed=False)) is Moment.LATER
+
+
+def test_a_pod_of_which_its_kubelet_has_said_nothing_yet_is_starting() -> None:
+    assert tell_moment(STARTED + 0.1, STARTED, facts(is_ready=False, since=0.0)) is Moment.START
+
+
 @pytest.mark.parametrize("moment", [Moment.UNCLEAR, Moment.LATER])
 def test_what_may_have_been_made_after_ready_is_never_told_as_an_info(moment: Moment) -> None:
     assert word(NOBODY, change(), moment) is Word.COUNTS

@@ -223,6 +223,7 @@ def facts_of(pod: PodState) -> PodFacts:
         template=pod.template,
         is_ready=pod.ready,
         ready_since=pod.ready_since,
+        is_probed=pod.is_probed,
         is_ending=pod.terminating,
     )
 

@@ -58,6 +58,8 @@ class ContainerSpec(msgspec.Struct):
     name: str = ""
     image: str = ""
     restartPolicy: str | None = None
+    readinessProbe: msgspec.Raw | None = None
+    startupProbe: msgspec.Raw | None = None
 
 
 class PodSpec(msgspec.Struct):
@@ -167,6 +169,7 @@ def pod_state(pod: PodShape) -> PodState:
         template=labels.get(HASH_LABEL) or labels.get(CONTROLLER_HASH_LABEL, "") if owner else "",
         ready=ready.status == "True",
         ready_since=ready.lastTransitionTime.timestamp() if ready.lastTransitionTime else 0.0,
+        is_probed=any(c.readinessProbe is not None or c.startupProbe is not None for c in lasting),
         terminating=meta.deletionTimestamp is not None,
         finished=status.phase in ("Succeeded", "Failed"),
         static=meta.annotations is not None and meta.annotations.mirror is not None,

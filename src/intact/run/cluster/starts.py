@@ -32,6 +32,7 @@ from intact.decide.start import (
     Known,
     Word,
     describe_start,
+    end_start,
     find_ready,
     know,
     learn,
@@ -199,7 +200,8 @@ class Starts:
         begun.is_settled = True
         spread = is_spread()
         before = know(profile, is_spread=spread)
-        entries = tuple(entry for entry, changed_at in begun.entries.items() if changed_at < begun.ready_at + WHOLE_SECOND_S)
+        ended_at = end_start(begun.ready_at, pod)
+        entries = tuple(entry for entry, changed_at in begun.entries.items() if changed_at < ended_at)
         begun.frozen = frozenset(entries)
         profile = learn(profile, Witness(pod_uid=pod.uid, pod=pod.name, node=pod.node, entries=entries))
         after = know(profile, is_spread=spread)

@@ -336,7 +336,10 @@ def test_a_lock_that_is_held_for_a_moment_at_the_start_alarms_nobody(tmp_path: P
 def test_a_lock_of_the_second_of_ready_alarms_nobody(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
-        third = shop.start("c", "n3", is_ready=False, started_at=START)
+        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
+            shop.find(one)
+            shop.look_on(one, verdict="Intact")
+        third = shop.start("c", "n3", is_ready=False, started_at=START - 10)
         shop.get_ready(third, cluster.clock.now - 0.5)
         shop.find(third, (LOCK, b"7", cluster.clock.now), rule="control-file-added", change=Change.ADDED)
         shop.find(third)
