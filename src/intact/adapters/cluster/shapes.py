@@ -54,12 +54,16 @@ class Metadata(msgspec.Struct):
         return None
 
 
+class ProbeShape(msgspec.Struct):
+    """That there is one is all that counts."""
+
+
 class ContainerSpec(msgspec.Struct):
     name: str = ""
     image: str = ""
     restartPolicy: str | None = None
-    readinessProbe: msgspec.Raw | None = None
-    startupProbe: msgspec.Raw | None = None
+    readinessProbe: ProbeShape | None = None
+    startupProbe: ProbeShape | None = None
 
 
 class PodSpec(msgspec.Struct):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 
 from intact.adapters.cluster.cache import REMEMBER_GONE_S, ClusterCache, facts_of
 from intact.adapters.cluster.revisions import record_pod
@@ -57,6 +58,16 @@ def test_since_when_a_pod_is_ready_and_from_which_template_it_was_made() -> None
     assert (cached := cache.facts("p2")) is not None and (cached.template, cached.ready_since) == ("db-1", 0.0)
     cache.pods.upsert(pod("p3", ownerReferences=[]))
     assert (bare := cache.facts("p3")) is not None and bare.template == "", "a label alone makes no template"
+
+
+@pytest.mark.parametrize("probe", ["readinessProbe", "startupProbe"])
+def test_whether_a_probe_says_when_a_pod_is_ready(probe: str) -> None:
+    cache, probed = ClusterCache(), pod("p2")
+    container = {"name": "web", "image": "reg/web:1", probe: {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 3}}
+    probed.spec = msgspec.convert({"containers": [container]}, type(probed.spec))
+    for one in (pod("p1"), probed):
+        cache.pods.upsert(one)
+    assert [facts.is_probed for uid in ("p1", "p2") if (facts := cache.facts(uid)) is not None] == [False, True]
 
 
 REPLICA_SET = msgspec.convert(
