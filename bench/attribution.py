@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.watching import waited_cpu_s
 from intact.adapters.linux.doorbell import FanotifyDoorbell
 from intact.adapters.linux.executions import Executions
 from intact.adapters.linux.scratch import mount_overlay
@@ -107,12 +107,11 @@ def measure_cost(processes: int) -> None:
     executions = Executions()
     if reason := executions.start():
         sys.exit(reason)
-    before, theirs = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    before, theirs = time.process_time(), waited_cpu_s()
     subprocess.run([SHELL, "-c", f"i=0; while [ $i -lt {processes} ]; do /usr/bin/true; i=$((i+1)); done"], check=True)
     executions.catch_up()
-    ours, after = time.process_time() - before, resource.getrusage(resource.RUSAGE_CHILDREN)
+    ours, spent = time.process_time() - before, waited_cpu_s() - theirs
     executions.close()
-    spent = after.ru_utime + after.ru_stime - theirs.ru_utime - theirs.ru_stime
     each = f"{ours / processes * 1e6:.0f} us of CPU each for the notes, {100 * ours / spent:.1f} % of their own"
     print(f"{processes} programs that do nothing: {each}")
 

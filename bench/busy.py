@@ -14,7 +14,6 @@ import argparse
 import multiprocessing
 import random
 import re
-import resource
 import statistics
 import subprocess
 import time
@@ -33,6 +32,7 @@ from bench.watching import (
     own_file_system,
     percentile,
     run_node_half,
+    waited_cpu_s,
     write_steadily,
 )
 from lab.images import busybox_image
@@ -136,17 +136,15 @@ def _measure_hashing(hasher: Path, root: Path) -> tuple[float, float]:
     """(CPU seconds of one pass, the median of three; most RSS in MB)."""
     spent, most = [], 0.0
     for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = waited_cpu_s()
         process = subprocess.Popen([hasher, root], stdout=subprocess.DEVNULL)
-        while (
-            process.poll() is None
-        ):  # its own word on its most: what the kernel says afterwards has our memory in it, from before the exec
+        while process.poll() is None:
+            # Its own word on its most: what the kernel says afterwards has our memory in it, from before the exec.
             sizes = re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
             most = max(most, *(int(size) / 1024 for size in sizes), 0.0)
             time.sleep(0.01)
         assert process.returncode == 0, "hashing the container failed"
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        spent.append(waited_cpu_s() - before)
     return statistics.median(spent), most
 
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import io
-import resource
 import statistics
 import tarfile
 import time
 from pathlib import Path
 
-from bench.watching import cpu_s, describe_run, hear_first_looks, own_file_system, shell_inside
+from bench.watching import cpu_s, describe_run, hear_first_looks, own_file_system, shell_inside, waited_cpu_s
 from lab.images import busybox_image
 from lab.runtime import Runtime
 from lab.watching import watch
@@ -68,18 +67,13 @@ def main() -> None:
 
 def _work(pid: int) -> dict[str, float]:
     """Seconds of each step, and of CPU."""
-    times, before = {}, _waited_cpu_s()
+    times, before = {}, waited_cpu_s()
     with shell_inside(pid) as run:
         for step, command in STEPS.items():
             started = time.monotonic()
             run(command)
             times[step] = time.monotonic() - started
-    return {**times, ALL: sum(times.values()), CPU: _waited_cpu_s() - before}
-
-
-def _waited_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return {**times, ALL: sum(times.values()), CPU: waited_cpu_s() - before}
 
 
 def _work_watched(runtime: Runtime, state: Path, pid: int) -> tuple[dict[str, float], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,12 @@ def cpu_s(pid: int) -> float:
     """Seconds of CPU that all threads of `pid` have used (proc_pid_stat(5): utime and stime)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def waited_cpu_s() -> float:
+    """Seconds of CPU that all processes have used whose end this one has seen, and theirs (getrusage(2): RUSAGE_CHILDREN)."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def memory_mb(pid: int) -> tuple[float, float]:

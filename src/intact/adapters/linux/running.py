@@ -13,14 +13,13 @@ import hashlib
 import os
 import re
 import stat
-import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from intact.model.digest import Digest
+from intact.model.digest import SHA256, Digest
+from intact.observe.ports import Content
 
 from . import syscalls
-from .known import HOT_NS
+from .known import KnownFiles, identify
 from .threads import find_thread
 
 MAPS_BYTES = 4 << 20
@@ -164,10 +163,9 @@ class Bytes:
 
 @dataclass(slots=True)
 class RunningFiles:
-    """Reads running files through their links; remembers digests by device, inode, size, mtime and ctime, of files that have not changed
-    lately (`known`): until its pages were written back, a store through a mapping leaves all of these as they were."""
+    """Reads running files through their links, and remembers their digests."""
 
-    _known: OrderedDict[tuple[int, int, int, int, int], Digest] = field(default_factory=OrderedDict)
+    _known: KnownFiles = field(default_factory=lambda: KnownFiles(_KEPT_HASHES))
     _left_bytes: int = HASHED_IN_A_SWEEP_BYTES
 
     def begin(self) -> None:
@@ -197,10 +195,9 @@ class RunningFiles:
         return Bytes(size_bytes=about.st_size, mode=stat.S_IMODE(about.st_mode), is_elf=head == b"\x7fELF", digest=digest)
 
     def _digest(self, descriptor: int, about: os.stat_result) -> Digest | None:
-        key = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-        if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key]
+        identity = identify(about)
+        if held := self._known.content(identity, SHA256):
+            return held.digest
         if about.st_size > min(HASHED_BYTES, self._left_bytes):
             return None
         self._left_bytes -= about.st_size
@@ -211,8 +208,5 @@ class RunningFiles:
             hasher.update(part)
             offset += len(part)
         digest = Digest(algorithm="sha256", value=hasher.digest())
-        if time.time_ns() - about.st_ctime_ns > HOT_NS:
-            self._known[key] = digest
-        while len(self._known) > _KEPT_HASHES:
-            self._known.popitem(last=False)
+        self._known.keep_content(identity, SHA256, Content(digest))
         return digest

@@ -10,7 +10,7 @@ from intact.model.finding import State, Verdict
 from intact.model.observation import Scope, Unobserved
 from intact.model.seam import Report
 from tests.unit.clusters import Staged, staged
-from tests.unit.run.cluster.test_starts import Shop
+from tests.unit.run.cluster.shop import Shop
 
 
 def lose_sight(cluster: Staged, *, is_ending: bool) -> list[AlertKind]:

@@ -13,7 +13,7 @@ from intact.model.finding import Change, Level
 from intact.model.policy import Expectation, PathLevel, Policy, Purpose
 from intact.run.cluster.flow import WHY_EXPECTED
 from tests.unit.clusters import Staged, staged
-from tests.unit.run.cluster.test_starts import AFTER, CONF, Shop
+from tests.unit.run.cluster.shop import AFTER, CONF, Shop
 from tests.unit.seam_contract import wait_until
 
 EXPECTING = Policy(name="web", namespace="shop", expect=(Expectation(paths=("/etc/nginx/**",)),))
@@ -33,6 +33,16 @@ def bare(shop: Shop) -> Container:
     return shop.start("web-1", "n1", template="")
 
 
+def edit(cluster: Staged, policy: Policy) -> tuple[Shop, Container]:
+    """A container under `policy` in which a file of the image was edited, as its node told and still sees."""
+    cluster.world.declared = (policy,)
+    shop = Shop(cluster)
+    web = bare(shop)
+    shop.find(web, (CONF, b"edited", AFTER))
+    shop.look_on(web)
+    return shop, web
+
+
 def shown(cluster: Staged, container: Container) -> tuple[str, str]:
     (covered,) = [one for node in cluster.flow.status() for one in node.coverage if one.container.id == container.id]
     return covered.verdict, covered.reason
@@ -40,11 +50,7 @@ def shown(cluster: Staged, container: Container) -> tuple[str, str]:
 
 @pytest.mark.parametrize("policy", [EXPECTING, TOLERATING, BUILDING], ids=["expect", "level Info", "build"])
 def test_what_a_policy_expects_is_shown_as_expected(cluster: Staged, policy: Policy) -> None:
-    cluster.world.declared = (policy,)
-    shop = Shop(cluster)
-    web = bare(shop)
-    shop.find(web, (CONF, b"edited", AFTER))
-    shop.look_on(web)
+    shop, web = edit(cluster, policy)
     assert shown(cluster, web) == ("Expected", WHY_EXPECTED) and cluster.incidents() == ()
     shop.find(web, (CONF, b"edited", AFTER), (b"/usr/bin/tool", b"evil", AFTER), rule="privilege-bits")
     shop.look_on(web)
@@ -56,11 +62,7 @@ def test_what_a_policy_expects_is_shown_as_expected(cluster: Staged, policy: Pol
 
 @pytest.mark.parametrize("policy", [Policy(name="web", namespace="shop"), WARNING], ids=["none", "level Low"])
 def test_what_opens_an_incident_is_not(cluster: Staged, policy: Policy) -> None:
-    cluster.world.declared = (policy,)
-    shop = Shop(cluster)
-    web = bare(shop)
-    shop.find(web, (CONF, b"edited", AFTER))
-    shop.look_on(web)
+    _, web = edit(cluster, policy)
     assert shown(cluster, web)[0] == "Drifted" and cluster.wait_incident()
 
 

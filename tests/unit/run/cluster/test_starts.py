@@ -6,123 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from intact.decide.start import PASSING_S
-from intact.model.container import Container
-from intact.model.digest import Digest
-from intact.model.entry import Entry, Kind
-from intact.model.finding import Aggregate, Change, Difference, Finding, Level, State, Verdict
+from intact.model.finding import Aggregate, Change, Level
 from intact.model.incident import IncidentState
-from intact.model.layer import Grade
-from intact.model.observation import Scope
 from intact.model.policy import Policy, Purpose
-from intact.model.seam import Coverage, Report
 from intact.run.cluster.flow import WHY_EXPECTED
 from intact.run.storage.memory import open_state
-from tests.unit.clusters import START, Staged, staged
+from tests.unit.clusters import START, staged
+from tests.unit.run.cluster.shop import AFTER, BEFORE, CONF, READY, Shop, established, start_clean
 from tests.unit.seam_contract import wait_until
-
-IMAGE = Digest.of(b"image")
-CONF = b"/etc/nginx/nginx.conf"
-STARTED, READY = START - 100.0, START - 50.0
-BEFORE, AFTER = READY - 20.0, READY + 20.0
-
-
-class Shop:
-    """Pods of one Deployment, as their nodes tell of them."""
-
-    def __init__(self, cluster: Staged) -> None:
-        self.cluster = cluster
-
-    def start(self, name: str, node: str, *, template: str = "t1", is_ready: bool | None = True, started_at: float = STARTED) -> Container:
-        pod = self.cluster.world.add(name, node)
-        known = self.cluster.world.pods[pod.uid]
-        since = READY if is_ready else started_at - 1
-        self.cluster.world.pods[pod.uid] = replace(known, template=template, is_ready=is_ready, ready_since=since)
-        return Container(id=f"c-{name}", name="web", image="web:1", image_key=IMAGE, node=node, pod=pod, started_at=started_at)
-
-    def get_ready(self, container: Container, at: float = READY) -> None:
-        assert container.pod is not None
-        uid = container.pod.uid
-        self.cluster.world.pods[uid] = replace(self.cluster.world.pods[uid], is_ready=True, ready_since=at)
-
-    def find(
-        self,
-        container: Container,
-        *changes: tuple[bytes, bytes, float],
-        rule: str = "image-file-changed",
-        change: Change = Change.MODIFIED,
-        aggregates: tuple[Aggregate, ...] = (),
-        placed_at: float = 0.0,
-        in_layers: bool = False,
-    ) -> None:
-        """The node finds these paths changed to this content at these times, and nothing else."""
-        findings = tuple(
-            Finding(
-                container=container,
-                difference=Difference(
-                    path=path,
-                    change=change,
-                    expected=Entry(path=path, kind=Kind.FILE, mode=0o644) if change is Change.MODIFIED else None,
-                    actual=Entry(path=path, kind=Kind.FILE, mode=0o644, size_bytes=len(content), digest=Digest.of(content)),
-                ),
-                level=Level.MEDIUM,
-                rule=rule,
-                scope=Scope.LAYERS if in_layers else Scope.DRIFT,
-                baseline_root=IMAGE,
-                grade=Grade.NODE_REPORTED,
-                observed_at=self.cluster.clock.now,
-                changed_at=changed_at,
-                placed_at=placed_at,
-            )
-            for path, content, changed_at in changes
-        )
-        state = State.DRIFTED if findings else State.INTACT
-        verdict = Verdict(
-            container=container,
-            state=state,
-            scope=Scope.LAYERS if in_layers else Scope.DRIFT,
-            findings=findings,
-            baseline_root=IMAGE,
-            grade=Grade.NODE_REPORTED,
-            at=self.cluster.clock.now,
-        )
-        self._send(container.node, verdicts=(replace(verdict, aggregates=aggregates),))
-
-    def look_on(self, *containers: Container, verdict: str = "Drifted") -> None:
-        """Their nodes say that they still look, and see what they told."""
-        for node in {one.node for one in containers}:
-            coverage = tuple(
-                Coverage(
-                    container=one,
-                    verdict=verdict,
-                    baseline_root=IMAGE,
-                    grade="NodeReported",
-                    verified_at=self.cluster.clock.now,
-                    layers_verified_at=0.0,
-                )
-                for one in containers
-                if one.node == node
-            )
-            self._send(node, coverage=coverage)
-
-    def _send(self, node: str, **parts: object) -> None:
-        self.cluster.clock.now += 1.0
-        self.cluster.reports += 1
-        now = self.cluster.clock.now
-        self.cluster.flow.receive(node, Report(id=f"{node}-{self.cluster.reports}-{now}", node=node, at=now, **parts))  # type: ignore[arg-type]
-
-    def told(self) -> list[tuple[object, object, object]]:
-        return [(leaf.body["verb"], leaf.body["level"], leaf.body["paths_count"]) for leaf in self.cluster.leaves("StartProfile")]
-
-    def orders(self, node: str) -> set[str]:
-        return {command.pod_uid for command in self.cluster.flow.commands_for(node, 0.0)}
-
-
-def established(shop: Shop, *, template: str = "t1", content: bytes = b"generated") -> tuple[Container, Container]:
-    first, second = (shop.start(f"{template}-{node}", node, template=template) for node in ("n1", "n2"))
-    for one in (first, second):
-        shop.find(one, (CONF, content, BEFORE))
-        shop.look_on(one)
-    return first, second
 
 
 def test_two_pods_that_start_alike_make_a_profile_and_nobody_is_alarmed(tmp_path: Path) -> None:
@@ -204,9 +95,7 @@ def test_a_pod_that_recovers_does_not_start_again(tmp_path: Path) -> None:
 def test_pods_that_start_clean_are_witnesses_too(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
-        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
-            shop.find(one)
-            shop.look_on(one, verdict="Intact")
+        start_clean(shop, "a", "b")
         shop.find(shop.start("c", "n3"), (CONF, b"evil", BEFORE))
         assert [one.pod for one in cluster.wait_incident().seen] == ["c"]
         assert shop.told() == []
@@ -321,9 +210,7 @@ LOCK = b"/etc/passwd.lock"
 def test_a_lock_that_is_held_for_a_moment_at_the_start_alarms_nobody(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
-        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
-            shop.find(one)
-            shop.look_on(one, verdict="Intact")
+        start_clean(shop, "a", "b")
         third = shop.start("c", "n3", is_ready=False, started_at=START)
         shop.find(third, (LOCK, b"7", cluster.clock.now), rule="control-file-added", change=Change.ADDED)
         shop.find(third)
@@ -336,9 +223,7 @@ def test_a_lock_that_is_held_for_a_moment_at_the_start_alarms_nobody(tmp_path: P
 def test_a_lock_of_the_second_of_ready_alarms_nobody(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
-        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
-            shop.find(one)
-            shop.look_on(one, verdict="Intact")
+        start_clean(shop, "a", "b")
         third = shop.start("c", "n3", is_ready=False, started_at=START - 10)
         shop.get_ready(third, cluster.clock.now - 0.5)
         shop.find(third, (LOCK, b"7", cluster.clock.now), rule="control-file-added", change=Change.ADDED)
@@ -349,9 +234,7 @@ def test_a_lock_of_the_second_of_ready_alarms_nobody(tmp_path: Path) -> None:
 def test_what_is_still_there_a_moment_later_counts_ready_or_not(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
-        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
-            shop.find(one)
-            shop.look_on(one, verdict="Intact")
+        start_clean(shop, "a", "b")
         third = shop.start("c", "n3", is_ready=False, started_at=START)
         evil = (b"/etc/cron.d/evil", b"x", cluster.clock.now)
         shop.find(third, evil, rule="control-file-added", change=Change.ADDED)
@@ -367,9 +250,7 @@ def test_what_is_still_there_a_moment_later_counts_ready_or_not(tmp_path: Path) 
 def test_programs_and_changes_of_the_image_are_not_held_back(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
-        for one in (shop.start("a", "n1"), shop.start("b", "n2")):
-            shop.find(one)
-            shop.look_on(one, verdict="Intact")
+        start_clean(shop, "a", "b")
         shop.find(shop.start("c", "n3", is_ready=False), (b"/srv/shell.php", b"x", BEFORE), rule="code-added", change=Change.ADDED)
         shop.find(shop.start("d", "n3", is_ready=False), (CONF, b"x", BEFORE))
         assert {one.pod for one in cluster.wait_incident(lambda one: one.count == 2).seen} == {"c", "d"}
@@ -403,10 +284,7 @@ CACHE = b"/usr/lib/python3/dist-packages/shop/__pycache__/cart.cpython-311.pyc"
 def test_bytecode_that_nobody_could_check_is_held_against_other_pods_whenever_it_was_made(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
-        pods = [shop.start(name, node) for name, node in (("a", "n1"), ("b", "n2"), ("c", "n3"))]
-        for one in pods:
-            shop.find(one)
-            shop.look_on(one, verdict="Intact")
+        pods = start_clean(shop, "a", "b", "c")
         for one in pods:
             shop.find(one, (CACHE, b"compiled", AFTER), rule="bytecode-cache-added", change=Change.ADDED)
         assert cluster.incidents() == (), "a module that is used late"
@@ -418,10 +296,7 @@ def test_bytecode_that_nobody_could_check_is_held_against_other_pods_whenever_it
 def test_the_first_bytecode_is_told_when_another_pod_has_something_else(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
-        first, second = (shop.start(name, node) for name, node in (("a", "n1"), ("b", "n2")))
-        for one in (first, second):
-            shop.find(one)
-            shop.look_on(one, verdict="Intact")
+        first, second = start_clean(shop, "a", "b")
         shop.find(first, (CACHE, b"poisoned", AFTER), rule="bytecode-cache-added", change=Change.ADDED)
         assert cluster.incidents() == ()
         shop.find(second, (CACHE, b"compiled", AFTER), rule="bytecode-cache-added", change=Change.ADDED)
