@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from intact.adapters.linux import tree
+from intact.adapters.linux import walk
 from intact.adapters.linux.doorbell import FanotifyDoorbell
 from intact.model.digest import Digest
 from intact.model.entry import Kind, display_path
@@ -169,7 +169,7 @@ def test_a_name_that_looks_like_one_of_the_image_is_another(staged: Staged, name
 
 def test_a_tree_deeper_than_the_bound_is_said_to_go_on(staged: Staged, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each directory on the way down takes memory; trees have been made that are 300,000 deep."""
-    monkeypatch.setattr(tree, "_DEEPEST", 60)
+    monkeypatch.setattr(walk, "_DEEPEST", 60)
     (staged.inside / "/".join(["d"] * 100)).mkdir(parents=True)
     (staged.inside / "/".join(["d"] * 100) / "payload").touch()
     (staged.inside / "bin/tool").write_bytes(b"\x7fELF bad")
