@@ -62,7 +62,7 @@ def diff_text(path: bytes, old: bytes, new: bytes, *, show_secrets: bool = False
     if not show_secrets and is_hidden_as_a_whole(path):
         added, removed = (sum(edit[0] == mark for edit in edits) for mark in "+-")
         return TextDiff(reason=f"credentials are kept here: {removed} lines removed and {added} added, not shown")
-    shown = (before, after) if show_secrets else (redact(before), redact(after))
+    shown = (before, after) if show_secrets else (redact(before, path), redact(after, path))
     return TextDiff(lines=tuple(_write(edits, *shown)))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from intact.compare.content import describe_content
-from intact.compare.redact import is_hidden_as_a_whole, redact
+from intact.compare.redact import REDACTED, is_hidden_as_a_whole, redact, redact_arguments
 from intact.compare.text import MOST_SHOWN, diff_text, is_text
 
 LINES = st.lists(st.sampled_from([b"a", b"b", b"c", b"d", b""]), max_size=30)
@@ -60,9 +60,30 @@ def test_nothing_that_a_terminal_obeys_comes_out(old: bytes, new: bytes) -> None
         b"-" * 200_000,
         b"password" * 20_000,
         b"a:" * 100_000,
+        (b"curl -u " * 249 + b"\n") * 130,
+        (b"mysql -uu " * 199 + b"\n") * 130,
+        (b"password, " * 199 + b"\n") * 130,
+        (b"name: password\n" * 8000),
+        (b'pass pass"""\n' * 8000),
+        (b"-" * 1999 + b"\n") * 130,
         b"".join(b"%d\n" % (n * n % 7919) for n in range(15_000)),
     ],
-    ids=["two-lines", "one-line", "empty", "blanks", "dashes", "names", "colons", "shuffled"],
+    ids=[
+        "two-lines",
+        "one-line",
+        "empty",
+        "blanks",
+        "dashes",
+        "names",
+        "colons",
+        "curls",
+        "mysqls",
+        "pairs",
+        "firsts",
+        "quotes",
+        "dashed",
+        "shuffled",
+    ],
 )
 def test_no_content_makes_it_slow_or_long(data: bytes) -> None:
     began = time.process_time()
@@ -103,6 +124,100 @@ def test_what_looks_like_a_secret_is_not_shown(line: bytes) -> None:
     secret = b"ABCDEFGH12345678" if b"AKIA" in line else SECRET
     (shown,) = redact([line % secret])
     assert secret not in shown and b"[redacted]" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"- name: DB_PASSWORD\n  value: %s",
+        b"- name: DB_PASSWORD\n  value: |\n    %s",
+        b'{\n "name": "DB_PASSWORD",\n "value": "%s"\n}',
+        b'{"name":"DB_PASSWORD","value":"%s"}',
+        b'<property name="password" type="string" value="%s"/>',
+        b'<add key="DbPassword" value="%s" />',
+        b"<password>\n  %s\n</password>",
+        b"password:\n  %s",
+        b"passwords:\n- %s\n- %s",
+        b"password: >-\n  a\n  %s",
+        b'password = """\n%s\n"""',
+        b"PASSWORD=\\\n  %s",
+        b'x = "{\\"password\\":\\"%s\\"}"',
+        b"ALTER USER x WITH PASSWORD '%s';",
+        b"CREATE USER x IDENTIFIED BY '%s';",
+        b"curl -u user:%s http://x",
+        b"sshpass -p %s ssh x",
+        b"mysql -uroot -p%s shop",
+        b"redis-cli -a %s ping",
+        b"echo root:%s | chpasswd",
+        b'"auths": {"r": {"auth": "%s"}}',
+        b"postgres://u:p@%s@host/db",
+        b"postgres://u:p/%s@host/db",
+        b"redis://:%s@host",
+        b"https://a.example/c?sv=1&sig=%s%%2B",
+        b"https://hooks.slack.com/services/T0/B0/%s",
+        b"user:{SSHA}%s",
+        b"APP_KEY=base64:%s=",
+        b"define('LOGGED_IN_KEY', '%s');",
+        b'"private_key": "-----BEGIN PRIVATE KEY-----\\n%s',
+    ],
+)
+def test_no_form_of_a_value_is_shown(text: bytes) -> None:
+    lines = [b"first: 1", *text.replace(b"%s", SECRET).replace(b"%%", b"%").split(b"\n")]
+    shown = redact(lines)
+    assert len(shown) == len(lines) and shown[0] == lines[0]
+    assert not any(SECRET in line for line in shown) and any(REDACTED in line for line in shown)
+
+
+def test_what_follows_a_value_is_shown_again() -> None:
+    lines = [
+        b"a:",
+        b"  password:",
+        b"    " + SECRET,
+        b"  port: 80",
+        b"- name: TOKEN",
+        b"  value: " + SECRET,
+        b"- name: PORT",
+        b"  value: 80",
+    ]
+    assert [line for line in redact(lines) if REDACTED not in line] == [lines[n] for n in (0, 1, 3, 4, 6, 7)]
+    assert redact([b"credentials:", b"  provider: aws", b"  region: eu"]) == [b"credentials:", b"  provider: aws", b"  region: eu"]
+    long = b'{"private_key": "-----BEGIN PRIVATE KEY-----' + b"x" * 5000 + b'-----END PRIVATE KEY-----"}'
+    assert redact([long, b"b: 2"]) == [REDACTED, b"b: 2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([b"curl", b"-u", b"me:" + SECRET, b"http://x"], b"curl -u me:[redacted] http://x"),
+        ([b"/usr/bin/mysql", b"-uroot", b"-p" + SECRET], b"/usr/bin/mysql -uroot -p[redacted]"),
+        ([b"sshpass", b"-p", SECRET, b"ssh"], b"sshpass -p [redacted] ssh"),
+        ([b"app", b"--token", SECRET], b"app --token [redacted]"),
+        ([b"sh", b"-c", b"redis-cli -a " + SECRET + b" ping"], b"sh -c redis-cli -a [redacted] ping"),
+        ([b"mkdir", b"-p", b"/srv/data"], b"mkdir -p /srv/data"),
+        ([b"chown", b"-R", b"33:33", b"/srv"], b"chown -R 33:33 /srv"),
+    ],
+)
+def test_arguments_of_a_process_are_shown_without_secrets(arguments: list[bytes], expected: bytes) -> None:
+    assert b" ".join(redact_arguments(arguments)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        (b"/etc/nginx/nginx.conf", b"    proxy_pass http://evil.example;"),
+        (b"/etc/nginx/nginx.conf", b"    fastcgi_pass unix:/tmp/evil.sock;"),
+        (b"/etc/nginx/nginx.conf", b"server_tokens on;"),
+        (b"/etc/apache2/x.conf", b"ProxyPass / http://evil.example/"),
+        (b"/etc/ssh/sshd_config", b"PasswordAuthentication yes"),
+        (b"/etc/ssh/sshd_config", b"PermitEmptyPasswords yes"),
+        (b"/etc/sudoers.d/app", b"app ALL=(ALL) NOPASSWD: ALL"),
+        (b"/etc/nsswitch.conf", b"passwd: files evil"),
+        (b"/etc/pam.d/common-password", b"password sufficient pam_evil.so"),
+        (b"/srv/app.yaml", b"image: http://registry.example:5000/web@sha256:0123"),
+    ],
+)
+def test_what_an_attacker_changes_to_get_in_is_shown(path: bytes, line: bytes) -> None:
+    assert redact([line], path) == [line]
 
 
 @pytest.mark.parametrize(
