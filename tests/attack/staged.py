@@ -14,12 +14,14 @@ from intact.adapters.linux.tree import HostTree
 from intact.compare.differ import compare
 from intact.compare.interest import speak_for
 from intact.compare.judge import judge
+from intact.compare.raised import Raised
 from intact.model.container import Container, IdMap, Mounted, Running
 from intact.model.digest import Digest
 from intact.model.entry import Entry
 from intact.model.finding import Verdict
 from intact.model.layer import Baseline, Grade, MemoryTable, Record
 from intact.model.observation import Observation
+from intact.model.seam import PlannedLevel
 from intact.observe.drift import scan_drift
 from intact.observe.layers import read_layer
 from intact.observe.ports import Budget
@@ -72,15 +74,21 @@ class Staged:
         mounted = Mounted(upper=upper, lowers=lowers, device=0, options=options, uid_map=uid_map, gid_map=uid_map)
         return Running(container=CONTAINER, init_pid=0, mounted=mounted)
 
-    def look(self, only: set[bytes] | None = None, budget: Budget | None = None, user_attributes: bool = False) -> Observation:
+    def look(
+        self,
+        only: set[bytes] | None = None,
+        budget: Budget | None = None,
+        user_attributes: bool = False,
+        levels: tuple[PlannedLevel, ...] = (),
+    ) -> Observation:
         with HostTree(os.fsencode(self.upper), known=self.known, user_attributes=user_attributes) as tree:
-            speaks = speak_for(self.baseline, ())
+            speaks = speak_for(self.baseline, (), Raised(levels, time.time()))
             return scan_drift(self.running(), tree, baseline=self.baseline, clock=time.time, only=only, budget=budget, speaks=speaks)
 
-    def judge(self, only: set[bytes] | None = None, budget: Budget | None = None) -> Verdict:
+    def judge(self, only: set[bytes] | None = None, budget: Budget | None = None, levels: tuple[PlannedLevel, ...] = ()) -> Verdict:
         """What the node would tell of it."""
-        observation = self.look(only, budget)
-        return judge(self.baseline, observation, compare(self.baseline, observation))
+        observation = self.look(only, budget, levels=levels)
+        return judge(self.baseline, observation, compare(self.baseline, observation), levels=levels)
 
 
 def baseline_of(*layers: Path, user_attributes: bool = False) -> Baseline:

@@ -41,7 +41,7 @@ class CountingEyes(Eyes):
     def __init__(self) -> None:
         self.looks: list[frozenset[bytes] | None] = []
 
-    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
+    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None, levels: object = ()) -> Observation | None:
         self.looks.append(paths)
         return seen()
 

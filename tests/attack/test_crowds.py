@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from intact.model.finding import State, Verdict
+from intact.model.finding import Level, State, Verdict
+from intact.model.seam import PlannedLevel
 from intact.observe.ports import Budget
 from tests.attack.staged import Staged, seen
 
@@ -60,6 +61,27 @@ def test_one_bad_file_in_a_crowd_is_told_and_the_crowd_is_counted(staged: Staged
     verdict = staged.judge(budget=FEW)
     assert b"/" + os.fsencode(bad) in told(verdict)
     assert sum(one.count for one in verdict.aggregates) >= 250, "the crowd is counted"
+
+
+def test_code_in_scratch_that_the_policy_raises_is_told_in_a_crowd(staged: Staged) -> None:
+    """Uploaded code in a directory without code is counted only; where `levels` raise it, no crowd of data may hide it."""
+    crowd(staged)
+    (staged.inside / "data/2026").mkdir()
+    (staged.inside / "data/2026/shell.php").write_bytes(b"<?php system($_GET[1]);")
+    assert staged.judge(budget=FEW).findings == ()
+    verdict = staged.judge(budget=FEW, levels=(PlannedLevel(paths=("/data/**/*.php",), level=Level.HIGH),))
+    assert [(one.difference.path, one.rule, one.level) for one in verdict.findings] == [
+        (b"/data/2026/shell.php", "code-in-scratch", Level.HIGH)
+    ]
+
+
+def test_a_crowd_of_what_the_policy_raises_hides_nothing_that_the_rules_tell(staged: Staged) -> None:
+    """More than a verdict holds, in names that sort first, at the same level."""
+    crowd(staged, count=1200)
+    (staged.inside / "etc/cron.d/job").write_bytes(b"* * * * * root evil")
+    verdict = staged.judge(levels=(PlannedLevel(paths=("/aaa/**",), level=Level.HIGH),))
+    assert b"/etc/cron.d/job" in told(verdict) and len(verdict.findings) == 1000
+    assert verdict.untold == 202, "the rest, with the directory itself, is counted"
 
 
 def test_a_crowd_of_untouched_copies_of_image_files_hides_no_changed_one(staged: Staged) -> None:

@@ -9,14 +9,22 @@ from hypothesis import strategies as st
 
 from intact.compare import places
 from intact.compare.differ import compare
+from intact.compare.interest import choose_reading, speak_for
 from intact.compare.judge import find_candidates, judge
+from intact.compare.raised import NEVER_RAISED, Raised
+from intact.compare.rules import DERIVABLE, Judge, resolve_stubs
+from intact.decide.expect import assess
+from intact.decide.govern import plan_levels
 from intact.model.derivation import Derivation, Proof
 from intact.model.entry import Entry, Kind, ancestors
-from intact.model.finding import Change, Level, Verdict
+from intact.model.finding import Change, Finding, Level, Verdict
 from intact.model.layer import Baseline
-from intact.model.observation import Observation
+from intact.model.observation import Observation, Reading
+from intact.model.policy import Expectation, PathLevel, Policy
+from intact.model.seam import PlannedLevel
 from tests.unit.trees import directory, file, image, link, seen
 
+NOW = 1_000.0
 DIRECTORIES = st.sampled_from(
     [b"", b"/tmp", b"/etc", b"/etc/cron.d", b"/usr/bin", b"/usr/lib/python3/dist-packages", b"/srv/app", b"/srv/app/__pycache__",
      b"/var/log", b"/var/lib/data", b"/root", b"/root/.ssh", b"/home/x/.config", b"/usr/share/nginx/html", b"/app/node_modules/a",
@@ -147,3 +155,85 @@ def test_every_difference_is_told_or_counted_once(baseline: Baseline, data: st.D
     differences = compare(baseline, observation)
     verdict = judge(baseline, observation, differences)
     assert len(verdict.findings) + sum(aggregate.count for aggregate in verdict.aggregates) == len(differences)
+
+
+PATTERNS = st.sampled_from(
+    ["/**", "/var/lib/data/**", "/tmp/*.php", "*.log", "/srv/app/", "/etc/*", "!/srv/app/x.php", "/usr/bin/a", "*.py", "/run/"]
+)
+PATH_LISTS = st.lists(PATTERNS, min_size=1, max_size=3).map(tuple)
+EXPECTATIONS = st.builds(
+    Expectation,
+    paths=PATH_LISTS,
+    changes=st.sampled_from([(), (Change.ADDED,), (Change.MODIFIED, Change.DELETED), (Change.EXECUTED,)]),
+    grows=st.booleans(),
+    until=st.sampled_from([None, NOW, NOW + 1.0]),
+)
+POLICIES = st.builds(
+    Policy,
+    name=st.just("any"),
+    levels=st.lists(st.builds(PathLevel, paths=PATH_LISTS, level=st.sampled_from(Level)), max_size=3).map(tuple),
+    expect=st.lists(EXPECTATIONS, max_size=3).map(tuple),
+)
+
+
+@given(images(), POLICIES, st.data())
+def test_what_is_only_counted_is_told_just_where_the_policy_gives_it_a_level(
+    baseline: Baseline, policy: Policy, data: st.DataObject
+) -> None:
+    """The node, which knows only its plan, tells what people are told under the policy, and of the rest as much as it counted before."""
+    present, more = data.draw(looks(data.draw(files())))
+    observation = replace(see(present, more), started_at=NOW)
+    differences = compare(baseline, observation)
+    levels = plan_levels(policy)
+    before = {finding.difference.path: finding for finding in judge(baseline, observation, differences).findings}
+    verdict = judge(baseline, observation, differences, levels=levels)
+    after = {finding.difference.path: finding for finding in verdict.findings}
+    assert before.items() <= after.items(), "no rule tells less"
+    assert len(after) + sum(one.count for one in verdict.aggregates) == len(differences)
+    counting = Judge(baseline, observation.scope, resolve_stubs(observation.targets, baseline.find))
+    for difference in differences:
+        if difference.path in before:
+            continue
+        rule = counting.consider(difference).rule
+        counted = Finding(
+            container=observation.container,
+            difference=difference,
+            level=Level.INFO,
+            rule=rule,
+            scope=observation.scope,
+            baseline_root=baseline.root,
+            grade=baseline.grade,
+            observed_at=NOW,
+        )
+        wanted = None if rule in NEVER_RAISED else assess(counted, policy, NOW)
+        told_now = after.get(difference.path)
+        if wanted is not None and wanted > Level.INFO:
+            assert told_now is not None and (told_now.rule, told_now.level) == (rule, wanted)
+        elif told_now is not None:
+            assert rule not in NEVER_RAISED and assess(told_now, policy, NOW) is None, "more than is wanted is told only if it is excused"
+
+
+@given(images(), POLICIES, st.data())
+def test_what_is_raised_is_listed_and_read(baseline: Baseline, policy: Policy, data: st.DataObject) -> None:
+    """Whoever chooses what to keep and what to read knows of everything that will be told."""
+    present, more = data.draw(looks(data.draw(files())))
+    observation = replace(see(present, more), started_at=NOW)
+    raised = Raised(plan_levels(policy), NOW)
+    speaks, choose = speak_for(baseline, observation.targets, raised), choose_reading(baseline, observation.targets, raised)
+    verdict = judge(baseline, observation, compare(baseline, observation), levels=raised.levels)
+    for entry in [finding.difference.actual for finding in verdict.findings if finding.difference.expected is None]:
+        assert entry is not None and speaks(entry)
+        assert choose(entry, None) is Reading.WHOLE
+
+
+@given(images(), st.data())
+def test_what_is_no_difference_is_never_raised(baseline: Baseline, data: st.DataObject) -> None:
+    """What derives from the image, and what the runtime made, whatever the policy says."""
+    one = data.draw(files())
+    present, more = data.draw(looks(one))
+    observation = see(present, more)
+    differences = compare(baseline, observation)
+    derived = {difference.path: Derivation(proof=Proof.DERIVED) for difference in differences}
+    everything = (PlannedLevel(paths=("/**",), level=Level.CRITICAL),)
+    for finding in judge(baseline, observation, differences, derived, levels=everything).findings:
+        assert finding.rule not in NEVER_RAISED and finding.rule not in DERIVABLE - {"data-added"}

@@ -19,11 +19,14 @@ from intact.model.finding import Aggregate, Change, Difference, Finding, State, 
 from intact.model.layer import Baseline
 from intact.model.observation import Observation, Scope, Unobserved
 from intact.model.patterns import escape
+from intact.model.seam import PlannedLevel
 
-from .rules import DERIVABLE, Judge, resolve_stubs
+from .raised import Raised
+from .rules import DERIVABLE, RULES, Judge, resolve_stubs
 
 MAX_FINDINGS = 1000
-"""Findings told one by one: the gravest first, then in order of path. The rest is counted under its rule."""
+"""Findings told one by one: the gravest first, then those of the default rules, then in order of path. The rest is counted under its
+rule."""
 MAX_CANDIDATES = 2000
 """Added files of one look of which it is asked where they come from; the others are told as if it were not known."""
 MAX_PATTERNS = 64
@@ -33,16 +36,21 @@ NOT_READ = "same size as in the image, content not read"
 
 
 def judge(
-    baseline: Baseline, observation: Observation, differences: Iterable[Difference], derivations: Mapping[bytes, Derivation] | None = None
+    baseline: Baseline,
+    observation: Observation,
+    differences: Iterable[Difference],
+    derivations: Mapping[bytes, Derivation] | None = None,
+    *,
+    levels: Sequence[PlannedLevel] = (),
 ) -> Verdict:
-    """The verdict on one look. `derivations` says of added files where they come from, as far as that is known. `at` and the findings'
-    `observed_at` are when the look began."""
+    """The verdict on one look. `derivations` says of added files where they come from, as far as that is known, `levels` what is told
+    besides what the default rules tell. `at` and the findings' `observed_at` are when the look began."""
     verdict = _Making(
         container=observation.container,
         baseline=baseline,
         scope=observation.scope,
         at=observation.started_at,
-        judge=_make_judge(baseline, observation, derivations or {}),
+        judge=_make_judge(baseline, observation, derivations or {}, levels),
     )
     verdict.take_unobserved(observation.unobserved)
     if observation.unlisted and not observation.unobserved:
@@ -56,9 +64,11 @@ def judge(
     return verdict.finish(compared=len(observation.present) + len(observation.absent))
 
 
-def find_candidates(baseline: Baseline, observation: Observation, differences: Iterable[Difference]) -> tuple[Entry, ...]:
+def find_candidates(
+    baseline: Baseline, observation: Observation, differences: Iterable[Difference], *, levels: Sequence[PlannedLevel] = ()
+) -> tuple[Entry, ...]:
     """The added files that would be findings, and may be derived from the image: at most `MAX_CANDIDATES` of them."""
-    judge = _make_judge(baseline, observation, {})
+    judge = _make_judge(baseline, observation, {}, levels)
     return tuple(islice((found for difference in differences if (found := _derivable(judge, difference)) is not None), MAX_CANDIDATES))
 
 
@@ -66,12 +76,21 @@ def _derivable(judge: Judge, difference: Difference) -> Entry | None:
     actual = difference.actual
     if difference.change is not Change.ADDED or actual is None or actual.kind is not Kind.FILE or actual.digest is None:
         return None
-    return actual if judge.consider(difference).rule in DERIVABLE else None
+    spoken = judge.consider(difference)
+    return actual if spoken.level is not None and spoken.rule in DERIVABLE else None
 
 
-def _make_judge(baseline: Baseline, observation: Observation, derivations: Mapping[bytes, Derivation]) -> Judge:
-    stubs = resolve_stubs(observation.targets, baseline.find)
-    return Judge(baseline, observation.scope, stubs, runnable=frozenset(observation.runnable), derivations=derivations)
+def _make_judge(
+    baseline: Baseline, observation: Observation, derivations: Mapping[bytes, Derivation], levels: Sequence[PlannedLevel]
+) -> Judge:
+    return Judge(
+        baseline,
+        observation.scope,
+        resolve_stubs(observation.targets, baseline.find),
+        runnable=frozenset(observation.runnable),
+        derivations=derivations,
+        raised=Raised(levels, observation.started_at),
+    )
 
 
 def judge_layers(
@@ -163,7 +182,8 @@ class _Making:
         )
 
     def _prune(self) -> None:
-        self.findings.sort(key=lambda finding: (-finding.level, finding.difference.path))
+        """Of one level, what only the plan tells comes last: no crowd of it hides what the default rules tell."""
+        self.findings.sort(key=lambda finding: (-finding.level, not RULES[finding.rule].levels, finding.difference.path))
         for finding in self.findings[MAX_FINDINGS:]:
             self.more[finding.rule] += 1
         del self.findings[MAX_FINDINGS:]

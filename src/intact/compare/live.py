@@ -17,7 +17,7 @@ image. Out comes a `Verdict` of scope LIVE. Pure. Silent, and counted: programs 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -29,8 +29,10 @@ from intact.model.layer import Baseline
 from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
 from intact.model.observation import Scope
 from intact.model.resolve import resolve
+from intact.model.seam import PlannedLevel
 
 from .presets import find_preset
+from .raised import Raised
 
 MAX_FINDINGS = 200
 _RESTRICTIONS = {"ro": "rw", "nosuid": "suid", "nodev": "dev", "noexec": "exec"}
@@ -46,11 +48,12 @@ def judge_live(
     *,
     derivations: Mapping[bytes, Derivation] | None = None,
     with_volumes: bool = False,
+    levels: Sequence[PlannedLevel] = (),
 ) -> Verdict:
     """`differences` are those of the paths in `look.runs` that are in the writable layer, `derivations` where those files come from, as far
-    as that is known. `with_volumes`: programs of volumes are told."""
+    as that is known. `with_volumes`: programs of volumes are told; `levels`: what else is told of what is otherwise counted."""
     derived = frozenset(path for path, one in (derivations or {}).items() if one.proof is Proof.DERIVED)
-    making = _Making(baseline, mounted, look, with_volumes, derived)
+    making = _Making(baseline, mounted, look, with_volumes, derived, Raised(levels, look.at))
     for run in look.runs:
         making.take_run(run, differences)
     for mount in _undeclared(baseline, mounted, look.mounts, making):
@@ -84,6 +87,7 @@ class _Making:
     look: LiveLook
     with_volumes: bool
     derived: frozenset[bytes]
+    raised: Raised
     findings: dict[tuple[bytes, str, str], Finding] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     untold: int = 0
@@ -97,7 +101,7 @@ class _Making:
         if run.is_mapped and run.path in self.derived:
             return
         if run.is_mapped and find_preset(run.path, run.by.executable) is not None:
-            self._count("compiled-by-itself", parent(run.path))
+            self._count_run(run, "compiled-by-itself", parent(run.path), "compiled by itself")
             return
         match run.place:
             case Place.UPPER:  # 1
@@ -126,7 +130,7 @@ class _Making:
             if self.with_volumes:
                 self._tell(run.path, "volume-executed", Level.MEDIUM, _describe(run, "from a volume"), run.by, actual=_entry(run))
             else:
-                self._count("volume-executed", mount)
+                self._count_run(run, "volume-executed", mount, "from a volume")
             return
         where = f"on the mount {display_path(mount, 200)}" if mount else "on another file system"
         self._tell_run(run, _entry(run), _describe(run, where))
@@ -151,10 +155,7 @@ class _Making:
         mount = found.mount
         path = mount.target
         expected = self.baseline.find(path)
-        source = f"{display_path(mount.kind, 40)} from {display_path(mount.source, 120)}"
-        if mount.root != b"/":
-            source += f", its {display_path(mount.root, 120)}"
-        source += f" ({','.join(mount.flags)[:80]})"
+        source = _describe_mount(mount)
         if found.lost:
             self._tell(path, "remounted", Level.HIGH, f"{source}, configured {found.lost}", mount.by, change=Change.MOUNTED)
         elif expected is not None or path == b"/" or found.is_second:
@@ -179,8 +180,13 @@ class _Making:
                 assert_never(departed.how)
 
     def count_below(self, mount: MountSeen, above: bytes) -> None:
-        if not any(_is_at_or_below(above, runtime) for runtime in _OF_THE_RUNTIME):
+        if any(_is_at_or_below(above, runtime) for runtime in _OF_THE_RUNTIME):
+            return
+        level = self.raised.find(mount.target, Change.MOUNTED, directory=True)
+        if level is None:
             self._count("mounted-below-volume", above)
+        else:
+            self._tell(mount.target, "mounted-below-volume", level, _describe_mount(mount), mount.by, change=Change.MOUNTED)
 
     def finish(self) -> Verdict:
         ordered = sorted(self.findings.values(), key=lambda f: (-f.level, f.difference.path, f.rule))
@@ -198,6 +204,13 @@ class _Making:
             compared=self.look.processes + len(self.look.mounts),
             at=self.look.at,
         )
+
+    def _count_run(self, run: Run, rule: str, directory: bytes, where: str) -> None:
+        level = self.raised.find(run.path, Change.EXECUTED)
+        if level is None:
+            self._count(rule, directory)
+        else:
+            self._tell(run.path, rule, level, _describe(run, where), run.by, actual=_entry(run))
 
     def _count(self, rule: str, directory: bytes) -> None:
         self.counts[rule, display_path(directory, 400).rstrip("/") + "/**"] += 1
@@ -293,6 +306,11 @@ def _is_at_or_below(path: bytes, directory: bytes) -> bool:
 
 def _describe(run: Run, where: str) -> str:
     return f"{'mapped to be executed' if run.is_mapped else 'executed'}, {where}"
+
+
+def _describe_mount(mount: MountSeen) -> str:
+    inside = f", its {display_path(mount.root, 120)}" if mount.root != b"/" else ""
+    return f"{display_path(mount.kind, 40)} from {display_path(mount.source, 120)}{inside} ({','.join(mount.flags)[:80]})"
 
 
 def _entry(run: Run) -> Entry | None:

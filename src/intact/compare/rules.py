@@ -2,7 +2,7 @@
 
 `Judge.consider` gives a difference the first rule that speaks, or silence with a name. The rules look at paths, kinds, modes, at what the
 image holds nearby, and at whether a file begins as code does; never at who did it. They were measured on stock services: what those do in
-a normal life is silent here, and still counted.
+a normal life is silent here, and still counted; what the plan raises of that is told at the plan's level.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from intact.model.resolve import resolve
 
 from . import places
 from .nearby import Nearby
+from .raised import NEVER_RAISED, Raised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One default rule: `levels` are those it may give, empty for a rule that is silent and only counts."""
+    """One default rule: `levels` are those it may give, empty for a rule that is silent and only counts, unless the plan raises it."""
 
     id: str
     levels: tuple[Level, ...]
@@ -116,8 +117,8 @@ RULES: dict[str, Rule] = {
 }
 """By id, in the order in which they are asked."""
 
-DERIVABLE = frozenset({"code-added", "bytecode-cache-added"})
-"""Rules that ask where a file comes from."""
+DERIVABLE = frozenset({"code-added", "bytecode-cache-added", "code-in-scratch", "data-added"})
+"""Rules that ask where a file comes from, before they tell of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +132,33 @@ class Spoken:
 @dataclass(slots=True)
 class Judge:
     """Considers the differences of one look; remembers what directories of the image hold. `runnable`: the added files whose first bytes
-    are those of code; `derivations`: what is known of where added files come from, by path."""
+    are those of code; `derivations`: what is known of where added files come from, by path; `raised`: what is told besides."""
 
     baseline: Baseline
     scope: Scope
     stubs: frozenset[bytes]
     runnable: frozenset[bytes] = frozenset()
     derivations: Mapping[bytes, Derivation] = field(default_factory=dict)
+    raised: Raised = field(default_factory=Raised)
     _nearby: Nearby = field(init=False)
 
     def __post_init__(self) -> None:
         self._nearby = Nearby(self.baseline)
 
     def consider(self, difference: Difference) -> Spoken:
-        """The first rule of `RULES` that speaks for `difference`. An `Unread` one must not come here."""
+        """The first rule of `RULES` that speaks for `difference`, at the plan's level where it would only count. An `Unread` one must not
+        come here."""
+        spoken = self._apply_rules(difference)
+        if spoken.level is not None or spoken.rule in NEVER_RAISED or not self.raised.levels:
+            return spoken
+        entry = difference.actual or difference.expected
+        level = self.raised.find(difference.path, difference.change, directory=entry is not None and entry.kind is Kind.DIRECTORY)
+        if level is None:
+            return spoken
+        raised = Spoken(spoken.rule, level)
+        return self._weigh(difference.actual, raised) if difference.change is Change.ADDED and difference.actual is not None else raised
+
+    def _apply_rules(self, difference: Difference) -> Spoken:
         expected, actual = difference.expected, difference.actual
         if self.scope is Scope.LAYERS:
             return Spoken("read-only-layer-changed", Level.HIGH)

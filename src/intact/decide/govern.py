@@ -15,11 +15,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from intact.model.digest import Digest
+from intact.model.finding import Change, Level
 from intact.model.incident import PodFacts
-from intact.model.policy import Mode, Policy
-from intact.model.seam import Plan, PodPlan
+from intact.model.policy import Mode, Policy, Purpose
+from intact.model.seam import Plan, PlannedLevel, PodPlan
 
 DEFAULT = Policy(name="default")
+MAX_EXPECTED_BYTES = 16 << 10
+"""So much of what a policy expects a node is told, that it need not send what nobody wants; `decide.expect` excuses the rest."""
+OF_FILES = (Change.ADDED, Change.DELETED, Change.TYPE, Change.MODIFIED, Change.METADATA)
 _STRICTNESS = {Mode.OFF: 0, Mode.OBSERVE: 1, Mode.ENFORCE: 2}
 
 
@@ -41,7 +45,7 @@ def compile_plan(pods: Iterable[PodFacts], policies: Sequence[Policy], etag: str
     plans = tuple(_compile_pod(pod, policies) for pod in sorted(pods, key=lambda pod: pod.uid))
     default = PodPlan(pod_uid="")
     if not etag:
-        text = repr(([(p.pod_uid, p.watched, p.realtime, p.interval_s, p.volumes) for p in (default, *plans)], withdrawn))
+        text = repr(((default, *plans), withdrawn))
         etag = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Plan(etag=etag, pods=plans, default=default, withdrawn=withdrawn)
 
@@ -54,7 +58,23 @@ def _compile_pod(pod: PodFacts, policies: Sequence[Policy]) -> PodPlan:
         realtime=policy.watch.realtime,
         interval_s=policy.watch.interval_s,
         volumes=policy.watch.volumes,
+        levels=plan_levels(policy),
     )
+
+
+def plan_levels(policy: Policy) -> tuple[PlannedLevel, ...]:
+    """What a node tells of pods under `policy` besides what the default rules tell, and so reads and lists: what `levels` raise, without
+    what `expect` excuses anyway, as far as that fits `MAX_EXPECTED_BYTES`. Of builds nothing: what they write is their work."""
+    if policy.workload is Purpose.BUILD or all(one.level is Level.INFO for one in policy.levels):
+        return ()
+    planned = [PlannedLevel(paths=one.paths, level=one.level) for one in policy.levels]
+    left = MAX_EXPECTED_BYTES
+    for expectation in policy.expect:
+        left -= sum(len(path.encode()) for path in expectation.paths)
+        if not expectation.grows and left >= 0:
+            changes = expectation.changes or OF_FILES
+            planned.append(PlannedLevel(paths=expectation.paths, level=Level.INFO, changes=changes, until=expectation.until))
+    return tuple(planned)
 
 
 def _rank(policy: Policy) -> tuple[int, int, str, str]:

@@ -38,6 +38,8 @@ from .signatory import read_signatories
 NAMESPACED = "IntegrityPolicy"
 CLUSTER = "ClusterIntegrityPolicy"
 MAX_ITEMS = 64
+MAX_LEVEL_BYTES = 16 << 10
+"""Of all paths in `levels`."""
 
 CHANGES = {c.value: c for c in Change if c is not Change.UNREAD}
 LEVELS = {level.title: level for level in Level}
@@ -96,6 +98,8 @@ def parse_policy(obj: Mapping[str, object], kind: str) -> Policy:
     )
     if sum(len(one.paths) for one in policy.expect) + sum(len(one.paths) for one in policy.levels) > MAX_PATTERNS:
         top["spec"].fail("too many patterns in expect and levels", f"at most {MAX_PATTERNS}")
+    if sum(len(path.encode()) for one in policy.levels for path in one.paths) > MAX_LEVEL_BYTES:
+        spec["levels"].fail("too much text in paths", f"at most {MAX_LEVEL_BYTES} bytes, since every node has them for every pod")
     return policy
 
 

@@ -41,12 +41,23 @@ MAX_WITNESSES = 6
 MAX_ENTRIES = 400
 ENOUGH = 2
 
-EXCUSABLE = frozenset({"image-file-changed", "control-file-added", "code-added", "bytecode-cache-added"})
-"""The rules about what files contain: all that a profile can excuse."""
+EXCUSABLE = frozenset(
+    {
+        "image-file-changed",
+        "control-file-added",
+        "code-added",
+        "bytecode-cache-added",
+        "code-in-scratch",
+        "data-added",
+        "image-log-changed",
+        "image-directory-metadata",
+    }
+)
+"""The rules about what files contain, where a policy raises them also those that only count: all that a profile can excuse."""
 PASSING_S = 20.0
 """How long tools hold a lock on /etc/passwd, or write a key under another name."""
 UNCHECKED = frozenset({"bytecode-cache-added"})
-NEVER_VARYING = frozenset({"code-added", "bytecode-cache-added"})
+NEVER_VARYING = frozenset({"code-added", "bytecode-cache-added", "code-in-scratch"})
 
 
 class Word(StrEnum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .container import Container
 from .digest import Digest
 from .encoding import VERSION
-from .finding import State, Verdict
+from .finding import Change, Level, State, Verdict
 
 EXPECTED = "Expected"
 """The cluster's word on a container that its node calls drifted: all that differs is expected, and nobody is alarmed."""
@@ -74,6 +74,17 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLevel:
+    """What differences at `paths`, gitignore patterns, are worth though the default rules only count them; at `Info` they stay counted.
+    `changes` are those that are meant, empty for all; from `until` on, in Unix seconds, it says nothing."""
+
+    paths: tuple[str, ...]
+    level: Level
+    changes: tuple[Change, ...] = ()
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PodPlan:
     """How to watch one pod: compiled from policy, so that the node needs to know no policy."""
 
@@ -84,6 +95,8 @@ class PodPlan:
     interval_s: float = 60.0
     volumes: bool = False
     """Whether programs that run from volumes are told, and not only counted."""
+    levels: tuple[PlannedLevel, ...] = ()
+    """What is told besides what the default rules tell; the last one that matches decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

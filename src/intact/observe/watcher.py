@@ -107,9 +107,9 @@ class Schedule:
             watched.whole_at = min(watched.whole_at, at)
 
     def look_at(self, container_id: str, now: float) -> None:
-        """A whole look at one container now, because somebody asked."""
+        """A whole look at one container, as soon as it has rested: what is looked for is other than before."""
         if watched := self._watched.get(container_id):
-            watched.whole_at = watched.not_before = watched.whole_not_before = now
+            watched.whole_at = min(watched.whole_at, now)
 
     def begin_look(self, container_id: str) -> None:
         """7. A look has begun that is not over soon."""

@@ -15,6 +15,7 @@ from intact.model.finding import Change, Difference, Level, State, Verdict
 from intact.model.layer import Baseline, Grade, MemoryTable, Record
 from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
 from intact.model.observation import Scope, Unobserved
+from intact.model.seam import PlannedLevel
 
 CONTAINER = Container(id="c", name="web", image="i", image_key=None, node="n")
 PROGRAM, CHANGED = Digest.of(b"program"), Digest.of(b"changed")
@@ -86,9 +87,10 @@ def judge(
     differences: dict[bytes, Difference] | None = None,
     mounted: Mounted = MOUNTED,
     with_volumes: bool = False,
+    levels: tuple[PlannedLevel, ...] = (),
 ) -> Verdict:
     look = LiveLook(container=CONTAINER, runs=runs, departed=departed, mounts=mounts, processes=1, at=5.0)
-    return judge_live(BASELINE, mounted, look, differences or {}, with_volumes=with_volumes)
+    return judge_live(BASELINE, mounted, look, differences or {}, with_volumes=with_volumes, levels=levels)
 
 
 def told(verdict: Verdict) -> list[tuple[bytes, str, Level]]:
@@ -186,6 +188,19 @@ def test_a_program_of_a_volume_is_counted_unless_somebody_asks() -> None:
         [("/data/**", "volume-executed", 1)],
     )
     assert told(judge(run, with_volumes=True)) == [(b"/data/bin/x", "volume-executed", Level.MEDIUM)]
+
+
+def test_what_is_only_counted_of_what_runs_and_is_mounted_is_told_where_a_policy_raises_it() -> None:
+    run = Run(path=b"/data/bin/x", place=Place.ELSEWHERE, by=INIT, is_elf=True, digest=CHANGED)
+    mounts = (*DECLARED, _mount(b"/data/sub"))
+    levels = (PlannedLevel(paths=("/data/**",), level=Level.HIGH),)
+    assert told(judge(run, mounts=mounts, levels=levels)) == [
+        (b"/data/bin/x", "volume-executed", Level.HIGH),
+        (b"/data/sub", "mounted-below-volume", Level.HIGH),
+    ]
+    programs_only = (*levels, PlannedLevel(paths=("/data/**",), level=Level.INFO, changes=(Change.MOUNTED,)))
+    assert told(judge(run, mounts=mounts, levels=programs_only)) == [(b"/data/bin/x", "volume-executed", Level.HIGH)]
+    assert judge(run, levels=(PlannedLevel(paths=("/other/**",), level=Level.HIGH),)).state is State.INTACT
 
 
 @pytest.mark.parametrize("path", [b"/dev/shm/x", b"/run/cache/x", b"/nowhere/x"])

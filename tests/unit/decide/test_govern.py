@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 
-from intact.decide.govern import DEFAULT, compile_plan, govern
+from intact.adapters.codec import decode, encode
+from intact.decide.govern import DEFAULT, MAX_EXPECTED_BYTES, OF_FILES, compile_plan, govern, plan_levels
 from intact.model.digest import Digest
+from intact.model.finding import Change, Level
 from intact.model.incident import PodFacts, Workload
-from intact.model.policy import Mode, Policy, Watch
+from intact.model.policy import Expectation, Mode, PathLevel, Policy, Purpose, Watch
+from intact.model.seam import Plan, PlannedLevel
 
 WEB = (("app", "web"), ("tier", "front"))
 
@@ -66,3 +70,35 @@ def test_a_plan_says_how_each_pod_is_watched_and_its_name_changes_with_it() -> N
     withdrawn = (Digest.of(b"withdrawn"),)
     told = compile_plan(pods, [slow, off], withdrawn=withdrawn)
     assert told.withdrawn == withdrawn and told.etag != plan.etag, "nodes hear of it at once"
+
+
+UPLOADS = PathLevel(paths=("/srv/uploads/**/*.php",), level=Level.HIGH)
+
+
+def test_a_node_is_told_what_a_policy_raises_and_what_of_that_it_expects() -> None:
+    expected = Expectation(paths=("/srv/uploads/cache/**",), changes=(Change.ADDED,), until=9.0)
+    everything = Expectation(paths=("/srv/uploads/tmp/**",))
+    policy = Policy(name="web", levels=(UPLOADS,), expect=(expected, everything, Expectation(paths=("/var/log/**",), grows=True)))
+    plan = compile_plan([pod("a")], [policy])
+    assert plan.pods[0].levels == (
+        PlannedLevel(paths=UPLOADS.paths, level=Level.HIGH),
+        PlannedLevel(paths=expected.paths, level=Level.INFO, changes=(Change.ADDED,), until=9.0),
+        PlannedLevel(paths=everything.paths, level=Level.INFO, changes=OF_FILES),
+    )
+    assert Change.EXECUTED not in OF_FILES, "a place for data is not one for programs"
+    assert plan.etag != compile_plan([pod("a")], [replace(policy, levels=())]).etag
+    assert decode(Plan, encode(plan)) == plan
+
+
+def test_a_node_is_told_nothing_where_nothing_is_raised() -> None:
+    expected = (Expectation(paths=("/srv/**",)),)
+    lowered = (PathLevel(paths=("/srv/**",), level=Level.INFO),)
+    assert plan_levels(Policy(name="quiet", expect=expected, levels=lowered)) == ()
+    assert plan_levels(Policy(name="build", workload=Purpose.BUILD, levels=(UPLOADS,))) == (), "what builds write is their work"
+
+
+def test_what_a_node_is_told_of_a_policy_is_bounded() -> None:
+    many = tuple(Expectation(paths=(f"/{number}/" + "x" * 500,)) for number in range(200))
+    planned = plan_levels(Policy(name="big", levels=(UPLOADS,), expect=many))
+    assert planned[0].level is Level.HIGH
+    assert sum(len(path) for one in planned[1:] for path in one.paths) <= MAX_EXPECTED_BYTES

@@ -82,6 +82,14 @@ def test_every_field_of_the_grammar_is_read() -> None:
     )  # fmt: skip
 
 
+def test_levels_are_no_longer_than_every_node_can_have_them() -> None:
+    paths = [f"/{number:02}/" + "x" * 507 for number in range(32)]
+    spec = "  levels: [{paths: %s, level: High}]"
+    assert len(parse(spec % paths[:31]).levels[0].paths) == 31
+    with pytest.raises(InputError, match="too much text in paths"):
+        parse(spec % [*paths, "/" + "x" * 100])
+
+
 def test_an_empty_policy_observes_everything_in_its_namespace() -> None:
     policy = parse_policy({"metadata": {"name": "all", "namespace": "shop"}}, "IntegrityPolicy")
     assert policy == Policy(name="all", namespace="shop")

@@ -75,6 +75,12 @@ def test_a_suggestion_can_be_put_into_a_policy_as_it_stands(state: Path) -> None
     assert "made up" not in said, "a rule that nobody knows says nothing of what it could hide"
 
 
+def test_a_suggestion_says_how_to_be_told_of_what_is_only_counted(state: Path) -> None:
+    said = say(state, "suggest", "shop/web").partition("# to be told of such a place instead, give it a level:\n# ")[2]
+    (raised,) = parse_policy({"metadata": {"name": "p"}, "spec": yaml.safe_load(said)}, "IntegrityPolicy").levels
+    assert raised.paths == ("/srv/uploads/*.php",)
+
+
 def test_programs_read_it_too(state: Path) -> None:
     rows = json.loads(say(state, "suggest", "shop/web", "--output", "json"))
     assert {(row["pattern"], row["alerts"]) for row in rows} >= {("/etc/app.conf", True), ("/srv/uploads/*.php", False)}

@@ -156,6 +156,9 @@ def _print_expect(rows: Sequence[dict[str, Any]]) -> None:
     for row in silent:
         seen = f"{row['rule']}, up to {row['count']} in each of {row['pods']} pods"
         click.echo(f"# - {{paths: [{json.dumps(row['pattern'])}]}}  {seen}; could hide {row['could_hide']}")
+    if silent:
+        click.echo("# to be told of such a place instead, give it a level:")
+        click.echo(f"# levels: [{{paths: [{json.dumps(silent[0]['pattern'])}], level: Medium}}]")
 
 
 def _is_meant(workload: Workload, named: str) -> bool:

@@ -18,12 +18,14 @@ from intact.adapters.linux.overlay_index import find_shared
 from intact.adapters.linux.pressure import read_io_pressure
 from intact.adapters.linux.tree import HostTree
 from intact.compare.interest import choose_reading, speak_for
+from intact.compare.raised import Raised
 from intact.model.container import Mounted, Running
 from intact.model.digest import SHA256, Algorithms
 from intact.model.errors import InputError
 from intact.model.finding import Finding
 from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Scope, Unobserved
+from intact.model.seam import PlannedLevel
 from intact.observe.dating import date_findings
 from intact.observe.drift import scan_drift
 from intact.observe.layers import read_files, read_layer
@@ -40,14 +42,18 @@ class HostEyes:
         self._pace = Throttle(layer_rate_bytes_s)
         self._consider = Consideration(read_io_pressure)
 
-    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
-        """The writable layer, or only `paths` of it; None if there is no such layer any more."""
+    def look(
+        self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None, levels: tuple[PlannedLevel, ...] = ()
+    ) -> Observation | None:
+        """The writable layer, or only `paths` of it; None if there is no such layer any more. `levels`: what is told besides what the
+        default rules tell."""
         mounted = running.mounted
         if mounted is None:
             raise InputError(f"container {running.container.id} cannot be looked at: {running.unobservable}")
         try:
             with HostTree(mounted.upper, user_attributes=uses_user_attributes(mounted), known=self._known) as tree:
-                speaks, choose = speak_for(baseline, mounted.targets), choose_reading(baseline, mounted.targets)
+                raised = Raised(levels, time.time())
+                speaks, choose = speak_for(baseline, mounted.targets, raised), choose_reading(baseline, mounted.targets, raised)
                 seen = scan_drift(running, tree, baseline=baseline, clock=time.time, only=paths, speaks=speaks, choose_reading=choose)
             return replace(seen, unobserved=seen.unobserved + find_shared(mounted))
         except (InputError, OSError) as error:

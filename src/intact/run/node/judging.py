@@ -18,6 +18,7 @@ from intact.model.finding import Difference, Verdict
 from intact.model.layer import Baseline
 from intact.model.live import LiveLook
 from intact.model.observation import Observation
+from intact.model.seam import PlannedLevel
 from intact.observe.derive import Deriver
 
 from .origins import Weighed, choose_batch, leave_out
@@ -37,16 +38,23 @@ class Judged:
     weighed: Weighed
 
 
-def judge_files(baseline: Baseline, observation: Observation, weigh: Weigh) -> Judged:
+def judge_files(baseline: Baseline, observation: Observation, weigh: Weigh, levels: tuple[PlannedLevel, ...] = ()) -> Judged:
     """What a look at the writable layer says."""
     differences = compare(baseline, observation)
-    weighed = weigh(find_candidates(baseline, observation, differences))
-    verdict = judge(baseline, observation, leave_out(differences, weighed.waiting), weighed.derivations)
+    weighed = weigh(find_candidates(baseline, observation, differences, levels=levels))
+    verdict = judge(baseline, observation, leave_out(differences, weighed.waiting), weighed.derivations, levels=levels)
     return Judged(verdict, differences, weighed)
 
 
 def judge_running(
-    baseline: Baseline, mounted: Mounted, look: LiveLook, observe: Observe, weigh: Weigh, *, with_volumes: bool = False
+    baseline: Baseline,
+    mounted: Mounted,
+    look: LiveLook,
+    observe: Observe,
+    weigh: Weigh,
+    *,
+    with_volumes: bool = False,
+    levels: tuple[PlannedLevel, ...] = (),
 ) -> Judged | None:
     """What a look at what runs and is mounted says; None where the container's writable layer is gone. Libraries of which it is not known
     yet where they come from are left out, whatever else runs is not."""
@@ -60,7 +68,7 @@ def judge_running(
     weighed = weigh(find_derivable(look, by_path))
     if weighed.waiting:
         look = replace(look, runs=tuple(run for run in look.runs if not run.is_mapped or run.path not in weighed.waiting))
-    verdict = judge_live(baseline, mounted, look, by_path, derivations=weighed.derivations, with_volumes=with_volumes)
+    verdict = judge_live(baseline, mounted, look, by_path, derivations=weighed.derivations, with_volumes=with_volumes, levels=levels)
     return Judged(verdict, differences, weighed)
 
 

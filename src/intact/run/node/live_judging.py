@@ -70,7 +70,7 @@ class LiveJudge:
         if watched is None or watched.baseline is None or watched.running.mounted is None or not watched.is_on:
             return
         baseline, paths = watched.baseline, paths_to_compare(look)
-        facts = (baseline.root, watched.with_volumes, look.runs, look.departed, look.mounts, look.unobserved)
+        facts = (baseline.root, watched.with_volumes, watched.levels, look.runs, look.departed, look.mounts, look.unobserved)
         if watched.live is not None and not paths and facts == watched.live_facts:
             return
         judged = judge_running(
@@ -80,6 +80,7 @@ class LiveJudge:
             partial(self._eyes.look, watched.running, baseline),
             partial(self._weigh_libraries, watched, baseline),
             with_volumes=watched.with_volumes,
+            levels=watched.levels,
         )
         if judged is None:
             return  # it is going: the next list says so

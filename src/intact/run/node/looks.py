@@ -59,8 +59,11 @@ class Looks:
     # -- when --------------------------------------------------------------------------------------------------------
 
     def follow(self, watched: Watched, plan: PodPlan, now: float) -> None:
-        """Looks as the plan says, from now on."""
+        """Looks as the plan says, from now on; at everything, where it wants to be told of more or less than before."""
         self._schedule.add(watched.running.container.id, plan, now)
+        if plan.levels != watched.levels:
+            watched.levels = plan.levels
+            self._schedule.look_at(watched.running.container.id, now)
         if watched.is_flooding:
             self._schedule.flood(watched.running.container.id, now)
 
@@ -121,7 +124,7 @@ class Looks:
         if watched.baseline is None:
             return
         started = self._steady()
-        observation = self._eyes.look(watched.running, watched.baseline, paths)
+        observation = self._eyes.look(watched.running, watched.baseline, paths, watched.levels)
         self._take(watched, observation, paths, started, anyway=anyway)
 
     def close(self) -> None:
@@ -130,7 +133,8 @@ class Looks:
     def _look_aside(self, watched: Watched, baseline: Baseline, paths: frozenset[bytes] | None) -> None:
         """The same beside the flow, which goes on. What rings meanwhile is looked at afterwards."""
         self._schedule.begin_look(watched.running.container.id)
-        work = self._aside.submit(lambda: (self._steady(), self._eyes.look(watched.running, baseline, paths)))
+        levels = watched.levels
+        work = self._aside.submit(lambda: (self._steady(), self._eyes.look(watched.running, baseline, paths, levels)))
 
         def take(done: Future[tuple[float, Observation | None]]) -> None:
             """Unless it was held against a baseline that counts no more: then it is looked at anew."""
@@ -154,7 +158,7 @@ class Looks:
         if observation is None:
             self._miss(watched)
             return
-        judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation))
+        judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation), watched.levels)
         verdict, waiting = judged.verdict, judged.weighed.waiting
         known = {finding.id: finding for finding in watched.drift.findings} if watched.drift is not None else {}
         verdict = replace(verdict, findings=self._eyes.date(watched.running, baseline, verdict.findings, known))
@@ -189,6 +193,6 @@ class Looks:
             if watched.baseline is baseline and watched.is_on:
                 self.look(watched)
         elif watched.is_on:
-            judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation))
+            judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation), watched.levels)
             if not judged.weighed.waiting:
                 self._reporter.tell(watched, watched.sign(judged.verdict), anyway=watched.is_owed)

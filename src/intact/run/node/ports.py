@@ -10,6 +10,7 @@ from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.finding import Finding
 from intact.model.layer import Baseline, Record
 from intact.model.observation import Observation, Unobserved
+from intact.model.seam import PlannedLevel
 from intact.observe.settled import Settled
 
 HandIn = Callable[[Callable[[float], None]], None]
@@ -37,8 +38,11 @@ class LayerEyes(Protocol):
 class Eyes(LayerEyes, Protocol):
     """How a container is looked at."""
 
-    def look(self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None) -> Observation | None:
-        """The writable layer, or only `paths` of it; None if there is no such layer any more."""
+    def look(
+        self, running: Running, baseline: Baseline, paths: frozenset[bytes] | None, levels: tuple[PlannedLevel, ...] = ()
+    ) -> Observation | None:
+        """The writable layer, or only `paths` of it; None if there is no such layer any more. `levels`: what is told besides what the
+        default rules tell, so that it is listed and read."""
 
     def can_look(self, running: Running) -> bool:
         """Whether the writable layer is still there."""

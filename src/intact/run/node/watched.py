@@ -12,7 +12,7 @@ from intact.model.finding import Finding, State, Verdict
 from intact.model.layer import Baseline, Grade
 from intact.model.observation import Scope
 from intact.model.process import Ancestor, Writer
-from intact.model.seam import Coverage
+from intact.model.seam import Coverage, PlannedLevel
 from intact.observe.owners import map_id
 from intact.observe.ports import Process
 
@@ -63,6 +63,8 @@ class Watched:
     live: Verdict | None = None
     live_facts: object = None
     with_volumes: bool = False
+    levels: tuple[PlannedLevel, ...] = ()
+    """What is told of it besides what the default rules tell."""
     is_reading_layers: bool = False
     read_layers_again: bool = False
     said: dict[Scope, object] = field(default_factory=dict)
