@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from intact.adapters.linux.doorbell import FanotifyDoorbell
+from intact.adapters.linux.drain import Batch
 from intact.adapters.linux.scratch import mount_overlay
 from intact.observe.flood import FloodGauge
 from intact.observe.ports import Rings, View
@@ -361,3 +363,33 @@ def test_watched_directories_are_heard_through_mounts_of_their_own(staged: Stage
         bell.close()
         for directory in (shown, scratch):
             subprocess.run(["umount", directory], check=True)
+
+
+def test_who_made_a_change_just_before_a_look_is_known_to_that_look(staged: Staged, doorbell: FanotifyDoorbell) -> None:
+    """A timed look that came before the ring was taken in told the change as nobody's, and it stayed nobody's."""
+    upper = os.fsencode(staged.upper)
+    ring(doorbell, 1.0)
+    for number in range(30):
+        (staged.inside / f"etc/planted{number}").write_bytes(b"x")
+        path, rings = b"/etc/planted%d" % number, doorbell.catch_up(60.0)
+        process, dirty = rings.writers[upper][path], rings.dirty[upper]
+        assert process is not None and process.pid == os.getpid()
+        assert dirty is None or path + b"/" in dirty
+
+
+def test_a_doorbell_that_is_busy_holds_up_no_look(staged: Staged) -> None:
+    """Whoever keeps it busy would otherwise put off what is told of all containers."""
+    at_work, go_on = threading.Event(), threading.Event()
+
+    class Busy(FanotifyDoorbell):
+        def _take_batch(self, batch: Batch) -> None:
+            at_work.set()
+            assert go_on.wait(60)
+            super()._take_batch(batch)
+
+    for bell in ringing(staged, Busy(staged.base)):
+        (staged.inside / "etc/planted").write_bytes(b"x")
+        assert at_work.wait(60)
+        assert bell.catch_up(0.05) == Rings()
+        go_on.set()
+        assert b"/etc/planted" in bell.catch_up(60.0).writers[os.fsencode(staged.upper)]

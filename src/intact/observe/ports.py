@@ -172,6 +172,9 @@ class Doorbell(Protocol):
     def wait(self, timeout_s: float) -> Rings:
         """Blocks until something rings or the time is over (then `dirty` is empty)."""
 
+    def catch_up(self, timeout_s: float) -> Rings:
+        """What rang until now, be it not taken in yet, as far as that is known within the time: who did what a look has just found."""
+
     def close(self) -> None: ...
 
 

@@ -66,6 +66,7 @@ class FanotifyDoorbell:
         self._drain: Drain | None = None
         self._thread: threading.Thread | None = None
         self._failed: str | None = None
+        self._answered = 0
         self._followed: set[bytes] = set()
         self._described: dict[int, Process | None] = {}
         self._quiet_since_ticks = self._until_ns = 0
@@ -140,6 +141,13 @@ class FanotifyDoorbell:
                 self._book.mark_whole(directory)
             return replace(self._book.take(), floods=self._gauge.flooding)
 
+    def catch_up(self, timeout_s: float) -> Rings:
+        with self._rung:
+            if self._drain is not None:
+                asked = self._drain.ask()
+                self._rung.wait_for(lambda: self._answered >= asked or self._failed is not None, timeout_s)
+            return self.wait(0.0)
+
     def close(self) -> None:
         if self._drain is not None and self._thread is not None:
             self._drain.close()
@@ -178,6 +186,10 @@ class FanotifyDoorbell:
                 if self._book:
                     self._rung.notify_all()
             time.sleep(0)  # who waits for the rings so far gets them now
+        with self._rung:
+            if batch.answers > self._answered:
+                self._answered = batch.answers
+                self._rung.notify_all()
 
     def _take_in(self, events: Iterable[Event | Written | Lost]) -> bool:
         """Takes events from the front for `HELD_S`; whether some may be left."""

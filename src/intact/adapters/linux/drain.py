@@ -4,6 +4,7 @@ In: notification groups. Out: what was queued, in order, through a bounded queue
 
 1. One thread waits for the first event, waits `BATCH_S` more, and takes everything that is queued: the kernel merges what repeats.
 2. What nobody has taken yet is bounded by `held_bytes`. Beyond that the newest is dropped, as the kernel does it, and the loss is said.
+3. Whoever asks gets everything that is queued at that moment, at once: the batch that ends it says so.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ _WRITTEN_BYTES = 256
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """What was queued at one moment. `buffers` are for `fanotify.parse_events`. `quiet_since_ticks`: all of it happened later than that,
-    and earlier than `until_ns` (CLOCK_BOOTTIME). `lost`: how often something was dropped before it."""
+    and earlier than `until_ns` (CLOCK_BOOTTIME). `lost`: how often something was dropped before it. With it and those before it everything
+    is there that was queued when `Drain.ask` returned the number `answers`."""
 
     buffers: tuple[bytes, ...]
     written: tuple[Written | Lost, ...]
     quiet_since_ticks: int
     until_ns: int
     lost: int
+    answers: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -50,6 +53,7 @@ class Drain:
         self._batches: deque[Batch] = deque()
         self._held_bytes = 0
         self._lost = 0
+        self._asked = self._answered = 0
         self._failed: str | None = None
         self._is_closed = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -69,6 +73,12 @@ class Drain:
             self._held_bytes -= batch.size_bytes
             return batch
 
+    def ask(self) -> int:
+        """3. Wants a batch now; the number that it, or one after it, will answer. For one thread."""
+        self._asked += 1
+        os.eventfd_write(self._wake, 1)
+        return self._asked
+
     def close(self) -> None:
         with self._taken:
             self._is_closed = True
@@ -85,27 +95,39 @@ class Drain:
             poll.register(self._overlays.descriptor, select.POLLIN)
         quiet_since_ticks = processes.ticks_now()
         try:
-            while self._wake not in dict(poll.poll()):
-                time.sleep(BATCH_S)  # 1
-                reading_since_ticks = processes.ticks_now()
+            while True:
+                ready = dict(poll.poll())
+                if self._is_closed:
+                    return
+                if self._wake in ready:
+                    os.eventfd_read(self._wake)  # 3
+                else:
+                    time.sleep(BATCH_S)  # 1
+                asked, reading_since_ticks = self._asked, processes.ticks_now()
                 buffers = tuple(self._group.read_buffers())
                 written = tuple(self._overlays.read()) if self._overlays is not None else ()
-                self._hold(buffers, written, quiet_since_ticks)
+                if buffers or written or asked > self._answered:
+                    self._hold(buffers, written, quiet_since_ticks, asked)
                 quiet_since_ticks = reading_since_ticks
         except Exception as error:
             with self._taken:
                 self._failed = f"{type(error).__name__}: {error}"
                 self._taken.notify_all()
 
-    def _hold(self, buffers: tuple[bytes, ...], written: tuple[Written | Lost, ...], quiet_since_ticks: int) -> None:
+    def _hold(self, buffers: tuple[bytes, ...], written: tuple[Written | Lost, ...], quiet_since_ticks: int, asked: int) -> None:
         with self._taken:
             batch = Batch(
-                buffers=buffers, written=written, quiet_since_ticks=quiet_since_ticks, until_ns=processes.now_ns(), lost=self._lost
+                buffers=buffers,
+                written=written,
+                quiet_since_ticks=quiet_since_ticks,
+                until_ns=processes.now_ns(),
+                lost=self._lost,
+                answers=asked,
             )
             if self._batches and self._held_bytes + batch.size_bytes > self._limit_bytes:  # 2
                 self._lost += 1
                 return
-            self._lost = 0
+            self._lost, self._answered = 0, asked
             self._batches.append(batch)
             self._held_bytes += batch.size_bytes
             self._taken.notify_all()

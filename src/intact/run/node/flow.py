@@ -20,7 +20,7 @@ from intact.model.container import Running
 from intact.model.errors import TemporaryError
 from intact.model.finding import State
 from intact.model.seam import Command, CommandOutcome, Gap, Plan, PodPlan, Report
-from intact.observe.ports import Doorbell, LiveWorld, View
+from intact.observe.ports import Doorbell, LiveWorld, Rings, View
 
 from .executed import ExecutedFiles
 from .layer_memory import LayerMemory
@@ -43,6 +43,9 @@ RELIST_S = 30.0
 RUNTIME_AWAY_S = 300.0
 """A runtime that does not answer may be restarting: what ran before is watched on for so long."""
 TICK_S = 0.2
+CATCH_UP_S = 0.25
+"""So long the doorbell has to say who did what a look found before it; usually that is known within a few milliseconds."""
+CATCH_UP_PAUSE_S = 1.0
 LINGER_S = 120.0
 """A container that ended before its baseline was there is looked at as soon as it is; it is waited for so long."""
 
@@ -78,13 +81,21 @@ class NodeFlow:
         self._clock, self._steady = clock, steady
         self._inbox: queue.SimpleQueue[Callable[[float], None]] = queue.SimpleQueue()
         self._plan = Plan(etag="")
-        self._next_relist = 0.0
+        self._next_relist = self._next_catch_up = 0.0
         self._list_holds_until = 0.0
         hand_in, self._roster = self._inbox.put, Roster()
         roster = self._roster
         self._reporter = reporter = Reporter(node=node, send=send, clock=clock, writers=writers)
         self._looks = Looks(
-            eyes, roster=roster, reporter=reporter, origins=origins, hand_in=hand_in, miss=self._miss, clock=clock, steady=steady
+            eyes,
+            roster=roster,
+            reporter=reporter,
+            origins=origins,
+            hand_in=hand_in,
+            miss=self._miss,
+            catch_up=self._catch_up,
+            clock=clock,
+            steady=steady,
         )
         self._executed = ExecutedFiles(roster=roster, eyes=eyes, reporter=reporter, steady=steady)
         self._live = LiveJudge(
@@ -145,16 +156,7 @@ class NodeFlow:
         now = self._steady()
         rings = self._doorbell.wait(min(TICK_S, max(0.0, self._looks.next_due(now) - now)))
         now = self._steady()
-        if rings.overflowed:
-            self._reporter.note_lost(rings.lost)
-            self._looks.doubt_everything(now)
-        self._reporter.tell_lost(now)
-        self._looks.note_floods(rings.floods, now)
-        for directory, paths in rings.dirty.items():
-            self._looks.ring(directory, paths, rings.writers.get(directory, {}), now)
-            self._layers.ring(directory)
-        for directory, executed in rings.executed.items():
-            self._executed.note(directory, executed)
+        self._hear(rings, now)
         # 2
         while not self._inbox.empty():
             self._inbox.get()(now)
@@ -168,6 +170,29 @@ class NodeFlow:
         if self._reporter.beat(tuple(self._roster), self._steady()):
             for watched in self._roster:
                 self._layers.verify_old(watched)
+
+    def _hear(self, rings: Rings, now: float) -> None:
+        if rings.overflowed:
+            self._reporter.note_lost(rings.lost)
+            self._looks.doubt_everything(now)
+        self._reporter.tell_lost(now)
+        self._looks.note_floods(rings.floods, now)
+        for directory, paths in rings.dirty.items():
+            self._looks.ring(directory, paths, rings.writers.get(directory, {}), now)
+            self._layers.ring(directory)
+        for directory, executed in rings.executed.items():
+            self._executed.note(directory, executed)
+
+    def _catch_up(self) -> None:
+        """Hears what the doorbell holds back, in the midst of a turn; a doorbell that is busy is not asked again for a while."""
+        began = self._steady()
+        if began < self._next_catch_up:
+            return
+        rings = self._doorbell.catch_up(CATCH_UP_S)
+        now = self._steady()
+        if now - began >= CATCH_UP_S:
+            self._next_catch_up = now + CATCH_UP_PAUSE_S
+        self._hear(rings, now)
 
     # -- who comes and goes ------------------------------------------------------------------------------------------
 

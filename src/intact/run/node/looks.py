@@ -37,7 +37,7 @@ LONG_LOOK_PATHS = 256
 
 class Looks:
     """Owns the schedule, and of each container what was seen: `drift`, `is_owed`, `is_flooding`, `whole_look_s`. `miss` is called with a
-    container whose writable layer is gone."""
+    container whose writable layer is gone, `catch_up` to hear of what rang and was not told yet."""
 
     def __init__(
         self,
@@ -48,11 +48,12 @@ class Looks:
         origins: Origins | None,
         hand_in: HandIn,
         miss: Callable[[Watched], None],
+        catch_up: Callable[[], None],
         clock: Callable[[], float],
         steady: Callable[[], float],
     ) -> None:
         self._eyes, self._roster, self._reporter, self._origins = eyes, roster, reporter, origins
-        self._hand_in, self._miss, self._clock, self._steady = hand_in, miss, clock, steady
+        self._hand_in, self._miss, self._catch_up, self._clock, self._steady = hand_in, miss, catch_up, clock, steady
         self._schedule = Schedule()
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="long-look")
 
@@ -162,6 +163,8 @@ class Looks:
         verdict, waiting = judged.verdict, judged.weighed.waiting
         known = {finding.id: finding for finding in watched.drift.findings} if watched.drift is not None else {}
         verdict = replace(verdict, findings=self._eyes.date(watched.running, baseline, verdict.findings, known))
+        if not watched.is_flooding and watched.outpaces_rings(finding for finding in verdict.findings if finding.id not in known):
+            self._catch_up()
         verdict = keep_waiting(watched.drift, verdict, waiting)
         if paths is not None and verdict.untold:  # a number, which only a look at everything says of the whole container
             self._schedule.rang(watched.running.container.id, None, finished)

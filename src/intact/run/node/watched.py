@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from intact.compare.redact import redact_arguments
@@ -118,6 +118,16 @@ class Watched:
             else:
                 left_out += 1
         return left_out
+
+    def outpaces_rings(self, findings: Iterable[Finding]) -> bool:
+        """Whether one of `findings` was looked at before anybody was heard to make it, as far as is known here."""
+        for finding in findings:
+            heard, is_there = self.writers.get(finding.difference.path), finding.difference.actual is not None
+            if heard is None and self.remember(finding.id) is None:
+                return True
+            if heard is not None and is_there and finding.changed_at > heard.at:
+                return True
+        return False
 
     def sign(self, verdict: Verdict) -> Verdict:
         """`verdict` with who did it, where somebody was heard."""
