@@ -79,10 +79,13 @@ def test_what_the_system_loads_outside_of_its_directories_of_programs_is_told(st
     assert wanted - told(staged) == set()
 
 
-@pytest.mark.parametrize("path", ["etc/profile.d/x.sh", "root/.bashrc.d", "root/.bash_profile", "etc/cron.d/x", "etc/ssl/certs/x.pem"])
+SHELLS = ("etc/profile.d/x.sh", "root/.bashrc.d", "root/.bash_profile", "etc/cron.d/x")
+
+
+@pytest.mark.parametrize("path", [*SHELLS, "etc/ssl/certs/x.pem", "etc/app/conf.d/x", "usr/lib/x", "srv/spool/x"])
 def test_a_fifo_that_a_process_feeds_is_told_where_a_file_would_be(staged: Staged, path: str) -> None:
     """A shell sources a FIFO as it does a file, and no byte of it is ever on a disk."""
-    is_obeyed = path != "root/.bashrc.d"
+    is_obeyed = path not in ("root/.bashrc.d", "srv/spool/x")
     (staged.inside / path).parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(staged.inside / path)
     assert (b"/" + path.encode() in told(staged)) is is_obeyed

@@ -212,7 +212,8 @@ class Judge:
         if places.is_credential(path) or places.is_autostart(path):
             return Spoken("control-file-added", Level.HIGH)
         if entry.kind is Kind.FIFO:  # elsewhere it is how processes speak to each other
-            return Spoken("data-added", None)
+            is_obeyed = places.is_configuration(path) or places.is_system_place(path)
+            return Spoken("control-file-added", Level.MEDIUM) if is_obeyed else Spoken("data-added", None)
         if entry.kind is Kind.FILE and not entry.mode & 0o111 and self._is_bytecode_of_image(places.finished_cache(path) or b""):
             return Spoken("data-added", None)
         if is_code and self._is_bytecode_of_image(path):

@@ -20,7 +20,7 @@ from intact.model.finding import Change
 from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.shown import Shown, ShownContainers, ShownDifference
-from intact.run.cli import diff
+from intact.run.cli import diff, diff_in_cluster
 from intact.run.cli.diff_in_cluster import Pod
 from intact.run.cli.in_cluster import call_in_pod
 
@@ -90,6 +90,62 @@ def test_a_clean_pod_is_clean(ask: Callable[..., click.testing.Result]) -> None:
     assert ask(encode(ShownContainers(containers=(replace(SHOWN, differences=()),)))).return_value == 0
 
 
+def pod(**containers: str) -> dict[str, object]:
+    """A pod as the API has it; `containers`: name → state."""
+    statuses = [{"name": name, "state": {state: {}}} for name, state in containers.items() if state]
+    spec = {"nodeName": "n1", "containers": [{"name": name} for name in containers]}
+    return {"metadata": {"uid": "u1"}, "spec": spec, "status": {"containerStatuses": statuses}}
+
+
+@pytest.fixture
+def find(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, object] | None], Pod]:
+    class Api:
+        namespace = "mine"
+        found: dict[str, object] | None = None
+
+        def get(self, kind: object, name: str, namespace: str) -> dict[str, object] | None:
+            return self.found
+
+        def close(self) -> None:
+            pass
+
+    def call(wanted: str, found: dict[str, object] | None) -> Pod:
+        monkeypatch.setattr(Api, "found", found)
+        monkeypatch.setattr("intact.adapters.cluster.api.Api", Api)
+        return diff_in_cluster.find_pod(wanted)
+
+    return call
+
+
+def test_a_pod_that_runs_is_asked_for_whole_or_in_part(find: Callable[[str, dict[str, object] | None], Pod]) -> None:
+    both = pod(app="running", side="running", init="terminated")
+    assert find("shop/web", both).target == "shop/web" and find("shop/web/app", both).target == "shop/web/app"
+    assert find("web", both) == Pod(target="mine/web", uid="u1", node="n1") and find("shop/web/POD", both).target.endswith("/POD")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "said"),
+    [
+        ("web", None, "no pod web in namespace mine"),
+        ("shop/web/ap", pod(app="running", side="waiting"), "its containers: app (running), side (waiting)"),
+        (
+            "shop/web/init",
+            pod(app="running", init="terminated"),
+            "no container init runs in the pod shop/web (its containers: app (running)",
+        ),
+        ("shop/web", pod(job="terminated"), "nothing runs in the pod shop/web (its containers: job (terminated); what was found"),
+        ("shop/web", pod(job=""), "job (waiting)"),
+        ("shop/web", pod(app="running") | {"spec": {}}, "on no node yet"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_said_with_what_can(
+    find: Callable[[str, dict[str, object] | None], Pod], wanted: str, found: dict[str, object] | None, said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        find(wanted, found)
+    assert said in str(caught.value)
+
+
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def make(script: str) -> None:
@@ -111,6 +167,13 @@ def test_what_failed_there_is_said_here_in_one_harmless_line(kubectl: Callable[[
     with pytest.raises(PermanentError) as caught:
         list(call_in_pod("pod/a", "agent", []))
     assert "one; two" in str(caught.value) and "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_error_there_is_the_same_error_here(kubectl: Callable[[str], None]) -> None:
+    kubectl("echo 'intact: no container x runs here' >&2; echo 'command terminated with exit code 10' >&2; exit 10")
+    with pytest.raises(InputError) as caught:
+        list(call_in_pod("pod/a", "agent", []))
+    assert str(caught.value) == "the agent says: no container x runs here"
 
 
 def test_one_that_speaks_without_end_is_not_waited_for(kubectl: Callable[[str], None]) -> None:

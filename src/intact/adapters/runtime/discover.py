@@ -79,12 +79,16 @@ def find_container(running: Sequence[Running], wanted: str) -> Running:
         if len(found) == 1:
             return found[0]
         if found:
-            shown = ", ".join(describe(one) for one in found[:MAX_NAMED])
-            more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-            raise InputError(f"{printable(wanted)!r} fits {len(found)} containers: {shown}{more}", code="Ambiguous", hint="give more of it")
-    raise InputError(
-        f"no running container {printable(wanted)!r} among {len(running)}", code="NoContainer", hint="list them with `ctr tasks list`"
-    )
+            raise InputError(
+                f"{printable(wanted)!r} fits {len(found)} containers: {_name_some(found)}", code="Ambiguous", hint="give more of it"
+            )
+    here = _name_some([one for one in running if one.container.name != SANDBOX_NAME])
+    raise InputError(f"no container {printable(wanted)!r} runs here", code="NoContainer", hint=f"here run {here}" if here else "none does")
+
+
+def _name_some(running: Sequence[Running]) -> str:
+    more = f" and {len(running) - MAX_NAMED} more" if len(running) > MAX_NAMED else ""
+    return ", ".join(describe(one) for one in running[:MAX_NAMED]) + more
 
 
 def describe(one: Running) -> str:

@@ -6,16 +6,21 @@ records. The agent itself grants nothing and listens to nobody.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
+from intact.adapters.runtime.identity import SANDBOX_NAME
 from intact.model.entry import display_path
 from intact.model.errors import InputError
 
 from .in_cluster import call_in_pod
 
 MOST_BYTES = 16 << 20
+_KINDS = ("c", "initC", "ephemeralC")
+"""Of containers, as a pod's specification and status spell them."""
 _AGENTS = "app.kubernetes.io/name=intact,app.kubernetes.io/component=agent"
 
 
@@ -29,7 +34,7 @@ class Pod:
 
 
 def find_pod(wanted: str) -> Pod:
-    """`[NAMESPACE/]POD[/CONTAINER]` in the cluster of the kubeconfig. Raises InputError where there is none, or it runs nowhere yet."""
+    """`[NAMESPACE/]POD[/CONTAINER]` in the cluster of the kubeconfig. Raises InputError where there is none, or none of it runs."""
     try:
         from intact.adapters.cluster.api import Api
         from intact.adapters.cluster.kinds import POD
@@ -42,11 +47,39 @@ def find_pod(wanted: str) -> Pod:
     finally:
         api.close()
     if found is None:
-        raise InputError(f"there is no pod {display_path(wanted.encode(), 300)}", code="NoPod", hint="NAMESPACE/POD, or POD with -n")
+        where = f" in namespace {namespace}" if "/" not in wanted else ""
+        raise InputError(f"there is no pod {display_path(wanted.encode(), 300)}{where}", code="NoPod", hint="NAMESPACE/POD, or POD with -n")
     node = str((found.get("spec") or {}).get("nodeName") or "")
     if not node:
-        raise InputError(f"the pod {namespace}/{name} is on no node yet", code="NoNode")
+        raise InputError(f"the pod {namespace}/{name} is on no node yet", code="NoNode", hint="kubectl describe pod says why")
+    _check_running(found, f"{namespace}/{name}", container[0] if container else "")
     return Pod(target="/".join((namespace, name, *container)), uid=str(found["metadata"]["uid"]), node=node)
+
+
+def _check_running(pod: Mapping[str, Any], named: str, container: str) -> None:
+    """Raises InputError, with what each container of `pod` does, unless `container` runs; without one, unless any does."""
+    states = _read_states(pod)
+    listed = ", ".join(f"{one} ({state})" for one, state in states.items()) or "none"
+    if container == SANDBOX_NAME or (states.get(container) == "running" if container else "running" in states.values()):
+        return
+    if container:
+        missing = f"no container {display_path(container.encode(), 300)} runs in the pod {named}"
+        raise InputError(missing, code="NoContainer", hint=f"its containers: {listed}")
+    namespace = named.partition("/")[0]
+    hint = f"its containers: {listed}; what was found in it before: intact incident list -n {namespace}"
+    raise InputError(f"nothing runs in the pod {named}", code="NotRunning", hint=hint)
+
+
+def _read_states(pod: Mapping[str, Any]) -> dict[str, str]:
+    """Container → `running`, `waiting` or `terminated`, as the kubelet said last; those of which it said nothing are `waiting`."""
+    spec, status = pod.get("spec") or {}, pod.get("status") or {}
+    said = {
+        str(one["name"]): next(iter(one.get("state") or {}), "waiting")
+        for kind in _KINDS
+        for one in status.get(f"{kind}ontainerStatuses") or ()
+    }
+    names = [str(one["name"]) for kind in _KINDS for one in spec.get(f"{kind}ontainers") or ()]
+    return {name: said.get(name, "waiting") for name in names}
 
 
 def ask_agent(pod: Pod, arguments: list[str], *, namespace: str) -> bytes:
@@ -61,7 +94,11 @@ def ask_agent(pod: Pod, arguments: list[str], *, namespace: str) -> bytes:
         api.close()
     running = [one for one in agents if (one.get("status") or {}).get("phase") == "Running"]
     if not running:
-        raise InputError(f"no agent runs on {pod.node}: what its pods hold cannot be seen", code="NoAgent", hint="intact status")
+        raise InputError(
+            f"no agent runs on {pod.node}, of Intact in namespace {namespace}: what its pods hold cannot be seen",
+            code="NoAgent",
+            hint="intact status; --intact-namespace NS, if Intact is installed in another one",
+        )
     click.echo(f"asking the agent on {pod.node}", err=True)
     said = bytearray()
     for chunk in call_in_pod(f"pod/{running[0]['metadata']['name']}", "agent", arguments, namespace=namespace):

@@ -47,9 +47,10 @@ def tell_rest(shown: Sequence[Shown]) -> None:
     for one in shown:
         name = _name(one)
         if not one.differences:
-            click.echo(f"{name}: nothing differs from the image", err=True)
+            click.echo(f"{name}: nothing differs from the image{' that a rule tells of' if one.silent else ''}", err=True)
         if one.silent:
-            click.echo(f"{name}: {one.silent:,} more by rules that are silent (data, logs, caches): --all", err=True)
+            silent = f"{one.silent:,} of which the rules are silent"
+            click.echo(f"{name}: not shown: {silent} (data, logs, the runtime's own files); --all shows them", err=True)
         if one.left_out:
             click.echo(f"{name}: {one.left_out:,} more differences are not shown", err=True)
         click.echo(f"{name}: compared with a baseline of grade {one.grade.title}, root {one.baseline_root}", err=True)

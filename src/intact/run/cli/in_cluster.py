@@ -8,10 +8,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from intact.model.entry import display_path
-from intact.model.errors import InputError, PermanentError
+from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
 
 NAMESPACE = "intact-system"
 _PROGRAM = ("/usr/bin/python3", "-IB", "-m", "intact")
+_ERRORS: dict[int, type[IntactError]] = {one.exit_code: one for one in (InputError, TrustError, TemporaryError, PermanentError)}
 _CHUNK_BYTES = 1 << 16
 
 
@@ -37,5 +38,12 @@ def call_in_pod(pod: str, container: str, arguments: Sequence[str], *, namespace
                 raise
         if running.returncode:
             said.seek(0)
-            reason = display_path(said.read(4096).strip().replace(b"\n", b"; "))
-            raise PermanentError(f"the {container} could not be asked: {reason}", code="InCluster")
+            raise _make_error(running.returncode, said.read(4096), container)
+
+
+def _make_error(code: int, said: bytes, container: str) -> IntactError:
+    """What `intact` says there is said here, with the same exit code; anything else is kubectl's."""
+    lines = [line for line in said.strip().split(b"\n") if not line.startswith(b"command terminated with exit code")]
+    if code in _ERRORS and lines and lines[-1].startswith(b"intact: "):
+        return _ERRORS[code](f"the {container} says: {display_path(lines[-1].removeprefix(b'intact: '))}", code="InCluster")
+    return PermanentError(f"the {container} could not be asked: {display_path(b'; '.join(lines))}", code="InCluster")

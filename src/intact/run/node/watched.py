@@ -199,13 +199,18 @@ def describe_writer(writer: Writer) -> str:
     about = [f"pid {writer.pid}"]
     if writer.parents:
         parent = writer.parents[0]
-        about.append(f"parent {parent.pid} {display_path(parent.executable, 100)}".rstrip())
+        about.append(f"parent {parent.pid} {_name_program(parent.executable, 100)}".rstrip())
     if writer.uid is not None:
         about.append(f"user {writer.uid}")
     if writer.has_exited:
         about.append("exited")
-    said = f"{display_path(writer.executable, 200)} {display_path(words, 200)}".rstrip()
+    said = f"{_name_program(writer.executable, 200)} {display_path(words, 200)}".rstrip()
     return f"{said} ({', '.join(about)})"
+
+
+def _name_program(path: bytes, limit: int) -> str:
+    """A program of a mount that is attached nowhere, as runc copies itself to, is `/` for the kernel."""
+    return display_path(path, limit) if path != b"/" else "(no path)"
 
 
 def merge(before: Verdict | None, partial: Verdict, paths: frozenset[bytes]) -> Verdict:

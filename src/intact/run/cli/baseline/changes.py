@@ -121,7 +121,7 @@ def describe_change(difference: Difference, *, sized: bool = True) -> str:
             case "target":
                 words.append(f"-> {display_path(one.target, 255)} is now -> {display_path(other.target, 255)}")
             case "device":
-                words.append(f"device {one.device} -> {other.device}")
+                words.append(f"{_describe_lone(one, sized)} -> {_describe_lone(other, sized)}")
             case _:
                 pass
     return ", ".join(words)
@@ -133,8 +133,8 @@ def _describe_lone(entry: Entry, sized: bool) -> str:
             return show_size(entry.size_bytes) if sized else ""
         case Kind.SYMLINK:
             return f"-> {display_path(entry.target, 255)}"
-        case Kind.DIRECTORY:
-            return "directory"
+        case Kind.CHAR | Kind.BLOCK if entry.device is not None:
+            return f"{entry.kind} {entry.device[0]}:{entry.device[1]}"
         case _:
             return str(entry.kind)
 
