@@ -1,13 +1,14 @@
-"""What the API counts about itself, for Prometheus."""
+"""For Prometheus: what the API counts about itself, which names nobody, and what is known of each node, for whoever may read that."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from intact.model.seam import Report
+from intact.model.seam import NodeStatus, Report
 
 
 class Metrics:
@@ -31,6 +32,33 @@ class Metrics:
         self.report_bytes.inc(size_bytes)
         self.findings.inc(sum(len(v.findings) for v in report.verdicts))
         self.events_lost.inc(sum(max(0, g.events_lost) for g in report.gaps))
+
+
+def show_nodes(nodes: Iterable[NodeStatus]) -> bytes:
+    """What is known of each node, in Prometheus' text format: a handful of series for each, however many containers it has. Layers are
+    shared, so that bytes are those of the container that has most of them left, and not a sum."""
+    registry = CollectorRegistry()
+
+    def make(name: str, says: str) -> Gauge:
+        return Gauge(f"intact_node_{name}", says, ["node"], registry=registry)
+
+    heard = make("heard_timestamp_seconds", "When the node last reported")
+    containers = make("containers", "Containers that the node speaks of")
+    unverified = make("layers_unverified_bytes", "Read-only layers not verified yet, of the container with most of that")
+    behind = make("layers_unverified_containers", "Containers with read-only layers not verified yet")
+    unknown = make("layers_unknown_containers", "Containers of whose read-only layers nobody knows how much is verified")
+    verified = make("layers_verified_timestamp_seconds", "When all read-only layers of a container were last verified: the longest ago")
+    for node in nodes:
+        left = [one.layers_unverified_bytes for one in node.coverage if one.layers_unverified_bytes is not None]
+        at = [one.layers_verified_at for one in node.coverage if one.layers_verified_at > 0]
+        heard.labels(node.node).set(node.heard_at)
+        containers.labels(node.node).set(len(node.coverage))
+        unverified.labels(node.node).set(max(left, default=0))
+        behind.labels(node.node).set(sum(size_bytes > 0 for size_bytes in left))
+        unknown.labels(node.node).set(len(node.coverage) - len(left))
+        if at:
+            verified.labels(node.node).set(min(at))
+    return generate_latest(registry)
 
 
 class CountRequests:

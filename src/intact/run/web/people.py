@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 
 from intact.adapters.codec import encode, encode_all
@@ -15,6 +16,7 @@ from intact.adapters.seam.ports import UNAUTHENTICATED, PeopleSide
 from intact.model.errors import InputError, TrustError
 
 from .gate import MAX_TOKEN_BYTES, Rates
+from .metrics import show_nodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,13 @@ def make_people_routes(people: PeopleSide, authorize: Authorize) -> APIRouter:
     async def read_status(request: Request) -> Response:
         await check(request, Access(verb="list", resource="nodeintegrities"))
         return Response(encode_all(await run_in_threadpool(people.status)), media_type="application/json")
+
+    @routes.get("/metrics")
+    async def read_node_metrics(request: Request) -> Response:
+        """What `/v1/status` says of nodes, as figures for Prometheus."""
+        await check(request, Access(verb="list", resource="nodeintegrities"))
+        shown = await run_in_threadpool(lambda: show_nodes(people.status()))
+        return Response(shown, media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/incidents")
     async def list_incidents(request: Request, namespace: str = "") -> Response:

@@ -158,6 +158,14 @@ def test_metrics_say_what_happened(client: httpx2.Client) -> None:
     assert value(refused) >= 1
 
 
+def test_what_is_not_verified_of_a_node_is_a_figure_for_whoever_may_read_its_status(client: httpx2.Client) -> None:
+    read = ask(client, "GET", "/v1/metrics", "reader")
+    assert read.status_code == 200 and f'intact_node_heard_timestamp_seconds{{node="{NODE}"}}' in read.text
+    assert ask(client, "GET", "/v1/metrics", "shop-reader").status_code == 403
+    assert ask(client, "GET", "/v1/metrics", "").status_code == ask(client, "GET", "/v1/metrics", f"agent:{NODE}").status_code == 401
+    assert NODE not in client.get("/metrics", extensions=NAMED).text, "whoever has no token reads no names"
+
+
 def test_health_needs_no_token_and_unknown_paths_are_problems(client: httpx2.Client) -> None:
     assert client.get("/healthz", extensions=NAMED).text == "ok\n"
     assert client.get("/readyz", extensions=NAMED).text == "ok\n"
