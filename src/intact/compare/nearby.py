@@ -24,6 +24,7 @@ class Nearby:
 
     baseline: Baseline
     _answers: dict[tuple[bytes, str], bool] = field(default_factory=dict)
+    _extensions: dict[bytes, frozenset[bytes]] = field(default_factory=dict)
     _last: tuple[bytes, bytes] = (b"", b"/")
 
     def nearest_directory(self, path: bytes) -> bytes:
@@ -36,11 +37,40 @@ class Nearby:
     def is_beside_code(self, path: bytes) -> bool:
         """Whether `path`, which the image has not, is where the image keeps code."""
         directory = self.nearest_directory(path)
-        if self._ask(directory, "own"):
+        if self._ask(directory, "own") or places.is_deployed_place(path):
             return True
         is_in_new_directory = parent(path) != directory
         is_hidden = path[len(directory.rstrip(b"/")) + 1 :].startswith(b".")
         return is_in_new_directory and not is_hidden and directory != b"/" and self._ask(directory, "modules")
+
+    def is_kindred(self, path: bytes) -> bool:
+        """Whether the image has files of the same extension in the same directory, and it is one of those that are loaded together."""
+        named = places.extension(path)
+        return named in places.KINDRED_EXTENSIONS and parent(path) == self.nearest_directory(path) and named in self._own(parent(path))
+
+    def is_configured(self, path: bytes) -> bool:
+        """Whether `path` lies beside configuration of the image: in a directory that is called so and in which the image has files."""
+        directory = self.nearest_directory(path)
+        return places.is_configured_directory(directory) and bool(self._own(directory))
+
+    def is_static(self, path: bytes) -> bool:
+        """Whether `path` lies beside what came with programs: not in a directory that the image leaves empty for somebody to fill."""
+        if not places.is_static_place(path) or places.is_deployed_place(path):
+            return False
+        directory = self.nearest_directory(path)
+        return directory.count(b"/") < 3 or directory == b"/usr/local/share" or bool(self._own(directory))
+
+    def _own(self, directory: bytes) -> frozenset[bytes]:
+        """The extensions of the files that the image has in `directory` itself; of one with very many of them, of the first."""
+        if directory not in self._extensions:
+            own: set[bytes] = set()
+            for looked_at, entry in enumerate(self.baseline.scan(directory)):
+                if looked_at > MAX_NEARBY:
+                    break
+                if entry.kind is Kind.FILE and parent(entry.path) == directory:
+                    own.add(places.extension(entry.path))
+            self._extensions[directory] = frozenset(own)
+        return self._extensions[directory]
 
     def guards_anything(self, directory: bytes) -> bool:
         """Whether code, credentials or what starts by itself lies in or below `directory`."""

@@ -13,28 +13,40 @@ from intact.model.entry import Entry, Kind
 
 CODE_EXTENSIONS = frozenset(
     b"so dll ko py pyc pyo pyd pth egg whl php php3 php4 php5 php7 php8 phtml phar inc js mjs cjs jsx tsx node wasm class jar war ear"
-    b" jsp jspx jspf asp aspx ashx cgi pl pm rb erb gem sh bash zsh ksh csh fish lua tcl awk ps1 exe elf beam ez groovy htaccess".split()
+    b" jsp jspx jspf jsw jsv asp aspx ashx ascx asmx cshtml cfm cfc cgi fcgi pl plx pm psgi rb rbw rake gemspec erb gem sh bash zsh ksh csh"
+    b" fish lua luac tcl awk ps1 exe elf beam erl ex exs ez groovy kts scala clj coffee jl pyw pyz pht phpt module hpi jpi nse sieve"
+    b" htaccess".split()
 )
 """Extensions of files that a machine or an interpreter runs, or that decide what it runs."""
-SERVED_EXTENSIONS = CODE_EXTENSIONS | frozenset(b"html htm xhtml shtml svg".split())
-"""Also what a browser runs. A directory with such files in the image is one that something serves or runs from."""
+SERVED_EXTENSIONS = CODE_EXTENSIONS | frozenset(
+    b"html htm xhtml shtml svg tpl twig ejs pug hbs mustache j2 jinja jinja2 ftl vm haml slim liquid njk xsl xslt".split()
+)
+"""Also what a browser runs, and templates, which an engine does. A directory with such files in the image is one that something serves or
+runs from."""
+KINDRED_EXTENSIONS = frozenset(b"ts mts cts sql conf".split())
+"""Extensions that are code, or configuration that is loaded, where the image has files of the same extension; else they are data."""
 CODE_NAMES = frozenset(
     b".user.ini web.config package.json pyvenv.cfg config.ru Rakefile Makefile Gemfile Jenkinsfile application.properties application.yml"
-    b" application.yaml bootstrap.yml bootstrap.properties .babelrc .mocharc.js .pythonstartup".split()
+    b" application.yaml bootstrap.yml bootstrap.properties .babelrc .mocharc.js .pythonstartup Procfile Guardfile Thorfile nodemon.json"
+    b" deno.json deno.jsonc tsconfig.json uwsgi.ini supervisord.conf jndi.properties hibernate.properties .hotspotrc .hotspot_compiler"
+    b" .envrc matplotlibrc sqlnet.ora odbc.ini odbcinst.ini ecosystem.config.json".split()
 )
 """Names of files that decide what is loaded by what stands beside them: user.ini(PHP), a package's main module, Spring's sources of
 configuration."""
 _CODE_NAME = re.compile(
     rb"\.env(?:\.[^/]*)?|\.flaskenv|application-[^/]*\.(?:properties|ya?ml)|appsettings\.[^/]+\.json|[^/]*\.runtimeconfig(?:\.dev)?\.json"
-    rb"|php\.ini|bunfig\.toml|\.yarnrc\.yml",
+    rb"|php\.ini|bunfig\.toml|\.yarnrc\.yml|log4j2?[^/]*\.(?:xml|properties|ya?ml|json)|logback[^/]*\.(?:xml|groovy)"
+    rb"|[^/]*\.(?:php[3-8]?|phtml|phar|pht|cgi|jsp|aspx?)\.[^/]*",
     re.DOTALL,
 )
-"""More of them, by pattern: what dotenv, Spring (its default profile too), .NET, PHP as CGI, Bun and Yarn read beside a program."""
+"""More of them, by pattern: what dotenv, Spring (its default profile too), .NET, PHP as CGI, Bun, Yarn and Java's loggers read beside a
+program; and `shell.php.jpg`, which a web server may run for its inner extension (mod_mime)."""
 
 _CREDENTIALS = re.compile(
     rb"""/etc/(?:(?:passwd|shadow|group|gshadow|subuid|subgid)-?|sudoers(?:\.d/.*)?|doas\.conf|ssh/.*|pam\.d/.*|pam\.conf|security/.*
           |ssl/.*|pki/.*|ca-certificates.*|krb5\.(?:conf|keytab)|nsswitch\.conf|hosts\.(?:equiv|allow|deny)|polkit-1/.*)
-    |.*/\.(?:ssh|gnupg|aws|kube|docker)/.*
+    |.*/\.(?:ssh|gnupg|aws|kube|docker|postgresql)/.*
+    |/var/(?:lib/misc|db)/(?:passwd|shadow|group|gshadow)\.db
     |.*/(?:authorized_keys2?|\.rhosts|\.netrc|\.pgpass|\.my\.cnf|\.htpasswd|\.shosts|\.k5login|\.k5users)
     |/var/lib/(?:extrausers|polkit-1)/.*
     |/usr/(?:local/)?share/ca-certificates/.*
@@ -47,12 +59,18 @@ _AUTOSTART = re.compile(
           |bash\.bashrc|bashrc|zsh/.*|environment|inittab|rc[^/]*(?:/.*)?|init\.d/.*|init/.*|systemd/.*|modprobe\.d/.*|modules-load\.d/.*
           |udev/.*|apt/apt\.conf(?:\.d/.*)?|php.*/conf\.d/.*|update-motd\.d/.*|xdg/autostart/.*|supervisor/.*|s6.*|services\.d/.*|cont-init\.d/.*)
     |/var/spool/(?:cron|at|incron)/.*
-    |/run/(?:systemd/system|udev/rules\.d)/.*
-    |/usr/(?:local/)?share/(?:vim|nvim|emacs|dbus-1|polkit-1|gdb/auto-load|bash-completion|git-core/templates
-        |postgresql/[^/]+/extension)/.*
+    |/run/(?:systemd/(?:system|user)|user/[^/]+/systemd/user|udev/rules\.d)/.*
+    |/usr/(?:local/)?share/(?:vim|nvim|emacs|dbus-1|polkit-1|gdb/auto-load|bash-completion|git-core/templates|p11-kit|zsh|fish
+        |initramfs-tools|systemd|pam-configs|postgresql/(?:[^/]+/)?extension)/.*
     |(?:/usr)?/(?:local/)?lib/systemd/.*
     |.*/(?:sitecustomize|usercustomize)\.py
     |.*/(?:site|dist)-packages/[^/]*\.(?:pth|egg-link)
+    |.*\.(?:dist|egg)-info/entry_points\.txt
+    |.*/start\.d/[^/]*\.ini
+    |.*/mysqld-auto\.cnf
+    |.*/\.git/hooks/(?![^/]*\.sample$)[^/]*
+    |.*/\.[a-zA-Z0-9_-]*rc(?:\.(?:py|js|cjs|mjs|json|ya?ml|toml|rb|lua|sh|local))?
+    |.*/\.[a-zA-Z0-9_-]*rc\.d/.*
     |.*/conf/Catalina/[^/]+/[^/]*\.xml
     |.*/php[^/]*/(?:.*/)?conf\.d/.*
     |.*/\.(?:bashrc|bash_profile|bash_login|bash_logout|bash_aliases|profile|zshrc|zshenv|zprofile|zlogin|inputrc|vimrc|exrc|nanorc|emacs
@@ -63,13 +81,34 @@ _AUTOSTART = re.compile(
         |pythonrc(?:\.py)?|ipython/profile_[^/]+/(?:startup/.*|[^/]*config\.py)|jupyter/[^/]*config\.(?:py|json)|pydistutils\.cfg|condarc
         |erlang|iex\.exs|Rprofile|Renviron|julia/config/.*|tclshrc|guile|ghci|mongorc\.js|mongoshrc\.js|sqliterc|lldbinit|perldb|hgrc|mailcap
         |bundle/config|cargo/config(?:\.toml)?|gradle/(?:init\.d/.*|init\.gradle(?:\.kts)?|gradle\.properties)|m2/settings(?:-security)?\.xml
-        |mavenrc|ansible\.cfg|pg_service\.conf|odbc\.ini|mylogin\.cnf)
-    |/(?:docker-)?entrypoint(?:\.d/.*|-initdb\.d/.*|\.sh)
+        |mavenrc|ansible\.cfg|pg_service\.conf|odbc\.ini|mylogin\.cnf
+        |bash_completion|selected_editor|lesskey|devscripts|rpmmacros|dpkg\.cfg|ocamlinit|dovecot\.sieve|qmail(?:-[^/]*)?|mailfilter
+        |tmux/.*|config/(?:tmux|lesskey|starship\.toml|psysh|nushell|powershell|direnv|mpv|ranger|helix|emacs|matplotlib/matplotlibrc
+            |xonsh|irb|pry|gdb|mutt|neomutt|aerc|go/env|lazygit|lf|vifm|wp-cli)(?:/.*)?
+        |local/share/(?:systemd/user|dbus-1|bash-completion|fish/vendor_[^/]*|nvim/site|zsh|helm/plugins)/.*
+        |oh-my-zsh/(?!cache/).*|ansible/(?:plugins|collections|roles)/.*|wp-cli/(?:config\.yml|packages/.*)|bundle/plugin/.*
+        |lein/(?:profiles|init)\.clj|subversion/config|matplotlib/matplotlibrc|sqlnet\.ora)
+    |/(?:docker-)?entrypoint(?:\.d/.*|-[^/]*\.d/.*|\.sh)
+    |/(?:custom-)?(?:cont-init|services)\.d/.*
     |/(?:init|usr/local/etc/(?:rc\.d|cont-init\.d)/.*)""",
     re.DOTALL | re.VERBOSE,
 )
+_VOLATILE = rb"/(?:tmp|run|dev|proc|sys|var/(?:tmp|run|log|cache|spool))/"
 _CONFIGURATION = re.compile(
-    rb"/(?:etc|usr/etc|usr/local/etc|opt/(?:[^/]+/)*(?:etc|conf))/.*|.*/(?:conf|sites|mods|modules)(?:\.d|-enabled)/.*", re.DOTALL
+    rb"/(?:etc|usr/etc|usr/local/etc|opt/(?:[^/]+/)*(?:etc|conf))/.*|.*/(?:conf|sites|mods|modules)(?:\.d|-enabled)/.*"
+    rb"|(?!" + _VOLATILE + rb").*/(?!\.)[^/]+\.d/.*",
+    re.DOTALL,
+)
+"""A directory that is called `something.d` holds what `something` reads (hier(7) has the pattern in each of its places)."""
+_CONFIGURED = re.compile(
+    rb"(?!" + _VOLATILE + rb").*/(?:conf|config|configs|configuration|etc|pipeline|provisioning|settings|environments)(?:/.*)?", re.DOTALL
+)
+_STATIC = re.compile(
+    rb"/usr/(?:share|include|local/(?:share|include))/(?!(?:.*/)?\.|[^/]+/html/).*(?<!\.pid)(?<!\.log)(?<!\.lock)", re.DOTALL
+)
+_DEPLOYED = re.compile(
+    rb"(?!" + _VOLATILE + rb").*/(?:webapps|deployments|autodeploy|dropins|plugins|extensions|addons|add-ons|providers|cgi-bin)/.*",
+    re.DOTALL,
 )
 _SYSTEM = re.compile(
     rb"/(?:bin|sbin|lib[^/]*|usr/(?:bin|sbin|lib[^/]*|libexec|games)|usr/local/(?:bin|sbin|lib[^/]*|libexec|games)|opt/[^/]+/s?bin"
@@ -81,9 +120,13 @@ _LOADED = re.compile(
     |/usr/share/(?:perl[0-9]*|php[^/]*|nodejs|node_modules|ruby[^/]*|rubygems[^/]*|java|lua|python[^/]*|tcltk|guile|R)/.*
     |.*/(?:site|dist)-packages/.*
     |.*/node_modules/(?!\.cache/).*
-    |.*/\.(?:node_modules|node_libraries|gem/ruby|local/share/gem/ruby)/.*""",
+    |.*/\.(?:node_modules|node_libraries|gem/ruby|local/share/gem/ruby)/.*
+    |/var/lib/gems/.*
+    |/usr/local/bundle/.*
+    |(?!/(?:tmp|run|dev|var/tmp)/).*/s?bin/[^/]*""",
     re.DOTALL | re.VERBOSE,
 )
+_SCRATCH = (b"/tmp/", b"/run/", b"/dev/", b"/var/tmp/")
 _LIBRARY = re.compile(rb".*\.so(?:\.[0-9.]+)?", re.DOTALL)
 _LOG = re.compile(rb"/var/log/.*|.*/logs?/(?:.*/)?[^/]*\.log(?:[.-][^/]*)?|(?:/var)?/run/utmp", re.DOTALL)
 _UNFINISHED = re.compile(rb"(.*\.pyc)\.[0-9]+", re.DOTALL)
@@ -118,20 +161,54 @@ def is_loaded_place(path: bytes) -> bool:
     return _LOADED.fullmatch(path) is not None
 
 
+def is_deployed_place(path: bytes) -> bool:
+    """Whether a server runs what is put there, though the image's own directory may be empty."""
+    return _DEPLOYED.fullmatch(path) is not None
+
+
+def is_static_place(path: bytes) -> bool:
+    """Whether `path` is where programs find what came with them, and services write nothing (hier(7)): `/usr/share`, headers. Not what
+    looks like state, and no page of a web server."""
+    return _STATIC.fullmatch(path) is not None
+
+
+def is_configured_directory(directory: bytes) -> bool:
+    """Whether `directory` is called as those are that hold configuration, or is below one."""
+    return _CONFIGURED.fullmatch(directory) is not None
+
+
+def is_leading_link(path: bytes) -> bool:
+    """Whether a link at `path` would put what lies elsewhere where something is obeyed: for all of a directory such as `.config`."""
+    name = path[path.rfind(b"/") + 1 :]
+    if name.startswith(b".") and not name.startswith(b".#") and not path.startswith(_SCRATCH):
+        return True
+    inside = path + b"/x"
+    return is_credential(inside) or is_autostart(inside) or is_loaded_place(inside) or is_deployed_place(inside)
+
+
 def is_log(path: bytes) -> bool:
     """Whether a log is kept at `path`; what is called code is none, wherever it lies."""
     return _LOG.fullmatch(path) is not None and not is_code_name(path, SERVED_EXTENSIONS)
+
+
+def extension(path: bytes) -> bytes:
+    """Without its dot, in small letters; empty where there is none."""
+    name = path[path.rfind(b"/") + 1 :]
+    return name[name.rfind(b".") + 1 :].lower() if b"." in name else b""
 
 
 def is_code_name(path: bytes, extensions: frozenset[bytes] = CODE_EXTENSIONS) -> bool:
     name = path[path.rfind(b"/") + 1 :]
     if len(name) > 255:
         return False
-    return (
-        name in CODE_NAMES
-        or _CODE_NAME.fullmatch(name) is not None
-        or (b"." in name and name[name.rfind(b".") + 1 :].lower() in extensions)
-    )
+    return name in CODE_NAMES or _CODE_NAME.fullmatch(name) is not None or extension(name) in extensions or _is_descriptor(path)
+
+
+def _is_descriptor(path: bytes) -> bool:
+    """Whether `path` decides which classes of a Java application run."""
+    if b"/WEB-INF/" not in path and b"/META-INF/" not in path:
+        return False
+    return extension(path) in (b"xml", b"tld", b"properties") or b"/META-INF/services/" in path
 
 
 def is_code_like(entry: Entry) -> bool:

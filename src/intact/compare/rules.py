@@ -211,6 +211,8 @@ class Judge:
         is_code = places.is_code_like(entry) or path in self.runnable
         if places.is_credential(path) or places.is_autostart(path):
             return Spoken("control-file-added", Level.HIGH)
+        if entry.kind is Kind.SYMLINK and places.is_leading_link(path):
+            return Spoken("control-file-added", Level.HIGH)
         if entry.kind is Kind.FIFO:  # elsewhere it is how processes speak to each other
             is_obeyed = places.is_configuration(path) or places.is_system_place(path)
             return Spoken("control-file-added", Level.MEDIUM) if is_obeyed else Spoken("data-added", None)
@@ -220,10 +222,16 @@ class Judge:
             return self._weigh(entry, Spoken("bytecode-cache-added", Level.LOW))
         if places.is_system_place(path):
             return Spoken("control-file-added", Level.HIGH if is_code or entry.kind is Kind.SYMLINK else Level.MEDIUM)
+        if is_code and places.is_deployed_place(path):
+            return self._weigh(entry, Spoken("code-added", Level.HIGH))
         if is_code and places.is_loaded_place(path):
             return Spoken("control-file-added", Level.HIGH)
-        if places.is_configuration(path):
+        if places.is_configuration(path) or self._nearby.is_static(path):
             return Spoken("control-file-added", Level.HIGH if is_code else Level.MEDIUM)
+        if not is_code and self._nearby.is_configured(path):
+            return Spoken("control-file-added", Level.MEDIUM)
+        if self._nearby.is_kindred(path):
+            return self._weigh(entry, Spoken("code-added", Level.HIGH))
         if is_code or places.is_code_name(path, places.SERVED_EXTENSIONS):
             is_beside = self._nearby.is_beside_code(path)
             return self._weigh(entry, Spoken("code-added", Level.HIGH)) if is_beside else Spoken("code-in-scratch", None)

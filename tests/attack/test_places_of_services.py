@@ -1,0 +1,141 @@
+"""What servers deploy, load and obey from places of their own: put there it is told, though no interpreter calls it code by name, and
+though the image's own directory is empty. What the same servers write beside it in a normal life is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from intact.model.finding import Level
+from tests.attack.staged import Staged
+
+pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.timeout(120)]
+
+IMAGE = (
+    "usr/local/tomcat/webapps/", "usr/local/tomcat/work/", "usr/local/tomcat/temp/", "usr/local/tomcat/logs/",
+    "usr/local/tomcat/conf/server.xml", "opt/jetty/webapps/root/index.jsp", "opt/jetty/webapps/root/WEB-INF/classes/A.class",
+    "var/lib/jetty/start.d/http.ini", "opt/jboss/wildfly/standalone/deployments/README.txt", "opt/keycloak/providers/README.md",
+    "usr/share/elasticsearch/config/elasticsearch.yml", "usr/share/elasticsearch/plugins/", "usr/share/elasticsearch/data/",
+    "usr/share/logstash/pipeline/logstash.conf", "mosquitto/config/mosquitto.conf", "mosquitto/data/",
+    "usr/local/apache2/conf/httpd.conf", "usr/local/apache2/conf/extra/httpd-ssl.conf", "usr/share/terminfo/x/xterm",
+    "usr/share/nginx/html/index.html", "usr/share/GeoIP/", "usr/include/stdio.h", "usr/src/app/server.js",
+    "usr/src/app/config/default.json", "usr/local/bundle/", "go/bin/", "srv/app/main.py", "srv/app/views/index.ejs",
+    "srv/app/src/main.ts", "srv/app/migrations/V1__init.sql", "srv/app/config/settings.yml", "var/www/html/index.php",
+    "var/www/html/uploads/", "var/lib/mysql/", "var/lib/postgresql/data/", "var/jenkins_home/", "root/.bashrc", "home/web/.bashrc",
+    "opt/venv/lib/python3.13/site-packages/flask/app.py", "tmp/", "run/", "data/", "etc/hosts",
+)  # fmt: skip
+DEPLOYED = (
+    "usr/local/tomcat/webapps/evil.war", "usr/local/tomcat/webapps/evil/shell.jsp", "usr/local/tomcat/webapps/ROOT/META-INF/context.xml",
+    "usr/local/tomcat/conf/evil.xml", "opt/jetty/webapps/root/WEB-INF/web.xml", "var/lib/jetty/start.d/evil.ini",
+    "opt/jetty/webapps/root/META-INF/services/jakarta.servlet.ServletContainerInitializer",
+    "opt/jboss/wildfly/standalone/deployments/evil.war", "opt/keycloak/providers/evil.jar",
+    "usr/share/elasticsearch/plugins/evil/evil.jar", "var/jenkins_home/init.groovy.d/x.groovy", "var/jenkins_home/plugins/x.hpi",
+    "var/www/html/shell.php.jpg", "var/www/html/shell.pht", "srv/app/views/evil.ejs", "srv/app/src/evil.ts",
+    "srv/app/migrations/V2__evil.sql", "usr/local/bundle/specifications/evil-1.gemspec", "var/lib/gems/3.1.0/gems/evil/lib/evil.rb",
+    "opt/venv/lib/python3.13/site-packages/evil.dist-info/entry_points.txt", "srv/app/evil.psgi", "srv/app/evil.exs", "srv/app/x.rake",
+)  # fmt: skip
+OBEYED = (
+    "usr/share/elasticsearch/config/evil.options", "usr/share/logstash/pipeline/evil.conf", "mosquitto/config/evil.conf",
+    "usr/local/apache2/conf/extra/evil.conf", "usr/src/app/config/local.json", "srv/app/config/evil.yml", "srv/app/log4j2-test.xml",
+    "srv/app/logback-test.xml", "srv/app/jndi.properties", "srv/app/.hotspotrc", "srv/app/nodemon.json", "srv/app/.envrc",
+    "usr/share/p11-kit/modules/evil.module", "usr/share/zsh/vendor-completions/_evil", "usr/share/fish/vendor_conf.d/evil.fish",
+    "usr/share/rubygems-integration/all/specifications/evil.gemspec", "usr/share/terminfo/x/xterm-256color", "usr/include/stdlib.h",
+    "usr/local/include/evil.h", "usr/local/share/postgresql/extension/evil.control", "usr/share/initramfs-tools/hooks/x",
+    "usr/share/misc/magic.mgc", "var/lib/mysql/mysqld-auto.cnf", "var/lib/misc/passwd.db", "docker-entrypoint-preinitdb.d/x.sh",
+    "always-initdb.d/x.sql", "custom-cont-init.d/x", "run/user/0/systemd/user/x.service", "srv/app/.git/hooks/post-checkout",
+)  # fmt: skip
+HOMES = (
+    ".bash_completion", ".local/share/bash-completion/completions/git", ".selected_editor", ".lesskey", ".config/tmux/tmux.conf", ".mailrc",
+    ".muttrc", ".rpmmacros", ".dpkg.cfg", ".ocamlinit", ".ackrc", ".tigrc", ".devscripts", ".dovecot.sieve", ".qmail", ".mailfilter",
+    ".local/share/systemd/user/x.service", ".local/share/dbus-1/services/x.service", ".oh-my-zsh/custom/x.zsh", ".bashrc.d/x",
+    ".wp-cli/config.yml", ".config/starship.toml", ".config/psysh/config.php", ".ansible/plugins/modules/x.py", ".terraformrc",
+    ".bundle/plugin/index", ".postgresql/root.crt", ".config/nushell/config.nu", ".sbclrc", ".lein/profiles.clj",
+    ".config/powershell/profile.ps1", ".config/direnv/direnvrc", ".subversion/config", ".config/go/env",
+)  # fmt: skip
+PROGRAMS = (
+    "go/bin/git",
+    "root/go/bin/git",
+    "root/.cargo/bin/ls",
+    "home/web/.npm-global/bin/npm",
+    "opt/app/x/bin/y",
+    "usr/share/bug/x/script",
+)
+LINKS = (
+    ("root/.config", "/tmp/c"), ("root/.config/git", "/tmp/g"), ("home/web/.local", "/tmp/l"), ("root/.vim", "/tmp/v"),
+    ("root/.ssh", "/tmp/s"), ("usr/local/share/perl", "/tmp/p"), ("var/spool/at", "/tmp/q"), ("usr/share/vim", "/tmp/vv"),
+    ("node_modules", "/tmp/n"), ("usr/local/tomcat/webapps/evil", "/tmp/e"),
+)  # fmt: skip
+QUIET = (
+    "usr/share/elasticsearch/data/nodes/0/_state/x.st", "usr/local/tomcat/logs/catalina.2027.log", "usr/local/tomcat/temp/x",
+    "usr/local/tomcat/work/Catalina/localhost/ROOT/org/index_jsp.class", "usr/share/nginx/html/robots.txt", "srv/app/app.db",
+    "srv/app/gunicorn.pid", "srv/app/state.json", "usr/src/app/upload.tmp", "usr/share/GeoIP/GeoLite2.mmdb", "mosquitto/data/mosquitto.db",
+    "data/appendonly.aof", "data/dump.sql", "var/lib/mysql/ibdata1", "var/lib/mysql/undo001", "var/lib/postgresql/data/pg_hba.conf",
+    "var/lib/postgresql/data/postgresql.auto.conf", "var/www/html/uploads/cat.jpg", "tmp/hsperfdata_root/1", "tmp/x/bin/y", "run/x.pid",
+    "root/.bash_history", "root/.lesshst", "root/.viminfo", "root/.wget-hsts", "root/.cache/x", "root/.config/htop/x",
+    "root/.npm/_cacache/x",
+    "root/.config/configstore/update-notifier-npm.json", "root/.mysql_history", "root/.rediscli_history", "root/.psql_history",
+    "root/.dbshell", "root/.local/share/mc/history", "root/.local/state/x", "root/.local/share/fish/fish_history", "root/.rnd",
+    "root/.emacs.d/auto-save-list/x", "root/.java_pid1", "root/.screen/x", "var/jenkins_home/jobs/x.xml",
+    "srv/app/.git/hooks/update.sample",
+)  # fmt: skip
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Iterator[Staged]:
+    with Staged(tmp_path / "staged") as staged:
+        for name in IMAGE:
+            place = staged.image / name
+            (place if name.endswith("/") else place.parent).mkdir(parents=True, exist_ok=True)
+            if not name.endswith("/"):
+                place.write_bytes(b"as it came\n")
+        yield staged.start()
+
+
+def put(staged: Staged, path: str, mode: int = 0o644) -> bytes:
+    place = staged.inside / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"do = evil\n")
+    place.chmod(mode)
+    return b"/" + path.encode()
+
+
+def told(staged: Staged, level: Level = Level.MEDIUM) -> set[bytes]:
+    return {one.difference.path for one in staged.judge().findings if one.level >= level}
+
+
+def test_what_a_server_deploys_or_runs_by_itself_is_told(staged: Staged) -> None:
+    wanted = {put(staged, name) for name in DEPLOYED}
+    assert wanted - told(staged) == set()
+    assert b"/usr/local/tomcat/webapps/evil.war" in told(staged, Level.HIGH)
+
+
+def test_what_a_server_reads_as_its_configuration_is_told(staged: Staged) -> None:
+    wanted = {put(staged, name) for name in OBEYED}
+    assert wanted - told(staged) == set()
+
+
+def test_what_tools_obey_in_a_home_is_told_as_grave(staged: Staged) -> None:
+    wanted = {put(staged, f"{home}/{name}") for home in ("root", "home/web") for name in HOMES}
+    assert wanted - told(staged, Level.HIGH) == set()
+
+
+def test_a_program_where_programs_are_looked_for_is_told_as_grave(staged: Staged) -> None:
+    wanted = {put(staged, name, 0o755) for name in PROGRAMS}
+    assert wanted - told(staged, Level.HIGH) == set()
+
+
+@pytest.mark.parametrize(("path", "target"), LINKS)
+def test_a_link_that_leads_from_where_things_are_obeyed_to_a_scratch_directory_is_told(staged: Staged, path: str, target: str) -> None:
+    place = staged.inside / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+    assert b"/" + path.encode() in told(staged)
+
+
+def test_what_services_write_beside_all_that_is_not_told(staged: Staged) -> None:
+    for name in QUIET:
+        put(staged, name)
+    put(staged, "tmp/x/bin/z", 0o755)
+    assert told(staged, Level.LOW) == set()
