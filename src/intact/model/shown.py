@@ -42,11 +42,12 @@ class ShownDifference:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """All of one container, the gravest first. `left_out` counts the differences beyond the bound; `unobserved` is what could not be
-    looked at. `has_secrets`: they were asked for, and nothing was redacted."""
+    looked at: a container of which nothing could, says why there, and has no baseline. `has_secrets`: they were asked for, and nothing was
+    redacted."""
 
     container: Container
-    baseline_root: Digest
-    grade: Grade
+    baseline_root: Digest | None
+    grade: Grade | None
     at: float
     differences: tuple[ShownDifference, ...] = ()
     unobserved: tuple[Unobserved, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -91,9 +92,9 @@ def test_a_clean_pod_is_clean(ask: Callable[..., click.testing.Result]) -> None:
 
 
 def pod(**containers: str) -> dict[str, object]:
-    """A pod as the API has it; `containers`: name → state."""
+    """A pod as the API has it; `containers`: name → state; `init` is an init container."""
     statuses = [{"name": name, "state": {state: {}}} for name, state in containers.items() if state]
-    spec = {"nodeName": "n1", "containers": [{"name": name} for name in containers]}
+    spec = {"nodeName": "n1", "initContainers": [{"name": "init"}], "containers": [{"name": name} for name in containers if name != "init"]}
     return {"metadata": {"uid": "u1"}, "spec": spec, "status": {"containerStatuses": statuses}}
 
 
@@ -123,6 +124,20 @@ def test_a_pod_that_runs_is_asked_for_whole_or_in_part(find: Callable[[str, dict
     assert find("web", both) == Pod(target="mine/web", uid="u1", node="n1") and find("shop/web/POD", both).target.endswith("/POD")
 
 
+def test_containers_that_do_not_run_are_not_seen_and_that_is_no_clean_bill(
+    find: Callable[[str, dict[str, object] | None], Pod], ask: Callable[..., click.testing.Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = find("shop/web", pod(app="running", side="waiting"))
+    assert [(container.name, state) for container, state in found.idle] == [("side", "waiting")]
+    assert find("shop/web/app", pod(app="running", side="waiting")).idle == ()
+    monkeypatch.setattr(diff, "find_pod", lambda wanted: found)
+    record = encode(ShownContainers(containers=(replace(SHOWN, differences=()),)))
+    monkeypatch.setattr(diff, "ask_agent", lambda pod, arguments, namespace: record)
+    result = CliRunner().invoke(diff.command, ["shop/web", "--cluster", "--output", "json"], standalone_mode=False)
+    assert result.return_value == 3 and "shop/web/side: not observed: /: it does not run: waiting" in result.stderr
+    assert [one["baseline"]["grade"] for one in json.loads(result.stdout)] == ["Verified", ""]
+
+
 @pytest.mark.parametrize(
     ("wanted", "found", "said"),
     [
@@ -133,7 +148,11 @@ def test_a_pod_that_runs_is_asked_for_whole_or_in_part(find: Callable[[str, dict
             pod(app="running", init="terminated"),
             "no container init runs in the pod shop/web (its containers: app (running)",
         ),
-        ("shop/web", pod(job="terminated"), "nothing runs in the pod shop/web (its containers: job (terminated); what was found"),
+        (
+            "shop/web",
+            pod(job="terminated"),
+            "nothing runs in the pod shop/web (its containers: job (terminated), init (waiting); what",
+        ),
         ("shop/web", pod(job=""), "job (waiting)"),
         ("shop/web", pod(app="running") | {"spec": {}}, "on no node yet"),
     ],

@@ -17,10 +17,11 @@ import click
 from intact.adapters.codec import decode, encode
 from intact.adapters.runtime.discover import find_container, find_socket
 from intact.adapters.runtime.identity import SANDBOX_NAME
-from intact.model.container import Running
+from intact.model.container import Container, Running
 from intact.model.digest import Digest
 from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED, InputError, IntactError
 from intact.model.layer import Baseline
+from intact.model.observation import Unobserved
 from intact.model.shown import Shown, ShownContainers
 from intact.run.logs import configure_logs
 from intact.run.node.showing import show
@@ -38,7 +39,7 @@ from .source import DEFAULT_STATE
 
 @click.command()
 @click.argument("target", metavar="CONTAINER|[NAMESPACE/]POD[/CONTAINER]")
-@click.option("-n", "--namespace", default="", metavar="NS", help="The pod's namespace, if TARGET does not name it.")
+@click.option("-n", "--namespace", default="", metavar="NS", help="The pod's namespace, if it is not named with the pod.")
 @click.option("--cluster", "in_cluster", is_flag=True, help="Ask the cluster of your kubeconfig, even if this host runs containers.")
 @click.option("--intact-namespace", default=NAMESPACE, show_default=True, metavar="NS", help="Where Intact is installed in the cluster.")
 @click.option("--socket", metavar="SOCKET", help="containerd's socket; found by itself where it is in a usual place.")
@@ -64,8 +65,9 @@ def command(
 
     \b
     intact diff NAME                        a container of this host
-    intact diff NAMESPACE/POD               all containers of a pod, of this host or
-                                            of the cluster of your kubeconfig
+    intact diff NAMESPACE/POD               all containers of a pod: of this host if it
+                                            runs containers, else of the cluster of
+                                            your kubeconfig
 
     Exit codes: 0 clean, 1 differences, 3 no differences but not everything could be looked at.
     """
@@ -119,11 +121,15 @@ def _on_this_host(wanted: str, address: str, state: Path, *, layers: bool, show_
                 )
             )
         except IntactError as error:
-            failed.append(error)
-            click.echo(f"not looked at: {error}", err=True)
+            failed.append((running.container, error))
     if failed and not shown:
-        raise failed[0]
-    return shown
+        raise failed[0][1]
+    return [*shown, *(make_unseen(container, str(error)) for container, error in failed)]
+
+
+def make_unseen(container: Container, reason: str) -> Shown:
+    """A container of which nothing could be looked at: said beside the others, and never clean."""
+    return Shown(container=container, baseline_root=None, grade=None, at=0.0, unobserved=(Unobserved(path=b"/", reason=reason),))
 
 
 def choose_containers(running: Sequence[Running], wanted: str) -> list[Running]:
@@ -169,4 +175,4 @@ def _from_agent(pod: Pod, namespace: str, *, layers: bool, show_all: bool) -> li
     for one in record.containers:
         if one.container.pod is None or one.container.pod.uid != pod.uid or one.has_secrets:
             raise InputError(f"the agent on {pod.node} speaks of another pod than {pod.target}", code="OtherPod", hint="ask again")
-    return list(record.containers)
+    return [*record.containers, *(make_unseen(container, f"it does not run: {state}") for container, state in pod.idle)]

@@ -6,13 +6,15 @@ records. The agent itself grants nothing and listens to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from intact.adapters.runtime.identity import SANDBOX_NAME
+from intact.model.container import Container
+from intact.model.container import Pod as PodOf
 from intact.model.entry import display_path
 from intact.model.errors import InputError
 
@@ -31,6 +33,8 @@ class Pod:
     target: str
     uid: str
     node: str
+    idle: tuple[tuple[Container, str], ...] = ()
+    """Of a pod that is named as a whole, the containers that should run and do not, with what the kubelet says of each."""
 
 
 def find_pod(wanted: str) -> Pod:
@@ -53,7 +57,10 @@ def find_pod(wanted: str) -> Pod:
     if not node:
         raise InputError(f"the pod {namespace}/{name} is on no node yet", code="NoNode", hint="kubectl describe pod says why")
     _check_running(found, f"{namespace}/{name}", container[0] if container else "")
-    return Pod(target="/".join((namespace, name, *container)), uid=str(found["metadata"]["uid"]), node=node)
+    uid = str(found["metadata"]["uid"])
+    of = PodOf(namespace=namespace, name=name, uid=uid)
+    idle = () if container else tuple(_list_idle(found, of, node))
+    return Pod(target="/".join((namespace, name, *container)), uid=uid, node=node, idle=idle)
 
 
 def _check_running(pod: Mapping[str, Any], named: str, container: str) -> None:
@@ -68,6 +75,16 @@ def _check_running(pod: Mapping[str, Any], named: str, container: str) -> None:
     namespace = named.partition("/")[0]
     hint = f"its containers: {listed}; what was found in it before: intact incident list -n {namespace}"
     raise InputError(f"nothing runs in the pod {named}", code="NotRunning", hint=hint)
+
+
+def _list_idle(pod: Mapping[str, Any], of: PodOf, node: str) -> Iterator[tuple[Container, str]]:
+    states = _read_states(pod)
+    spec = pod.get("spec") or {}
+    lasting = [one for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"]
+    for one in [*(spec.get("containers") or ()), *lasting]:
+        name, image = str(one["name"]), str(one.get("image", ""))
+        if states[name] != "running":
+            yield Container(id="", name=name, image=image, image_key=None, node=node, pod=of), states[name]
 
 
 def _read_states(pod: Mapping[str, Any]) -> dict[str, str]:

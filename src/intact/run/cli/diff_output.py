@@ -19,7 +19,7 @@ from intact.model.observation import Scope
 from intact.model.shown import Shown, ShownDifference
 
 from .baseline.changes import MARKS, describe_change
-from .output import describe_container, describe_entry, describe_time, describe_writer
+from .output import describe_baseline, describe_container, describe_entry, describe_time, describe_writer
 from .sarif import make_sarif
 from .source import clean, count_of, describe_age
 
@@ -46,14 +46,15 @@ def tell_rest(shown: Sequence[Shown]) -> None:
     """On stderr: what is not among the differences."""
     for one in shown:
         name = _name(one)
-        if not one.differences:
+        if not one.differences and one.grade is not None:
             click.echo(f"{name}: nothing differs from the image{' that a rule tells of' if one.silent else ''}", err=True)
         if one.silent:
             silent = f"{one.silent:,} of which the rules are silent"
             click.echo(f"{name}: not shown: {silent} (data, logs, the runtime's own files); --all shows them", err=True)
         if one.left_out:
             click.echo(f"{name}: {one.left_out:,} more differences are not shown", err=True)
-        click.echo(f"{name}: compared with a baseline of grade {one.grade.title}, root {one.baseline_root}", err=True)
+        if one.grade is not None:
+            click.echo(f"{name}: compared with a baseline of grade {one.grade.title}, root {one.baseline_root}", err=True)
         for unobserved in one.unobserved:
             click.echo(f"{name}: not observed: {display_path(unobserved.path)}: {clean(unobserved.reason)}", err=True)
 
@@ -64,7 +65,7 @@ def describe_shown(shown: Shown) -> dict[str, Any]:
         "container": {
             key: clean(value, 512) if isinstance(value, str) else value for key, value in describe_container(shown.container).items()
         },
-        "baseline": {"root": str(shown.baseline_root), "grade": shown.grade.title},
+        "baseline": describe_baseline(shown.baseline_root, shown.grade),
         "at": describe_time(shown.at),
         "differences": [_describe_difference(one) for one in shown.differences],
         "silent": shown.silent,

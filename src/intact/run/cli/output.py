@@ -15,9 +15,11 @@ from typing import Any
 import click
 
 from intact.model.container import Container
+from intact.model.digest import Digest
 from intact.model.entry import Entry, display_path
 from intact.model.errors import InputError, PermanentError
 from intact.model.finding import Finding, Verdict
+from intact.model.layer import Grade
 from intact.model.observation import Scope
 from intact.model.process import Writer
 from intact.model.stated import Aspect, Stated
@@ -160,12 +162,14 @@ def describe_verdict(verdict: Verdict) -> dict[str, Any]:
         "compared": verdict.compared,
         "aggregates": [{"pattern": a.pattern, "rule": a.rule, "count": a.count} for a in verdict.aggregates],
         "unobserved": [{"path": display_path(u.path), "reason": u.reason} for u in verdict.unobserved],
-        "baseline": {
-            "root": str(verdict.baseline_root) if verdict.baseline_root else "",
-            "grade": verdict.grade.title if verdict.grade is not None else "",
-        },
+        "baseline": describe_baseline(verdict.baseline_root, verdict.grade),
         "at": describe_time(verdict.at),
     }
+
+
+def describe_baseline(root: Digest | None, grade: Grade | None) -> dict[str, str]:
+    """Empty texts where there is none."""
+    return {"root": str(root) if root is not None else "", "grade": grade.title if grade is not None else ""}
 
 
 def describe_state(entry: Mapping[str, Any] | None) -> str:

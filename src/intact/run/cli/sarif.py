@@ -19,7 +19,7 @@ from intact.model.entry import describe, display_path
 from intact.model.observation import Scope
 from intact.model.shown import Shown, ShownDifference
 
-from .output import describe_container, describe_entry, describe_time, describe_writer
+from .output import describe_baseline, describe_container, describe_entry, describe_time, describe_writer
 from .source import clean
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -57,7 +57,7 @@ def _make_run(shown: Shown) -> dict[str, Any]:
         "results": [_make_result(one, rules.index(one.rule or _SILENT), name) for one in shown.differences],
         "properties": {
             "container": describe_container(container),
-            "baseline": {"root": str(shown.baseline_root), "grade": shown.grade.title},
+            "baseline": describe_baseline(shown.baseline_root, shown.grade),
             "silent": shown.silent,
         },
     }

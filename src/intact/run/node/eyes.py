@@ -129,6 +129,7 @@ class HostMounts:
         """Implements `adapters.runtime.ports.Confirm`."""
         device = root_device(init_pid)
         if device is None:
-            return "its first process is gone"
+            is_there = Path(f"/proc/{init_pid}").exists()
+            return "its first process may not be looked at: CAP_SYS_PTRACE is missing" if is_there else "its first process is gone"
         confirmed = confirm_overlay(declared, read_mounts(), root_device=device, defaults=read_defaults())
         return confirmed if isinstance(confirmed, Mounted) else confirmed.reason
