@@ -95,7 +95,14 @@ def test_secrets_are_shown_to_whoever_asks_on_the_node(runtime: Runtime, changed
 def test_what_the_rules_are_silent_about_is_counted_and_shown_on_request(runtime: Runtime, changed: str) -> None:
     done = diff(runtime, changed, "--output", "json", code=DIFFERENT)
     assert "/data/file" not in differences(done) and "--all" in done.stderr
-    assert differences(diff(runtime, changed, "--all", "--output", "json", code=DIFFERENT))["/data/file"]["level"] == ""
+    shown = differences(diff(runtime, changed, "--all", "--output", "json", code=DIFFERENT))["/data/file"]
+    assert (shown["level"], shown["rule"]) == ("", "data-added")
+
+
+def test_as_json_lines_each_difference_is_a_line_and_each_container(runtime: Runtime, changed: str) -> None:
+    rows = [json.loads(line) for line in diff(runtime, changed, "--output", "jsonl", code=DIFFERENT).stdout.splitlines()]
+    assert [row["type"] for row in rows] == [*["difference"] * (len(rows) - 1), "container"] and len(rows) > 3
+    assert all(row["container"] == rows[-1]["container"] for row in rows) and rows[-1]["silent"] > 0
 
 
 def test_sarif_has_what_its_readers_need(runtime: Runtime, changed: str) -> None:

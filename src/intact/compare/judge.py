@@ -72,6 +72,14 @@ def find_candidates(
     return tuple(islice((found for difference in differences if (found := _derivable(judge, difference)) is not None), MAX_CANDIDATES))
 
 
+def name_rules(
+    baseline: Baseline, observation: Observation, differences: Iterable[Difference], derivations: Mapping[bytes, Derivation] | None = None
+) -> dict[bytes, str]:
+    """Path → the default rule that decides about its difference, also where that rule is silent."""
+    judge = _make_judge(baseline, observation, derivations or {}, ())
+    return {one.path: judge.consider(one).rule for one in differences if one.change is not Change.UNREAD}
+
+
 def _derivable(judge: Judge, difference: Difference) -> Entry | None:
     actual = difference.actual
     if difference.change is not Change.ADDED or actual is None or actual.kind is not Kind.FILE or actual.digest is None:

@@ -17,7 +17,7 @@ from .process import Writer
 class ShownDifference:
     """One path that is not as the image says.
 
-    `level` and `rule` are empty where the default rules are silent. `was` and `now` say what kind of content it had and has; `changed_at`
+    `level` is empty where the default rules are silent. `was` and `now` say what kind of content it had and has; `changed_at`
     is when the node's kernel last noted a change of it (st_ctime, Unix seconds), 0 where nothing is left to ask. `text` are the lines of a
     unified difference, without secrets; where there are none, `untold` says why. `process` is who did it, where somebody heard.
     """
@@ -53,7 +53,7 @@ class Shown:
     unobserved: tuple[Unobserved, ...] = ()
     left_out: int = 0
     silent: int = 0
-    """Differences that the default rules are silent about, where they were not asked for."""
+    """Differences that the default rules are silent about, where they were not asked for; also those that were counted and not listed."""
     has_secrets: bool = False
 
 

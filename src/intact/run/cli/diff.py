@@ -115,6 +115,7 @@ def _on_this_host(wanted: str, address: str, state: Path, *, layers: bool, show_
                     looked.baseline,
                     looked.differences,
                     looked.verdicts,
+                    rules=looked.rules,
                     with_silent=show_all,
                     show_secrets=show_secrets,
                     find_writer=writers.find,

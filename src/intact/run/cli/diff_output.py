@@ -1,6 +1,7 @@
 """How `intact diff` prints what a container shows: for eyes, or as JSON.
 
-In: records whose every text may be hostile, from this host or from a node far away. Out: text without anything that a terminal obeys.
+In: records whose every text may be hostile, from this host or from a node far away. Out: text without anything that a terminal obeys. As
+JSON lines, a line a difference, and after those of a container a line on the container itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .output import describe_baseline, describe_container, describe_entry, descr
 from .sarif import make_sarif
 from .source import clean, count_of, describe_age
 
-OUTPUTS = ("table", "json", "sarif")
+OUTPUTS = ("table", "json", "jsonl", "sarif")
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 _LEVELS = {"Critical": "red", "High": "red", "Medium": "yellow"}
 _SHORT_HASH = 19
@@ -35,6 +36,12 @@ def print_shown(shown: Sequence[Shown], output: str) -> None:
         click.echo(json.dumps(make_sarif(shown), indent=2))
     elif output == "json":
         click.echo(json.dumps([describe_shown(one) for one in shown], indent=2))
+    elif output == "jsonl":
+        for one in shown:
+            whole = describe_shown(one)
+            for difference in whole.pop("differences"):
+                click.echo(json.dumps({"type": "difference", "container": whole["container"], **difference}))
+            click.echo(json.dumps(whole))
     else:
         for number, one in enumerate(shown):
             if number and one.differences:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,7 @@ from intact.adapters.provenance.workshop import Workshop
 from intact.adapters.runtime.containerd import Containerd
 from intact.baseline.table import seal_table
 from intact.compare.differ import compare_layer
-from intact.compare.judge import judge_layers
+from intact.compare.judge import judge_layers, name_rules
 from intact.ingest.image import Progress, ingest
 from intact.model.container import Running
 from intact.model.digest import Digest
@@ -43,12 +43,13 @@ UNTHROTTLED = 1 << 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """`differences` are those of the writable layer, before any judgement; `verdicts` are on it, on the read-only layers, and on what
-    runs."""
+    """`differences` are those of the writable layer, before any judgement, and `rules` says which rule decided about each; `verdicts` are
+    on it, on the read-only layers, and on what runs."""
 
     running: Running
     baseline: Baseline
     differences: tuple[Difference, ...]
+    rules: Mapping[bytes, str]
     verdicts: tuple[Verdict, ...]
 
 
@@ -95,7 +96,8 @@ def look_at(
             verdicts.append(ran.verdict)
     finally:
         deriver.close()
-    return Looked(running=running, baseline=baseline, differences=judged.differences, verdicts=tuple(verdicts))
+    rules = name_rules(baseline, observation, judged.differences, judged.weighed.derivations)
+    return Looked(running=running, baseline=baseline, differences=judged.differences, rules=rules, verdicts=tuple(verdicts))
 
 
 def _build(key: Digest, address: str) -> Baseline:

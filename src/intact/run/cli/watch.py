@@ -99,9 +99,10 @@ def command(
     raise_descriptor_limit()
     if os.geteuid() != 0:
         raise InputError("`intact watch` must run as root", hint="it reads other users' containers and listens to file systems")
-    stop = stop_on_signals()
     node = os.uname().nodename
     address = find_socket(socket)
+    world = Host(node, tuple(read_policy(path) for path in policies))
+    stop = stop_on_signals()
     kept = open_state(state)
     sinks: list[Sink] = [] if output == "jsonl" else [StdoutSink(sys.stdout)]
     sinks += open_sinks(syslog=syslog, webhook=webhook, hostname=node)
@@ -110,7 +111,7 @@ def command(
     store = open_store(state / "baselines", signer)
     eyes = HostEyes(layer_rate_bytes_s=layer_rate << 20)
     cluster = ClusterFlow(
-        world=Host(node, tuple(read_policy(path) for path in policies)),
+        world=world,
         memory=kept.memory,
         audit=kept.audit,
         router=router,
@@ -152,7 +153,9 @@ def read_policy(path: Path) -> Policy:
     """A policy from a YAML file. Raises InputError naming file and field."""
     try:
         document = yaml.load(path.read_text(), Loader=_PolicyLoader)  # a SafeLoader
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InputError(f"the policy {path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(document, dict):
         raise InputError(f"{path} is not a policy: expected one YAML mapping")

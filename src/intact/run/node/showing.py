@@ -10,9 +10,10 @@ text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from intact.adapters.linux.mounts import uses_user_attributes
 from intact.adapters.linux.tree import HostTree
@@ -63,12 +64,14 @@ def show(
     differences: Iterable[Difference],
     verdicts: Sequence[Verdict],
     *,
+    rules: Mapping[bytes, str] = MappingProxyType({}),
     with_silent: bool = False,
     show_secrets: bool = False,
     find_writer: Callable[[str], Writer | None] = lambda finding_id: None,
 ) -> Shown:
     """`differences` are all of the writable layer, `verdicts` what was judged of it and of the read-only layers. Raises InputError where
-    the container's writable layer is gone. `find_writer` knows who did a finding, by its id."""
+    the container's writable layer is gone. `rules` names the rules that are silent about paths, `find_writer` knows who did a finding, by
+    its id."""
     mounted = running.mounted
     assert mounted is not None, "who has no confirmed overlay was not looked at"
     findings = sorted((f for verdict in verdicts for f in verdict.findings), key=lambda f: (-f.level, f.difference.path))
@@ -82,10 +85,13 @@ def show(
     with HostTree(mounted.upper, user_attributes=uses_user_attributes(mounted)) as upper:
         for difference, finding in wanted[:MOST_DIFFERENCES]:  # 1
             one = _show_one(mounted, upper, baseline, difference, finding, show_secrets=show_secrets, has_room=size < MOST_BYTES)
+            one = replace(one, rule=one.rule or rules.get(one.path, ""))
             size += sum(len(line) for line in one.text) + len(one.path) + _CONSTANT_BYTES
             shown.append(one)
     untold = sum(verdict.untold for verdict in verdicts)
     untold_beside = sum(verdict.untold for verdict in verdicts if verdict.scope is Scope.DRIFT)
+    silent = sum(one.count for verdict in verdicts if verdict.scope is Scope.DRIFT for one in verdict.aggregates) - untold_beside
+    unlisted = max(0, silent + untold_beside - len(beside))
     return Shown(
         container=running.container,
         baseline_root=baseline.root,
@@ -93,8 +99,8 @@ def show(
         at=max((verdict.at for verdict in verdicts), default=0.0),
         differences=tuple(shown),
         unobserved=tuple(one for verdict in verdicts for one in verdict.unobserved),
-        left_out=max(0, len(wanted) - MOST_DIFFERENCES) + untold - (untold_beside if with_silent else 0),
-        silent=0 if with_silent else max(0, len(beside) - untold_beside),
+        left_out=max(0, len(wanted) - MOST_DIFFERENCES) + untold + (unlisted - untold_beside if with_silent else 0),
+        silent=0 if with_silent else silent,
         has_secrets=show_secrets,
     )
 
