@@ -99,7 +99,8 @@ def baseline_of(*layers: Path, user_attributes: bool = False) -> Baseline:
             found = list(read_layer(tree))
         records = tuple(record for record in found if isinstance(record, Record))
         assert len(records) == len(found), [item for item in found if not isinstance(item, Record)]
-        tables.append(MemoryTable(Digest.of(b"%d" % number), NOTHING, records))
+        root = Digest.of(repr(records).encode())
+        tables.append(MemoryTable(Digest.of(b"%d" % number), root, records))
     return Baseline(key=NOTHING, layers=tuple(tables), grade=Grade.FIRST_SEEN, source="dir:test")
 
 

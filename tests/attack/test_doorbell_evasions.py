@@ -51,6 +51,10 @@ def ringing(staged: Staged, bell: FanotifyDoorbell, wanted: str = "A") -> Iterat
         bell.close()
 
 
+def kernel_version() -> tuple[int, ...]:
+    return tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
+
+
 def view_of(staged: Staged) -> View:
     root = b"/proc/self/fd/%d" % staged.overlay
     return View(root=root, device=os.fstat(staged.overlay).st_dev, upper=os.fsencode(staged.upper))
@@ -131,6 +135,64 @@ def test_a_program_run_in_a_directory_that_is_moved_and_removed_with_it(staged: 
             rings = bell.wait(0.5)
             executed.update(*(rings.executed.values() if rings else ()))
         assert executed & {b"/tmp/d/x", b"/tmp/e/x"}
+
+
+def executed_when(bell: FanotifyDoorbell, act: Callable[[], object]) -> set[bytes]:
+    """What is told as executed of `act`, which is over before anybody can ask where anything is: the doorbell is held up meanwhile."""
+    ring(bell)
+    with bell._rung:
+        act()
+    executed: set[bytes] = set()
+    deadline = time.monotonic() + 30
+    while not executed and time.monotonic() < deadline:
+        rings = bell.wait(0.5)
+        executed.update(*(rings.executed.values() if rings else ()))
+    return executed
+
+
+@pytest.mark.skipif(kernel_version() < (5, 17), reason="the kernel does not tell the handle of what is made")
+@pytest.mark.parametrize(("made", "moved"), [("tmp/d", None), ("tmp/d/e/f", None), ("tmp/d", "tmp/z"), ("tmp/d/e", "tmp/d/z")])
+def test_a_program_run_in_directories_that_are_made_and_removed_at_once(staged: Staged, made: str, moved: str | None) -> None:
+    (staged.inside / "tmp").mkdir()
+    last = moved or made
+
+    def act() -> None:
+        (staged.inside / made).mkdir(parents=True)
+        if moved is not None:
+            (staged.inside / made).rename(staged.inside / moved)
+        shutil.copy("/bin/true", staged.inside / last / "x")
+        subprocess.run([staged.inside / last / "x"], check=True, pass_fds=[staged.overlay])
+        shutil.rmtree(staged.inside / "tmp" / Path(made).parts[1], ignore_errors=True)
+        shutil.rmtree(staged.inside / last, ignore_errors=True)
+
+    bell = FanotifyDoorbell(staged.base)
+    for _ in ringing(staged, bell):
+        assert executed_when(bell, act) == {f"/{last}/x".encode()}
+        assert not any((staged.inside / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("had_name", [True, False])
+def test_a_program_without_a_name_run_by_its_descriptor(staged: Staged, had_name: bool) -> None:
+    (staged.inside / "tmp").mkdir()
+
+    def act() -> None:
+        place = os.fsencode(staged.inside / "tmp")
+        if had_name:
+            shutil.copy("/bin/true", staged.inside / "tmp/x")
+        else:
+            writer = os.open(place, os.O_TMPFILE | os.O_RDWR, 0o755)
+            os.write(writer, Path("/bin/true").read_bytes())
+        program = os.open(staged.inside / "tmp/x" if had_name else f"/proc/self/fd/{writer}", os.O_RDONLY)
+        if had_name:
+            (staged.inside / "tmp/x").unlink()
+        else:
+            os.close(writer)
+        subprocess.run([f"/proc/self/fd/{program}"], check=True, pass_fds=[program])
+        os.close(program)
+
+    bell = FanotifyDoorbell(staged.base)
+    for _ in ringing(staged, bell):
+        assert {path.rpartition(b"/")[0] for path in executed_when(bell, act)} == {b"/tmp"}
 
 
 def test_write_through_another_hard_link(staged: Staged, doorbell: FanotifyDoorbell) -> None:

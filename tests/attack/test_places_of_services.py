@@ -139,3 +139,24 @@ def test_what_services_write_beside_all_that_is_not_told(staged: Staged) -> None
         put(staged, name)
     put(staged, "tmp/x/bin/z", 0o755)
     assert told(staged, Level.LOW) == set()
+
+
+def test_what_is_put_at_the_end_of_a_link_of_the_image_is_judged_by_where_the_link_is(tmp_path: Path) -> None:
+    """A link that leads nowhere, or into a directory of data, and is obeyed: nothing changes but what it leads to."""
+    with Staged(tmp_path / "staged") as staged:
+        for name in ("etc/cron.d", "etc/nginx", "etc/httpd", "root", "srv/data", "srv/site", "run", "tmp"):
+            (staged.image / name).mkdir(parents=True)
+        (staged.image / "srv/data/notes").write_bytes(b"as it came\n")
+        links = (
+            ("etc/cron.d/job", "/tmp/job"), ("etc/ld.so.preload", "../srv/data/preload"), ("etc/nginx/conf.d", "/srv/site"),
+            ("root/.config", "/srv/data"), ("root/.bashrc", "/srv/data/notes"), ("etc/httpd/run", "/run/httpd"), ("etc/motd", "/run/motd"),
+        )  # fmt: skip
+        for link, target in links:
+            (staged.image / link).symlink_to(target)
+        staged.start()
+        wanted = {put(staged, name) for name in ("tmp/job", "srv/data/preload", "srv/site/evil.conf", "srv/data/git/config")}
+        wanted.add(put(staged, "srv/data/notes"))
+        for name in ("run/httpd/httpd.pid", "run/motd", "srv/data/state", "tmp/job2"):
+            put(staged, name)
+        assert told(staged) == wanted
+        assert told(staged, Level.HIGH) == wanted - {b"/srv/site/evil.conf"}

@@ -8,7 +8,7 @@ a normal life is silent here, and still counted; what the plan raises of that is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from intact.model.derivation import Derivation, Proof
 from intact.model.entry import Entry, Kind, ancestors
@@ -18,6 +18,7 @@ from intact.model.observation import Scope
 from intact.model.resolve import resolve
 
 from . import places
+from .led import Leads, find_leads, name_through
 from .nearby import Nearby
 from .raised import NEVER_RAISED, Raised
 
@@ -119,6 +120,9 @@ RULES: dict[str, Rule] = {
 
 DERIVABLE = frozenset({"code-added", "bytecode-cache-added", "code-in-scratch", "data-added"})
 """Rules that ask where a file comes from, before they tell of it."""
+_BY_PLACE = frozenset({"data-added", "code-in-scratch", "code-added", "image-file-changed"})
+"""Rules whose word depends on the place alone: another name of the place can give another word."""
+_OF_PLACES = frozenset({"control-file-added", "image-file-changed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +145,16 @@ class Judge:
     derivations: Mapping[bytes, Derivation] = field(default_factory=dict)
     raised: Raised = field(default_factory=Raised)
     _nearby: Nearby = field(init=False)
+    _leads: Leads = field(init=False)
 
     def __post_init__(self) -> None:
         self._nearby = Nearby(self.baseline)
+        self._leads = () if self.scope is Scope.LAYERS else find_leads(self.baseline)
 
     def consider(self, difference: Difference) -> Spoken:
         """The first rule of `RULES` that speaks for `difference`, at the plan's level where it would only count. An `Unread` one must not
         come here."""
-        spoken = self._apply_rules(difference)
+        spoken = self._apply_rules_by_name(difference)
         if spoken.level is not None or spoken.rule in NEVER_RAISED or not self.raised.levels:
             return spoken
         entry = difference.actual or difference.expected
@@ -157,6 +163,17 @@ class Judge:
             return spoken
         raised = Spoken(spoken.rule, level)
         return self._weigh(difference.actual, raised) if difference.change is Change.ADDED and difference.actual is not None else raised
+
+    def _apply_rules_by_name(self, difference: Difference) -> Spoken:
+        """By its own place, or by one that a link of the image makes it, if that is graver."""
+        spoken = self._apply_rules(difference)
+        if spoken.rule not in _BY_PLACE or not self._leads:
+            return spoken
+        for name in name_through(self._leads, difference.path):
+            other = self._apply_rules(_rename(difference, name))
+            if other.rule in _OF_PLACES and (other.level or 0) > (spoken.level or 0):
+                spoken = other
+        return spoken
 
     def _apply_rules(self, difference: Difference) -> Spoken:
         expected, actual = difference.expected, difference.actual
@@ -264,6 +281,11 @@ def resolve_stubs(targets: Iterable[bytes], find: Callable[[bytes], Entry | None
             stubs.add(resolved)
             stubs.update(ancestors(resolved))
     return frozenset(stubs - {b"/"})
+
+
+def _rename(difference: Difference, path: bytes) -> Difference:
+    expected, actual = (None if one is None else replace(one, path=path) for one in (difference.expected, difference.actual))
+    return replace(difference, path=path, expected=expected, actual=actual)
 
 
 def _runs(entry: Entry | None) -> bool:

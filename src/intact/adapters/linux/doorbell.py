@@ -31,7 +31,7 @@ from intact.observe.ports import Process, Rings, Tier, View
 from . import fanotify, hearing, processes
 from .drain import HELD_BYTES, Batch, Drain
 from .executions import Executions
-from .fanotify import CLOSE_WRITE, ENTRIES, MODIFY, MOVED_FROM, MOVED_TO, ON_DIRECTORY, OPEN_EXEC, Q_OVERFLOW, WRITES, Event
+from .fanotify import CLOSE_WRITE, CREATE, ENTRIES, MODIFY, MOVED_FROM, MOVED_TO, ON_DIRECTORY, OPEN_EXEC, Q_OVERFLOW, WRITES, Event
 from .overlay_marks import Lost, OverlayGroup, Written
 from .places import Places
 
@@ -221,6 +221,8 @@ class FanotifyDoorbell:
                 self._follow(event, owner, now)
         if event.mask & ON_DIRECTORY and event.mask & (MOVED_FROM | MOVED_TO):
             self._places.note_move()
+        if event.mask & ON_DIRECTORY and event.mask & (CREATE | MOVED_TO) and event.directory is not None and event.child is not None:
+            self._places.note_made(event)
 
     def _take_execution(self, event: Event) -> None:
         """6. A file was executed: of the layers beneath that is their purpose."""

@@ -6,6 +6,7 @@ event means, never answers permission events (it asks for none), never keeps a d
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ HEARD = WRITES | ENTRIES | OPEN_EXEC | ON_DIRECTORY
 
 _INIT = 0x1 | 0x2 | 0x200 | 0x400 | 0x800
 """CLOEXEC, NONBLOCK, REPORT_FID, REPORT_DIR_FID, REPORT_NAME; the queue keeps the kernel's bound."""
+_REPORT_TARGET_FID = 0x1000
+"""What is made or moved is told with its own handle, too (since Linux 5.17)."""
 _MARK_ADD_FILESYSTEM = 0x1 | 0x100
 _BUFFER_BYTES = 1 << 18
 _BUFFERS_AT_ONCE = 16
@@ -47,7 +50,12 @@ class Group:
 
     def __init__(self) -> None:
         """Raises OSError: EPERM without CAP_SYS_ADMIN, EMFILE when too many groups exist, EINVAL before Linux 5.9."""
-        self.descriptor = syscalls.fanotify_init(_INIT)
+        try:
+            self.descriptor = syscalls.fanotify_init(_INIT | _REPORT_TARGET_FID)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self.descriptor = syscalls.fanotify_init(_INIT)
         self._mounts: dict[bytes, dict[int, int]] = {}
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ In: events, the group that told them, and who watches what. Out: places in watch
    one container's layer to another's.
 2. A file's own handle tells where it is now; its event names it as it was first looked up.
 3. A directory that is gone counts as where it was last seen: what was executed in it was executed there.
+4. One that is made or moved is known by the event that tells of it, should it be gone before anybody asks where it is.
 """
 
 from __future__ import annotations
@@ -77,10 +78,25 @@ class Places:
             if error.errno != errno.ESTALE:
                 raise
             place = known[1] if known is not None else None  # 3
+        self._remember(key, place)
+        return place
+
+    def note_made(self, event: Event) -> None:
+        """4. `event` tells of a directory that was made or moved, with its handle."""
+        assert event.child is not None
+        try:
+            above = self.directory(event)
+        except OSError:
+            return
+        if isinstance(above, WorkPlace):
+            self._remember(event.fsid + event.child, above)
+        elif above is not None and (above.inside == b"/" or not above.inside.endswith(b"/")):
+            self._remember(event.fsid + event.child, Place(above.watched, above.entry(event.name)))
+
+    def _remember(self, key: bytes, place: Place | WorkPlace | None) -> None:
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[key] = self._moves, place
-        return place
 
     def file(self, event: Event, handle: bytes) -> Found:
         """2. Raises OSError: ESTALE when it is gone."""
