@@ -44,7 +44,9 @@ program; and `shell.php.jpg`, which a web server may run for its inner extension
 
 _CREDENTIALS = re.compile(
     rb"""/etc/(?:(?:passwd|shadow|group|gshadow|subuid|subgid)-?|sudoers(?:\.d/.*)?|doas\.conf|ssh/.*|pam\.d/.*|pam\.conf|security/.*
-          |ssl/.*|pki/.*|ca-certificates.*|krb5\.(?:conf|keytab)|nsswitch\.conf|hosts\.(?:equiv|allow|deny)|polkit-1/.*)
+          |ssl/.*|pki/.*|ca-certificates.*|krb5\.(?:conf|keytab)|nsswitch\.conf|hosts\.(?:equiv|allow|deny)|polkit-1/.*
+          |mosquitto/(?:passwd|pwfile|acl)[^/]*|redis/users\.acl|postgresql/(?:.*/)?pg_(?:hba|ident)\.conf|rsyncd\.secrets|ipsec\.secrets)
+    |.*/conf/tomcat-users\.xml
     |.*/\.(?:ssh|gnupg|aws|kube|docker|postgresql)/.*
     |/var/(?:lib/misc|db)/(?:passwd|shadow|group|gshadow)\.db
     |.*/(?:authorized_keys2?|\.rhosts|\.netrc|\.pgpass|\.my\.cnf|\.htpasswd|\.shosts|\.k5login|\.k5users)
@@ -57,6 +59,10 @@ _CREDENTIALS = re.compile(
 _AUTOSTART = re.compile(
     rb"""/etc/(?:cron[^/]*(?:/.*)?|anacrontab|at\.(?:allow|deny)|ld\.so\.(?:preload|conf|conf\.d/.*|cache)|profile(?:\.d/.*)?
           |bash\.bashrc|bashrc|zsh/.*|environment|inittab|rc[^/]*(?:/.*)?|init\.d/.*|init/.*|systemd/.*|modprobe\.d/.*|modules-load\.d/.*
+          |logrotate\.(?:conf|d/.*)|dpkg/dpkg\.cfg.*|gitconfig|bash_completion(?:\.d/.*)?|dhcp/.*hooks.*|network/if-[^/]*\.d/.*
+          |NetworkManager/dispatcher\.d/.*|ppp/ip[^/]*|X11/Xsession(?:\.d/.*)?|csh\.(?:cshrc|login|logout)|fish/.*|mailcap|vim/.*|emacs/.*
+          |screenrc|tmux\.conf|inputrc|nanorc|wgetrc|incron\.d/.*|binfmt\.d/.*|kernel/.*|monit/.*|runit/.*|sv/.*|service/.*|perl/.*|default/.*
+          |z(?:shenv|shrc|profile|login)|ksh\.kshrc|mkshrc|npmrc|pip\.conf
           |udev/.*|apt/apt\.conf(?:\.d/.*)?|php.*/conf\.d/.*|update-motd\.d/.*|xdg/autostart/.*|supervisor/.*|s6.*|services\.d/.*|cont-init\.d/.*)
     |/var/spool/(?:cron|at|incron)/.*
     |/run/(?:systemd/(?:system|user)|user/[^/]+/systemd/user|udev/rules\.d)/.*

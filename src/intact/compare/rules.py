@@ -194,7 +194,7 @@ class Judge:
         path, actual = difference.path, difference.actual
         if places.is_log(path) and not _runs(expected) and (actual is None or _is_like_a_log(expected, actual)):
             return Spoken("image-log-changed", None)
-        if expected.kind is Kind.DIRECTORY and difference.change is Change.METADATA and not self._guards(path, actual):
+        if expected.kind is Kind.DIRECTORY and difference.change is Change.METADATA and not self._guards(expected, actual):
             return Spoken("image-directory-metadata", None)
         return Spoken("image-file-changed", Level.HIGH if self._is_grave(difference, expected) else Level.MEDIUM)
 
@@ -209,10 +209,14 @@ class Judge:
             return is_sensitive or bool(expected.kind is Kind.FILE and gained & 0o111) or bool(is_program and gained & 0o002)
         return is_sensitive or is_program or _runs(actual)
 
-    def _guards(self, directory: bytes, actual: Entry | None) -> bool:
-        """Whether who may write in `directory` matters: code or credentials are in it or below it, or will be looked for there."""
-        if directory == b"/":
-            return actual is not None and bool(actual.mode & 0o022)
+    def _guards(self, expected: Entry, actual: Entry | None) -> bool:
+        """Whether who may write in the directory matters: code or credentials are in it or below it, or will be looked for there; or all
+        may write in it, and may now also take away and replace what is others' (the sticky bit, inode(7))."""
+        directory = expected.path
+        if directory == b"/":  # its owner may put another directory in the place of any in it
+            return actual is not None and (bool(actual.mode & 0o022) or (actual.uid, actual.gid) != (expected.uid, expected.gid))
+        if actual is not None and expected.mode & 0o1000 and not actual.mode & 0o1000 and actual.mode & 0o002:
+            return True
         inside = directory + b"/x"
         if places.is_configuration(inside) or places.is_system_place(inside) or places.is_credential(inside) or places.is_autostart(inside):
             return True

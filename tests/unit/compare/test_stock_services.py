@@ -227,6 +227,12 @@ LOUD = {
     "an image program made writable by all": (replace(of(b"/usr/bin/curl"), mode=0o757), "image-file-changed", Level.HIGH),
     "the app's directory made writable by all": (directory(b"/srv/app", 0o777), "image-file-changed", Level.MEDIUM),
     "the directory of private keys opened": (directory(b"/etc/ssl/private", 0o777), "image-file-changed", Level.HIGH),
+    "the root directory given to a service's user": (
+        Entry(path=b"/", kind=Kind.DIRECTORY, mode=0o755, uid=1000), "image-file-changed", Level.MEDIUM),
+    "the directory for everybody without its sticky bit": (directory(b"/tmp", 0o777), "image-file-changed", Level.MEDIUM),
+    "a script run by log rotation": (file(b"/etc/logrotate.d/evil", b"postrotate"), "control-file-added", Level.HIGH),
+    "a hook of dpkg": (file(b"/etc/dpkg/dpkg.cfg.d/evil", b"post-invoke"), "control-file-added", Level.HIGH),
+    "settings of git for everybody": (file(b"/etc/gitconfig", b"[core] fsmonitor"), "control-file-added", Level.HIGH),
     "root's home opened": (directory(b"/root", 0o777), "image-file-changed", Level.MEDIUM),
     "a log that became a link to a secret": (link(b"/var/log/dpkg.log", b"/etc/shadow"), "image-file-changed", Level.MEDIUM),
     "a log that became a program": (replace(changed(b"/var/log/dpkg.log"), mode=0o755), "image-file-changed", Level.HIGH),
