@@ -62,12 +62,17 @@ class _Read:
     unread_bytes: int
 
 
+class _Closed(Exception):
+    """Nobody waits for what is being read any more."""
+
+
 class LayerReader:
     """`submit`, `touch`, `forget` and `count_unverified` from any thread. `memory`: what was read before a restart."""
 
     def __init__(self, eyes: LayerEyes, clock: Callable[[], float], memory: LayerMemory | None = None) -> None:
         self._eyes, self._clock, self._memory = eyes, clock, memory
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="layers")
+        self._is_closed = False
         self._urgent: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._known: dict[tuple[bytes, str], _Read] = {}
@@ -113,6 +118,8 @@ class LayerReader:
         return left
 
     def close(self) -> None:
+        """What is being read is given up: the end of the process would wait for it."""
+        self._is_closed = True
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     # -- 1 -----------------------------------------------------------------------------------------------------------
@@ -198,6 +205,8 @@ class LayerReader:
 
     def _let_urgent_pass(self, records: Iterator[Record | Unobserved]) -> Iterator[Record | Unobserved]:
         for record in records:
+            if self._is_closed:
+                raise _Closed
             self._read_urgent()
             yield record
 
@@ -239,6 +248,8 @@ def _hand(read: Callable[[], Reading | None], then: Then) -> None:
         found = read()
         if found is not None:
             then(found)
+    except _Closed:
+        return
     except BaseException as error:
         then(error)
         raise

@@ -306,3 +306,27 @@ def test_what_cannot_be_read_is_never_counted_as_verified(two: Reader) -> None:
     two.submit("a")
     assert {one.path for one in two.hear().differences} == {LIBRARY.path, DATA.path}
     assert two.left() == LIBRARY.size_bytes + DATA.size_bytes
+
+
+def test_a_layer_that_is_being_read_is_given_up_at_the_end(disk: Disk) -> None:
+    """It takes minutes at the usual rate, and the process would not end before."""
+    is_read, go_on = threading.Event(), threading.Event()
+
+    class Endless(Disk):
+        def read_layer(
+            self, running: Running, directory: bytes, algorithms: Algorithms = SHA256, settled: object = None
+        ) -> Iterator[Record | Unobserved]:
+            yield RECORDS[0]
+            is_read.set()
+            assert go_on.wait(60)
+            for number in range(1 << 40):
+                yield Unobserved(path=b"/%d" % number, reason="more of it")
+
+    reader, answers = LayerReader(Endless(), lambda: disk.now), queue.SimpleQueue[Reading | BaseException]()
+    reader.submit(RUNNING, [(b"/layers/1", TABLE)], answers.put)
+    assert is_read.wait(60)
+    reader.close()
+    go_on.set()
+    (worker,) = reader._worker._threads
+    worker.join(60)
+    assert not worker.is_alive() and answers.empty(), "nobody is told of half a layer"
