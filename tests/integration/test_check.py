@@ -101,6 +101,10 @@ def test_every_kind_of_change_of_a_directory_is_found_in_every_output(root_direc
     }
     rows = found(check(baseline, "--root", root_directory, "--output", "json", code=FINDINGS))
     assert {path: row["change"] for path, row in rows.items()} == changes
+    (run,) = json.loads(check(baseline, "--root", root_directory, "--output", "sarif", code=FINDINGS).stdout)["runs"]
+    assert {result["message"]["text"].split(":")[0] for result in run["results"]} == {
+        f"{change} {path}" for path, change in changes.items()
+    }
     assert rows["/srv/app/page.html"]["expected"]["digest"] != rows["/srv/app/page.html"]["actual"]["digest"]
     assert (rows["/bin/busybox"]["expected"]["mode"], rows["/bin/busybox"]["actual"]["mode"]) == ("0755", "4755")
     assert rows["/bin/busybox"]["fields"] == ["mode"]
@@ -196,7 +200,8 @@ def test_what_could_not_be_read_is_neither_clean_nor_a_finding(runtime: Runtime,
         runtime.exec("unread", ["touch", "/srv/app/page.html"])
         os.setxattr(runtime.upper("unread") / "srv/app/page.html", "trusted.overlay.metacopy", b"")
         done = check("--container", "unread", "--socket", runtime.address, "--output", "json", code=UNOBSERVED)
-        assert json.loads(done.stdout) == [] and "not observed: /srv/app/page.html: metacopy" in done.stderr
+        assert [(row["type"], row["path"]) for row in json.loads(done.stdout)] == [("unobserved", "/srv/app/page.html")]
+        assert "not observed: /srv/app/page.html: metacopy" in done.stderr
         runtime.exec("unread", ["sh", "-c", "echo bad > /srv/app/shell.php"])
         check("--container", "unread", "--socket", runtime.address, code=FINDINGS)
 
@@ -204,7 +209,7 @@ def test_what_could_not_be_read_is_neither_clean_nor_a_finding(runtime: Runtime,
 def test_a_container_that_is_not_there_is_named_and_two_that_fit_are(runtime: Runtime, image: oci.ImageLayout) -> None:
     with container(runtime, "twin-a"), container(runtime, "twin-b"):
         absent = check("--container", "nobody", "--socket", runtime.address, code=WRONG_INPUT)
-        assert "nobody" in absent.stderr and "ctr tasks list" in absent.stderr
+        assert "nobody" in absent.stderr and "here run twin-a, twin-b" in absent.stderr
         both = check("--container", "twin", "--socket", runtime.address, code=WRONG_INPUT)
         assert "twin-a" in both.stderr and "twin-b" in both.stderr
 

@@ -17,12 +17,12 @@ from intact.compare.rules import RULES
 from intact.model.container import Container, Pod
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
-from intact.model.finding import Change
+from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
 from intact.model.layer import Grade
 from intact.model.observation import Scope, Unobserved
 from intact.model.process import Writer
 from intact.model.shown import Shown, ShownDifference
-from intact.run.cli.sarif import make_sarif
+from intact.run.cli.sarif import make_sarif, show_verdicts
 
 FILE = Entry(path=b"/etc/app.conf", kind=Kind.FILE, mode=0o644, size_bytes=3, digest=Digest.of(b"abc"))
 HOSTILE = b"/srv/\xff\x1b[2J a:b/%41?x#y/..hidden"
@@ -176,6 +176,25 @@ LOG = record({"version": one_of("2.1.0"), "runs": several(RUN)}, {"$schema": tex
 @pytest.fixture(scope="module")
 def log() -> dict[str, Any]:
     return make_sarif([WHOLE, EMPTY])
+
+
+def test_what_a_check_finds_has_the_same_fields() -> None:
+    finding = Finding(
+        container=CONTAINER,
+        difference=Difference(path=b"/etc/x", change=Change.MODIFIED, expected=FILE, actual=FILE, fields=("content",)),
+        level=Level.HIGH,
+        rule="image-file-changed",
+        scope=Scope.DRIFT,
+        baseline_root=Digest.of(b""),
+        grade=Grade.VERIFIED,
+        observed_at=1.0,
+    )
+    clean = Verdict(container=CONTAINER, state=State.INTACT, scope=Scope.LIVE, at=2.0)
+    found = replace(clean, state=State.DRIFTED, scope=Scope.DRIFT, findings=(finding,), unobserved=(Unobserved(path=b"/x", reason="y"),))
+    log = make_sarif([show_verdicts([found, clean])])
+    LOG(log)
+    assert [result["ruleId"] for _, result in results(log)] == ["image-file-changed"]
+    assert not log["runs"][0]["invocations"][0]["executionSuccessful"]
 
 
 def results(log: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

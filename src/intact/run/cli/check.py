@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -25,10 +26,13 @@ from intact.observe.walk import walk_tree
 from .baseline.files import read_document
 from .baseline.inputs import open_document
 from .looking import list_containers, look_at
-from .output import FINDING_COLUMNS, describe_finding, describe_known, output_option, print_rows, sort_findings
+from .output import FINDING_COLUMNS, describe_finding, describe_known, describe_unobserved, print_rows, sort_findings
+from .output import OUTPUTS as ROWS
 from .progress import show_progress
+from .sarif import make_sarif, show_verdicts
 
 _PATH = click.Path(path_type=Path)
+OUTPUTS = (*ROWS, "sarif")
 SILENT = frozenset(name for name, rule in RULES.items() if not rule.levels)
 
 
@@ -45,7 +49,7 @@ SILENT = frozenset(name for name, rule in RULES.items() if not rule.levels)
 )
 @click.option("--socket", metavar="SOCKET", help="containerd's socket; found by itself where it is in a usual place.")
 @click.option("--layers/--no-layers", default=True, show_default=True, help="With --container: also read the image's read-only layers.")
-@output_option
+@click.option("--output", type=click.Choice(OUTPUTS), default="table", show_default=True, help="How to print the result.")
 def command(
     baseline: Path | None, root: Path | None, container: str | None, trust: tuple[Path, ...], socket: str | None, layers: bool, output: str
 ) -> int:
@@ -58,6 +62,8 @@ def command(
                                          its files, and what runs in it
 
     A container is judged as the agent judges it, by the default rules: no policy is known here, nor what other pods start with.
+    As JSON come the findings (`"type": "finding"`), the worst first, and what could not be looked at (`"unobserved"`); nothing where all is
+    as it should be.
 
     Exit codes: 0 clean, 1 findings, 3 no findings but not everything could be looked at.
     """
@@ -100,7 +106,13 @@ def _tell(verdicts: list[Verdict], output: str, stated: Stated) -> int:
     findings = sort_findings(finding for verdict in verdicts for finding in verdict.findings)
     unobserved = [one for verdict in verdicts for one in verdict.unobserved]
     rows = [describe_finding(finding) | {"expected": describe_known(finding.difference.expected, stated)} for finding in findings]
-    print_rows(rows, FINDING_COLUMNS, output, "intact: nothing differs from the image")
+    match output:
+        case "sarif":
+            click.echo(json.dumps(make_sarif([show_verdicts(verdicts)]), indent=2))
+        case "table":
+            print_rows(rows, FINDING_COLUMNS, output, "intact: nothing differs from the image")
+        case _:
+            print_rows([*rows, *map(describe_unobserved, unobserved)], {}, output, "")
     if not stated.is_everything:
         click.echo(f"not compared, as the list does not state it: {', '.join(stated.name_missing())}", err=True)
     for grade, root in dict.fromkeys((v.grade, v.baseline_root) for v in verdicts if v.grade is not None):

@@ -129,7 +129,9 @@ def _print_difference(one: ShownDifference, now: float) -> None:
 
 def _details(one: ShownDifference, now: float) -> Iterator[str]:
     words = describe_change(Difference(path=one.path, change=one.change, expected=one.expected, actual=one.actual, fields=one.fields))
-    yield ", ".join(filter(None, (one.change.value.lower(), words, "in a read-only layer" if one.scope is Scope.LAYERS else "")))
+    runs = clean(one.now, 600) if one.scope is Scope.LIVE else ""
+    where = "in a read-only layer" if one.scope is Scope.LAYERS else ""
+    yield ", ".join(filter(None, (runs or one.change.value.lower(), words, where)))
     if "content" in one.fields or one.change in (Change.ADDED, Change.DELETED):
         hashes = [_short_hash(entry) for entry in (one.expected, one.actual) if entry is not None and entry.kind is Kind.FILE]
         if hashes:
@@ -138,7 +140,7 @@ def _details(one: ShownDifference, now: float) -> Iterator[str]:
         yield f"mode {one.actual.mode:04o}, owner {one.actual.uid}:{one.actual.gid}"
     if one.was and one.now and one.was != one.now:
         yield f"was {clean(one.was, 600)}; is {clean(one.now, 600)}"
-    elif one.now or one.was:
+    elif (one.now or one.was) and not runs:
         yield clean(one.now or one.was, 600)
     who = f" by {clean(one.process, 600)}" if one.process else ""
     if one.changed_at:

@@ -20,7 +20,7 @@ from intact.model.entry import Entry, display_path
 from intact.model.errors import InputError, PermanentError
 from intact.model.finding import Finding, Verdict
 from intact.model.layer import Grade
-from intact.model.observation import Scope
+from intact.model.observation import Scope, Unobserved
 from intact.model.process import Writer
 from intact.model.stated import Aspect, Stated
 
@@ -149,6 +149,11 @@ def describe_writer(writer: Writer | None) -> dict[str, Any] | None:
         "has_exited": writer.has_exited,
         "is_inside": writer.is_inside,
     }
+
+
+def describe_unobserved(unobserved: Unobserved) -> dict[str, str]:
+    """What could not be looked at, and why."""
+    return {"type": "unobserved", "path": display_path(unobserved.path), "reason": unobserved.reason}
 
 
 def describe_verdict(verdict: Verdict) -> dict[str, Any]:

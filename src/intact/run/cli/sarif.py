@@ -1,4 +1,4 @@
-"""What `intact diff` shows as SARIF 2.1.0 (OASIS Standard, 27 March 2020), for the tools that read it.
+"""What `intact diff` shows and `intact check` finds as SARIF 2.1.0 (OASIS Standard, 27 March 2020), for the tools that read it.
 
 One run a container (section 3.14); a result for each difference (3.27): its rule, `error` from High on, `warning` for Medium and Low,
 `note` below; the path as a URI relative to the container's root (3.4.4), percent-encoded byte by byte; the unified text in `properties`.
@@ -16,6 +16,7 @@ from urllib.parse import quote_from_bytes
 from intact.compare.rules import RULES
 from intact.compare.text import show_line
 from intact.model.entry import describe, display_path
+from intact.model.finding import Verdict
 from intact.model.observation import Scope
 from intact.model.shown import Shown, ShownDifference
 
@@ -26,6 +27,37 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sar
 ROOT = "CONTAINER"
 _LEVELS = {"Critical": "error", "High": "error", "Medium": "warning", "Low": "warning"}
 _SILENT = "silent"
+
+
+def show_verdicts(verdicts: Sequence[Verdict]) -> Shown:
+    """The verdicts on one container, or one directory, without what its files say."""
+    findings = sorted((one for verdict in verdicts for one in verdict.findings), key=lambda one: (-one.level, one.difference.path))
+    differences = [
+        ShownDifference(
+            path=one.difference.path,
+            change=one.difference.change,
+            fields=one.difference.fields,
+            expected=one.difference.expected,
+            actual=one.difference.actual,
+            scope=one.scope,
+            level=one.level.title,
+            rule=one.rule,
+            now=one.difference.reason if one.scope is Scope.LIVE else "",
+            changed_at=one.changed_at,
+            process=one.process,
+            writer=one.writer,
+        )
+        for one in findings
+    ]
+    return Shown(
+        container=verdicts[0].container,
+        baseline_root=verdicts[0].baseline_root,
+        grade=verdicts[0].grade,
+        at=max(verdict.at for verdict in verdicts),
+        differences=tuple(differences),
+        unobserved=tuple(one for verdict in verdicts for one in verdict.unobserved),
+        left_out=sum(verdict.untold for verdict in verdicts),
+    )
 
 
 def make_sarif(shown: Sequence[Shown]) -> dict[str, Any]:
