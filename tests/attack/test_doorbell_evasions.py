@@ -203,6 +203,27 @@ def test_write_through_another_hard_link(staged: Staged, doorbell: FanotifyDoorb
     assert {b"/one", b"/other"} <= set(look_where_it_rang(staged, doorbell))
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_file_known_to_have_one_name_gets_another(staged: Staged, doorbell: FanotifyDoorbell, *, is_open: bool) -> None:
+    """Where a file is that is written again and again is not asked each time; a new name ends that."""
+    with (staged.inside / "one").open("wb", buffering=0) as file:
+        for _ in range(3):
+            file.write(b"1")
+            assert b"/one" in look_where_it_rang(staged, doorbell)
+        (staged.inside / "other").hardlink_to(staged.inside / "one")
+        ring(doorbell)
+        if is_open:
+            file.write(b"2")
+        else:
+            (staged.inside / "one").write_bytes(b"2")
+        assert {b"/one", b"/other"} <= set(look_where_it_rang(staged, doorbell))
+        (staged.inside / "one").unlink()
+        (staged.inside / "other").rename(staged.inside / "third")
+        ring(doorbell)
+        file.write(b"3")
+        assert b"/third" in look_where_it_rang(staged, doorbell)
+
+
 def test_write_through_a_name_that_is_gone(staged: Staged, doorbell: FanotifyDoorbell) -> None:
     (staged.inside / "one").write_bytes(b"1")
     (staged.inside / "other").hardlink_to(staged.inside / "one")

@@ -208,9 +208,13 @@ class MappedTable:
 
     def _position(self, path: bytes) -> int:
         low, high = 0, self._count
-        while low < high:
+        data, size, offsets_at, records_at = self._data, len(self._data), self._offsets_at, self._records_at
+        while low < high:  # `_path`, without its calls: thousands of lookups a second are asked for
             middle = (low + high) // 2
-            if self._path(middle) < path:
+            start = records_at + _OFFSET.unpack_from(data, offsets_at + _OFFSET.size * middle)[0] + _PATH.size
+            if start > size:
+                raise InputError("an offset of the layer table is out of range", code="TableFormat")
+            if bytes(data[start : start + _PATH.unpack_from(data, start - _PATH.size)[0]]) < path:
                 low = middle + 1
             else:
                 high = middle

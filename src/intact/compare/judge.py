@@ -21,6 +21,7 @@ from intact.model.observation import Observation, Scope, Unobserved
 from intact.model.patterns import escape
 from intact.model.seam import PlannedLevel
 
+from .nearby import Nearby
 from .raised import Raised
 from .rules import DERIVABLE, RULES, Judge, resolve_stubs
 
@@ -197,16 +198,16 @@ class _Making:
         del self.findings[MAX_FINDINGS:]
 
     def _count(self, rule: str, difference: Difference) -> None:
-        pattern = summarise_path(difference.path, self.baseline)
+        pattern = summarise_path(difference.path, self.judge.nearby)
         if (rule, pattern) not in self.counts and len(self.counts) >= MAX_PATTERNS:
             pattern = "/**"
         self.counts[rule, pattern] += 1
 
 
-def summarise_path(path: bytes, baseline: Baseline) -> str:
+def summarise_path(path: bytes, image: Baseline | Nearby) -> str:
     """The pattern under which `path` is counted: what lies in a directory of the image is `directory/*.ext`, what lies deeper
     `directory/**`; below the root directory itself the first name is kept. It can be offered as an `expect`."""
-    above = baseline.nearest_directory(path)
+    above = image.nearest_directory(path)
     below = path[len(above.rstrip(b"/")) + 1 :]
     first, _, deeper = below.partition(b"/")
     if above == b"/":

@@ -144,11 +144,11 @@ class Judge:
     runnable: frozenset[bytes] = frozenset()
     derivations: Mapping[bytes, Derivation] = field(default_factory=dict)
     raised: Raised = field(default_factory=Raised)
-    _nearby: Nearby = field(init=False)
+    nearby: Nearby = field(init=False)
     _leads: Leads = field(init=False)
 
     def __post_init__(self) -> None:
-        self._nearby = Nearby(self.baseline)
+        self.nearby = Nearby(self.baseline)
         self._leads = () if self.scope is Scope.LAYERS else find_leads(self.baseline)
 
     def consider(self, difference: Difference) -> Spoken:
@@ -220,7 +220,7 @@ class Judge:
         inside = directory + b"/x"
         if places.is_configuration(inside) or places.is_system_place(inside) or places.is_credential(inside) or places.is_autostart(inside):
             return True
-        return directory == b"/root" or self._nearby.guards_anything(directory)
+        return directory == b"/root" or self.nearby.guards_anything(directory)
 
     def _consider_added(self, entry: Entry) -> Spoken:
         path = entry.path
@@ -247,16 +247,16 @@ class Judge:
             return self._weigh(entry, Spoken("code-added", Level.HIGH))
         if is_code and places.is_loaded_place(path):
             return Spoken("control-file-added", Level.HIGH)
-        if places.is_configuration(path) or self._nearby.is_static(path):
+        if places.is_configuration(path) or self.nearby.is_static(path):
             return Spoken("control-file-added", Level.HIGH if is_code else Level.MEDIUM)
-        if not is_code and self._nearby.is_configured(path):
+        if not is_code and self.nearby.is_configured(path):
             return Spoken("control-file-added", Level.MEDIUM)
-        if self._nearby.is_kindred(path):
+        if self.nearby.is_kindred(path):
             return self._weigh(entry, Spoken("code-added", Level.HIGH))
         if is_code or places.is_code_name(path, places.SERVED_EXTENSIONS):
-            is_beside = self._nearby.is_beside_code(path)
+            is_beside = self.nearby.is_beside_code(path)
             return self._weigh(entry, Spoken("code-added", Level.HIGH)) if is_beside else Spoken("code-in-scratch", None)
-        if entry.kind is Kind.SYMLINK and self._nearby.is_beside_code(path):
+        if entry.kind is Kind.SYMLINK and self.nearby.is_beside_code(path):
             return Spoken("code-added", Level.MEDIUM)
         return Spoken("data-added", None)
 

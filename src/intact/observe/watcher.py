@@ -8,7 +8,8 @@ reads a clock. Not for use by two threads at once.
 3. What rang is looked at once more `HOT_S` later: a store through a shared mapping rings only once the kernel writes the page back.
 4. Lost events: everything, as a whole, at most every `OVERFLOW_PAUSE_S`.
 5. No container takes more than a fifth of the time: after a look of t seconds its next waits 4 t. Paths that rang do not wait so long for a
-   look at everything, so that no crowd of files puts off what is told of others: theirs are a fifth of the time of their own.
+   look at everything, so that no crowd of files puts off what is told of others: theirs are a fifth of the time of their own. After a look
+   at more than `FEW_PATHS` they gather for `GATHER_S`: what changes again and again meanwhile is looked at once.
 6. One that floods (`observe.flood`) is looked at by the clock, as a whole every `FLOOD_LOOK_S`, and once more when that is over.
 7. While a container is being looked at, nothing more of it is due.
 """
@@ -23,6 +24,8 @@ from intact.model.seam import PodPlan
 HOT_S = 61.0
 OVERFLOW_PAUSE_S = 5.0
 FLOOD_LOOK_S = 10.0
+FEW_PATHS = 16
+GATHER_S = 0.2
 LARGEST_SET = 4096
 """More paths than this are looked at as a whole."""
 _NEVER = float("inf")
@@ -41,6 +44,7 @@ class _Watched:
     is_hot_as_a_whole: bool = False
     not_before: float = 0.0
     whole_not_before: float = 0.0
+    paths_not_before: float = 0.0
     is_flooding: bool = False
 
 
@@ -116,14 +120,14 @@ class Schedule:
         if watched := self._watched.get(container_id):
             watched.not_before = _NEVER
 
-    def looked(self, container_id: str, started: float, finished: float, *, is_whole: bool = True) -> None:
-        """5. A look is over."""
+    def looked(self, container_id: str, started: float, finished: float, paths: int | None = None) -> None:
+        """5. A look at so many paths is over, or one at everything."""
         if watched := self._watched.get(container_id):
             rested = finished + 4 * max(0.0, finished - started)
-            if is_whole:
+            if paths is None:
                 watched.not_before, watched.whole_not_before = finished, rested
             else:
-                watched.not_before = rested
+                watched.not_before, watched.paths_not_before = rested, finished + (GATHER_S if paths > FEW_PATHS else 0.0)
 
     def due(self, now: float) -> list[tuple[str, frozenset[bytes] | None]]:
         """What to look at now: (container, paths or None for everything), each container once. What is returned is no longer due."""
@@ -139,8 +143,8 @@ class Schedule:
         return watched is not None and watched.has_rung
 
     def _due_at(self, watched: _Watched) -> float:
-        wanted = 0.0 if watched.paths else max(min(watched.whole_at, watched.hot_at), watched.whole_not_before)
-        return max(wanted, watched.not_before)
+        whole = max(min(watched.whole_at, watched.hot_at), watched.whole_not_before)
+        return max(min(whole, watched.paths_not_before) if watched.paths else whole, watched.not_before)
 
     def _take(self, watched: _Watched, now: float) -> frozenset[bytes] | None:
         paths = watched.paths

@@ -1,7 +1,7 @@
 """In virtual time: nothing that rang is forgotten, nothing is looked at more than it must be."""
 
 from intact.model.seam import PodPlan
-from intact.observe.watcher import FLOOD_LOOK_S, HOT_S, LARGEST_SET, OVERFLOW_PAUSE_S, Schedule
+from intact.observe.watcher import FEW_PATHS, FLOOD_LOOK_S, GATHER_S, HOT_S, LARGEST_SET, OVERFLOW_PAUSE_S, Schedule
 
 PLAN = PodPlan(pod_uid="", interval_s=60)
 
@@ -73,7 +73,7 @@ def test_lost_events_mean_everything_but_not_all_the_time() -> None:
 
 def test_a_container_whose_looks_are_long_does_not_starve_the_others() -> None:
     schedule = watching("heavy", "light")
-    schedule.looked("heavy", 0, 2, is_whole=False)
+    schedule.looked("heavy", 0, 2, paths=1)
     schedule.rang("heavy", [b"/x"], 2)
     schedule.rang("light", [b"/y"], 2)
     assert schedule.due(2) == [("light", frozenset({b"/y"}))]
@@ -89,7 +89,7 @@ def test_a_long_look_at_everything_does_not_put_off_the_paths_that_ring_after_it
     schedule.looked("crowded", 0, 20)
     schedule.rang("crowded", {b"/etc/crontab"}, 21)
     assert schedule.due(21) == [("crowded", frozenset({b"/etc/crontab"}))], "alone, though everything is due as well"
-    schedule.looked("crowded", 21, 22, is_whole=False)
+    schedule.looked("crowded", 21, 22, paths=1)
     schedule.rang("crowded", {b"/etc/passwd"}, 22)
     assert schedule.due(25.9) == [], "these have a fifth of the time of their own"
     assert schedule.due(26) == [("crowded", frozenset({b"/etc/passwd"}))]
@@ -142,5 +142,19 @@ def test_while_a_container_is_looked_at_its_rings_wait() -> None:
     schedule.begin_look("a")
     schedule.rang("a", [b"/y"], 2)
     assert schedule.due(100) == []
-    schedule.looked("a", 2, 3, is_whole=False)
+    schedule.looked("a", 2, 3, paths=1)
     assert schedule.due(6.9) == [] and schedule.due(7) == [("a", frozenset({b"/y"}))]
+
+
+def test_many_paths_gather_after_a_look_and_a_few_do_not() -> None:
+    schedule = Schedule()
+    for id in ("crowded", "calm"):
+        schedule.add(id, PLAN, 0)
+    schedule.due(0)
+    for id, paths in (("crowded", FEW_PATHS + 1), ("calm", FEW_PATHS)):
+        schedule.looked(id, 1, 1, paths=paths)
+        schedule.rang(id, [b"/again"], 1)
+    assert [id for id, _ in schedule.due(1.01)] == ["calm"]
+    schedule.rang("crowded", [b"/again", b"/more"], 1.1)
+    assert schedule.next_due(1.1) == 1 + GATHER_S
+    assert schedule.due(1 + GATHER_S) == [("crowded", frozenset({b"/again", b"/more"}))]

@@ -179,6 +179,7 @@ class FanotifyDoorbell:
         with self._rung:
             for _ in range(batch.lost):  # 4
                 self._book.mark_everything()
+                self._places.clear()
         is_left = True
         while is_left:
             with self._rung:
@@ -208,6 +209,8 @@ class FanotifyDoorbell:
         return False
 
     def _take_event(self, event: Event, now: float) -> None:
+        if event.mask & ENTRIES:
+            self._places.note_entry()
         if event.mask & Q_OVERFLOW:  # 4
             self._book.mark_everything()
             self._places.clear()
@@ -253,18 +256,20 @@ class FanotifyDoorbell:
             return
         if place is not None and self._is_told_twice and not event.mask & ~(MODIFY | CLOSE_WRITE) and place.watched in self._views.values():
             return
+        named: Place | None = None
         if isinstance(place, Place):
             is_too_deep = place.inside != b"/" and place.inside.endswith(b"/")
             is_below = bool(event.mask & ENTRIES) or is_too_deep
             path = place.inside if event.name in (b"", b".") or is_too_deep else place.entry(event.name)
             self._book.mark(place.watched, path, with_below=is_below)
             self._sign(place.watched, path, event.pid)
+            named = Place(place.watched, path)
         if place is not None and event.mask & WRITES and not event.mask & ON_DIRECTORY and event.child:
-            self._follow_child(event, place, event.child)
+            self._follow_child(event, place, event.child, named)
 
-    def _follow_child(self, event: Event, place: Place | WorkPlace, child: bytes) -> None:
-        """2. Where the written file is now."""
-        if child in self._followed:
+    def _follow_child(self, event: Event, place: Place | WorkPlace, child: bytes, named: Place | None) -> None:
+        """2. Where the written file is now; `named` is where its event says."""
+        if child in self._followed or (named is not None and self._places.is_alone(event, child, named)):
             return
         self._followed.add(child)
         try:
@@ -278,6 +283,8 @@ class FanotifyDoorbell:
             return
         if found.links == 1 and isinstance(found.place, Place) and found.place.watched == place.watched:
             self._book.mark(place.watched, found.place.inside)
+            if found.place == named:
+                self._places.keep_alone(event, child, named)
         else:
             self._book.mark_whole(place.watched)
 

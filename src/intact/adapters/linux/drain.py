@@ -3,6 +3,7 @@
 In: notification groups. Out: what was queued, in order, through a bounded queue of our own. Never resolves a name, never looks at a file.
 
 1. One thread waits for the first event, waits `BATCH_S` more, and takes everything that is queued: the kernel merges what repeats.
+   While something comes again as soon as it has read, for `BUSY_AFTER` times in a row, it lets `BUSY_BATCH_S` of it gather.
 2. What nobody has taken yet is bounded by `held_bytes`. Beyond that the newest is dropped, as the kernel does it, and the loss is said.
 3. Whoever asks gets everything that is queued at that moment, at once: the batch that ends it says so.
 """
@@ -21,6 +22,10 @@ from .fanotify import Group
 from .overlay_marks import Lost, OverlayGroup, Written
 
 BATCH_S = 0.005
+BUSY_BATCH_S = 0.025
+BUSY_AFTER = 10
+PAUSE_S = 0.02
+"""Whoever has nothing to say for so long begins anew: what comes then is read after `BATCH_S`."""
 HELD_BYTES = 8 << 20
 _WRITTEN_BYTES = 256
 """What one `Written` holds of memory, about."""
@@ -88,13 +93,15 @@ class Drain:
         os.close(self._wake)
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
+        poll, asking = select.poll(), select.poll()
+        for waiting in (poll, asking):
+            waiting.register(self._wake, select.POLLIN)
         poll.register(self._group.descriptor, select.POLLIN)
         if self._overlays is not None:
             poll.register(self._overlays.descriptor, select.POLLIN)
         quiet_since_ticks = processes.ticks_now()
         try:
+            waited_since, in_a_row = time.monotonic(), 0
             while True:
                 ready = dict(poll.poll())
                 if self._is_closed:
@@ -102,13 +109,15 @@ class Drain:
                 if self._wake in ready:
                     os.eventfd_read(self._wake)  # 3
                 else:
-                    time.sleep(BATCH_S)  # 1
+                    in_a_row = in_a_row + 1 if time.monotonic() - waited_since < PAUSE_S else 0
+                    asking.poll(1000 * (BATCH_S if in_a_row < BUSY_AFTER else BUSY_BATCH_S))  # 1
                 asked, reading_since_ticks = self._asked, processes.ticks_now()
                 buffers = tuple(self._group.read_buffers())
                 written = tuple(self._overlays.read()) if self._overlays is not None else ()
                 if buffers or written or asked > self._answered:
                     self._hold(buffers, written, quiet_since_ticks, asked)
                 quiet_since_ticks = reading_since_ticks
+                waited_since = time.monotonic()
         except Exception as error:
             with self._taken:
                 self._failed = f"{type(error).__name__}: {error}"

@@ -5,6 +5,7 @@ In: events, the group that told them, and who watches what. Out: places in watch
 1. A directory's handle becomes its place, remembered until some directory is moved. Whose it is stays known: nobody moves a directory from
    one container's layer to another's.
 2. A file's own handle tells where it is now; its event names it as it was first looked up.
+   One that had no other name than its event's is not looked for again until a name comes or goes, be it anywhere on the disk.
 3. A directory that is gone counts as where it was last seen: what was executed in it was executed there.
 4. One that is made or moved is known by the event that tells of it, should it be gone before anybody asks where it is.
 """
@@ -44,12 +45,14 @@ class Places:
     def __init__(self, group: Group, book: RingBook) -> None:
         self._group, self._book = group, book
         self._known: dict[bytes, tuple[int, Place | WorkPlace | None]] = {}
+        self._alone: dict[bytes, Place] = {}
         self._moves = 0
         self._climb_until = 0.0
 
     def clear(self) -> None:
-        """Other directories are watched now."""
+        """Other directories are watched now, or something was lost."""
         self._known.clear()
+        self._alone.clear()
 
     def begin_batch(self) -> None:
         self._climb_until = time.monotonic() + _CLIMB_S
@@ -57,6 +60,20 @@ class Places:
     def note_move(self) -> None:
         """1. A directory was moved: what is known of places may be old."""
         self._moves += 1
+
+    def note_entry(self) -> None:
+        """2. A name came, went or was moved: any file may have another one now."""
+        self._alone.clear()
+
+    def is_alone(self, event: Event, handle: bytes, place: Place) -> bool:
+        """2. Whether the file was found to have no other name than `place`, and nothing can have changed that."""
+        return self._alone.get(event.fsid + handle) == place
+
+    def keep_alone(self, event: Event, handle: bytes, place: Place) -> None:
+        """2. The file was found to have this name and no other."""
+        if len(self._alone) >= _REMEMBERED:
+            self._alone.clear()
+        self._alone[event.fsid + handle] = place
 
     def owner(self, event: Event) -> bytes | None:
         """The watched directory of the event, if that is known without looking; None if it is not, or nobody's."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from intact.model.errors import PermanentError
 
 _NUMBERS = {
-    "x86_64": {"fanotify_init": 300, "fanotify_mark": 301, "name_to_handle_at": 303, "open_by_handle_at": 304, "sync_file_range": 277,
+    "x86_64": {"fanotify_init": 300, "fanotify_mark": 301, "name_to_handle_at": 303, "sync_file_range": 277,
                "statx": 332, "perf_event_open": 298, "fstatfs": 138},
-    "aarch64": {"fanotify_init": 262, "fanotify_mark": 263, "name_to_handle_at": 264, "open_by_handle_at": 265, "sync_file_range": 84,
+    "aarch64": {"fanotify_init": 262, "fanotify_mark": 263, "name_to_handle_at": 264, "sync_file_range": 84,
                 "statx": 291, "perf_event_open": 241, "fstatfs": 44},
 }  # fmt: skip
 _SAME_EVERYWHERE = {"open_tree": 428, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "openat2": 437, "mount_setattr": 442}
@@ -48,6 +48,7 @@ _IN_MEMORY = (0x01021994, 0x858458F6)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.open_by_handle_at.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
 
 
 def _call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> int:
@@ -90,7 +91,11 @@ def name_to_handle(directory: int, name: bytes = b"") -> bytes:
 
 def open_by_handle(mount: int, handle: bytes, flags: int) -> int:
     """Opens what `handle` names on the file system of `mount`; ESTALE when it is gone. Needs CAP_DAC_READ_SEARCH."""
-    return _call("open_by_handle_at", mount, struct.pack("<I", len(handle) - 4) + handle, flags | os.O_CLOEXEC)
+    opened: int = _libc.open_by_handle_at(mount, struct.pack("<I", len(handle) - 4) + handle, flags | os.O_CLOEXEC)
+    if opened < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"open_by_handle_at: {os.strerror(error)}")
+    return opened
 
 
 def openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -24,7 +24,7 @@ from . import syscalls
 from .content import Reading, Unreadable, hash_file, open_regular
 from .known import HEAD_BYTES, KnownFiles, identify
 from .nodes import Nodes
-from .trail import ROOT
+from .trail import ROOT, Trail
 from .walk import DIRECTORY, Walk, say, split_names
 
 
@@ -80,8 +80,27 @@ class HostTree:
 
     def visit(self, paths: Iterable[bytes]) -> Iterator[Node | Unobserved]:
         seen: set[bytes] = set()
-        for path in sorted(set(paths)):
-            yield from self._visit(path, seen)
+        held: tuple[list[bytes], int, Trail] | None = None
+        try:
+            for path in sorted(set(paths)):
+                *above, last = split_names(path) or [b"."]
+                try:
+                    if held is None or held[0] != above:  # names of one directory are looked at through one descriptor
+                        if held is not None:
+                            os.close(held[1])
+                        held = None
+                        held = yield from self._descend(above, seen)
+                    here = b"/" if last == b"." else held[2].path_of(last)
+                    if here not in seen:
+                        node = self._nodes.examine(held[1], last, here)
+                        seen.add(here)
+                        yield node
+                except OSError as error:
+                    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                        yield Unobserved(path=path, reason=say(error))
+        finally:
+            if held is not None:
+                os.close(held[1])
 
     def digest(self, node: Node, limit_bytes: int, algorithms: Algorithms = SHA256) -> Content | Unsteady | Unobserved:
         if self._known and (held := self._known.content(node.identity, algorithms)):
@@ -128,29 +147,26 @@ class HostTree:
         except (OSError, Unreadable) as error:
             return Unobserved(path=node.entry.path, reason=say(error))
 
-    def _visit(self, path: bytes, seen: set[bytes]) -> Iterator[Node | Unobserved]:
+    def _descend(self, names: list[bytes], seen: set[bytes]) -> Generator[Node, None, tuple[list[bytes], int, Trail]]:
+        """The directory that `names` lead to, name by name; those not seen before are looked at. Raises OSError where it is none."""
         descriptor = os.open(b".", DIRECTORY, dir_fd=self._root)
         trail = ROOT
         try:
-            if path == b"/" and path not in seen:
-                seen.add(path)
-                yield self._nodes.examine(descriptor, b".", b"/")
-            for name in split_names(path):
+            for name in names:
                 here = trail.path_of(name)
-                node = self._nodes.examine(descriptor, name, here)
                 if here not in seen:
+                    node = self._nodes.examine(descriptor, name, here)
                     seen.add(here)
                     yield node
-                if node.entry.kind is not Kind.DIRECTORY:
-                    return
+                    if node.entry.kind is not Kind.DIRECTORY:
+                        raise NotADirectoryError(errno.ENOTDIR, "no directory")
                 below = os.open(name, DIRECTORY, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor, trail = below, trail.below(name)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                yield Unobserved(path=path, reason=say(error))
-        finally:
+        except BaseException:
             os.close(descriptor)
+            raise
+        return names, descriptor, trail
 
 
 def open_root(path: Path) -> HostTree:

@@ -135,13 +135,20 @@ class Looks:
         """The same beside the flow, which goes on. What rings meanwhile is looked at afterwards."""
         self._schedule.begin_look(watched.running.container.id)
         levels = watched.levels
-        work = self._aside.submit(lambda: (self._steady(), self._eyes.look(watched.running, baseline, paths, levels)))
+
+        def look() -> tuple[float, Observation | None]:
+            started = self._steady()
+            observation = self._eyes.look(watched.running, baseline, paths, levels)
+            return self._steady() - started, observation
+
+        work = self._aside.submit(look)
 
         def take(done: Future[tuple[float, Observation | None]]) -> None:
-            """Unless it was held against a baseline that counts no more: then it is looked at anew."""
+            """Unless it was held against a baseline that counts no more: then it is looked at anew. What it waited for the flow is no part
+            of the look."""
             if self._roster.holds(watched) and watched.baseline is baseline:
-                started, observation = done.result()
-                self._take(watched, observation, paths, started)
+                took_s, observation = done.result()
+                self._take(watched, observation, paths, self._steady() - took_s)
 
         work.add_done_callback(lambda done: None if done.cancelled() else self._hand_in(lambda _: take(done)))
 
@@ -150,16 +157,19 @@ class Looks:
     def _take(
         self, watched: Watched, observation: Observation | None, paths: frozenset[bytes] | None, started: float, *, anyway: bool = False
     ) -> None:
-        finished, baseline = self._steady(), watched.baseline
-        self._schedule.looked(watched.running.container.id, started, finished, is_whole=paths is None)
+        baseline = watched.baseline
+        judged = None
+        if baseline is not None and observation is not None:
+            judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation), watched.levels)
+        finished = self._steady()
+        self._schedule.looked(watched.running.container.id, started, finished, None if paths is None else len(paths))
         if paths is None:
             watched.whole_look_s = finished - started
         if baseline is None:
             return
-        if observation is None:
+        if judged is None:
             self._miss(watched)
             return
-        judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation), watched.levels)
         verdict, waiting = judged.verdict, judged.weighed.waiting
         known = {finding.id: finding for finding in watched.drift.findings} if watched.drift is not None else {}
         verdict = replace(verdict, findings=self._eyes.date(watched.running, baseline, verdict.findings, known))
