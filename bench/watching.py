@@ -9,11 +9,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab.settings import LabError
-from lab.watching import Line, Watching, run_and_listen
+from lab.watching import Line, Watching
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -39,11 +39,11 @@ def own_file_system(size: str = "6G") -> Iterator[Path]:
                 os.environ["INTACT_STATE"] = before
 
 
-def run_node_half(socket: Path, state: Path, containers: int) -> AbstractContextManager[Watching]:
+def run_node_half(socket: Path, state: Path, containers: int) -> Watching:
     """The node's half alone, with what the chart sets in the agent's environment; says `ready` once that many containers are intact."""
     state.mkdir()
     setting = ["MALLOC_ARENA_MAX=1", "MALLOC_TRIM_THRESHOLD_=131072"]
-    return run_and_listen(["env", *setting, sys.executable, "-m", "bench.node_half", socket, state, str(containers)], state / "log")
+    return Watching(["env", *setting, sys.executable, "-m", "bench.node_half", socket, state, str(containers)], state / "log")
 
 
 def hear_first_looks(watching: Watching, ids: set[str]) -> dict[tuple[str, str], float]:

@@ -21,7 +21,7 @@ from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS
 from lab import images
 from lab.cgroups import hierarchies, is_unified, make_group, remove_groups
 from lab.runtime import Runtime
-from tests.integration.watching import INTACT
+from lab.watching import INTACT
 
 pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.timeout(300)]
 

@@ -15,8 +15,9 @@ from intact.run.node.eyes import HostEyes, HostMounts
 from intact.run.node.layer_reader import LayerReader, Reading
 from lab import images
 from lab.runtime import Runtime
+from lab.watching import Line
 from tests.attack.staged import baseline_of
-from tests.integration.watching import Line, Watching
+from tests.integration.watching import Watching
 
 pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.timeout(300)]
 

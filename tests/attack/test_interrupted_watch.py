@@ -15,7 +15,8 @@ import pytest
 from intact.run.node.process import STALLED, STALLED_S, UNHEARD, UNWATCHED
 from lab import images
 from lab.runtime import Runtime
-from tests.integration.watching import Line, Watching, recorded
+from lab.watching import Line
+from tests.integration.watching import Watching, recorded
 
 pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.timeout(300)]
 

@@ -18,7 +18,8 @@ import pytest
 
 from lab import images, layers
 from lab.runtime import Runtime
-from tests.integration.watching import Line, Watching
+from lab.watching import Line
+from tests.integration.watching import Watching
 
 pytestmark = [pytest.mark.usefixtures("root"), pytest.mark.timeout(300)]
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import queue
-import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
-INTACT = (sys.executable, "-m", "intact")
+import lab.watching
+from lab.watching import INTACT, Line, make_watch_command
+
 PATIENCE_S = 60.0
-Line = dict[str, Any]
 
 
 def intact(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -35,62 +30,16 @@ class Held:
     memory_bytes: int
 
 
-class Watching:
+class Watching(lab.watching.Watching):
     """`with Watching(socket, state, *options) as watch:`; its record and its talk stay in `state` for the next one."""
 
     def __init__(self, socket: Path, state: Path, *options: str) -> None:
-        self._command = [*INTACT, "watch", "--socket", str(socket), "--state", str(state), "--output", "jsonl", *options]
-        self._state = state
-        self._said: queue.Queue[Line] = queue.Queue()
-
-    def __enter__(self) -> Self:
-        self._state.mkdir(parents=True, exist_ok=True)
-        with (self._state / "watch.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.end(signal.SIGTERM)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def end(self, number: signal.Signals) -> int:
-        """Ends it by a signal, and says how it ended."""
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise
-        self._listener.join(5)
-        return self._process.returncode
-
-    def hear(self, wanted: Callable[[Line], bool]) -> Line:
-        """The next line that is wanted; what came before it is not heard again."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                line = self._said.get(timeout=max(0.0, min(1.0, deadline - time.monotonic())))
-            except queue.Empty:
-                assert time.monotonic() < deadline and self._process.poll() is None, f"not told; it said:\n{self.talk()}"
-                continue
-            if wanted(line):
-                return line
+        super().__init__(make_watch_command(socket, state, *options), state / "watch.log", patience_s=PATIENCE_S)
 
     def held(self) -> Held:
-        proc = Path("/proc") / str(self._process.pid)
+        proc = Path("/proc") / str(self.pid)
         pages = int((proc / "statm").read_text().split()[1])
         return Held(len(os.listdir(proc / "fd")), len(os.listdir(proc / "task")), pages * os.sysconf("SC_PAGE_SIZE"))
-
-    def talk(self) -> str:
-        """The end of what it says of itself."""
-        return (self._state / "watch.log").read_text(errors="replace")[-2000:]
 
     def hear_verdict(self, container: str) -> Line:
         """Of a look at its files."""
@@ -102,17 +51,9 @@ class Watching:
     def hear_for(self, seconds: float) -> list[Line]:
         """Everything that is said within some time."""
         heard, deadline = [], time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                heard.append(self._said.get(timeout=left))
-            except queue.Empty:
-                break
+        while (line := self.hear_within(deadline - time.monotonic(), lambda _: True)) is not None:
+            heard.append(line)
         return heard
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._said.put(json.loads(line))
 
 
 def recorded(state: Path, *kinds: str) -> list[Line]:

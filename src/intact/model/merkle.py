@@ -128,20 +128,12 @@ def verify_inclusion(*, index: int, size: int, leaf_hash: bytes, proof: Sequence
     """Raises TrustError unless `proof` shows `leaf_hash` at `index` of the tree of `size` leaves with `root` (RFC 9162 §2.1.3.2)."""
     if not 0 <= index < size:
         raise TrustError(f"the tree of {size} leaves has no leaf {index}", code="MerkleInclusion")
-    position, last, node = index, size - 1, leaf_hash
-    for sibling in proof:
-        if last == 0:
-            raise TrustError(f"the inclusion proof of leaf {index} is too long", code="MerkleInclusion")
-        if position & 1 or position == last:
-            node = hash_node(sibling, node)
-            while not position & 1 and position:
-                position >>= 1
-                last >>= 1
-        else:
-            node = hash_node(node, sibling)
-        position >>= 1
-        last >>= 1
-    if last != 0 or node != root:
+    sides, node = _list_sides(index, size - 1), leaf_hash
+    if len(proof) != len(sides):
+        raise TrustError(f"the inclusion proof of leaf {index} has {len(proof)} hashes instead of {len(sides)}", code="MerkleInclusion")
+    for sibling, is_left in zip(proof, sides, strict=True):
+        node = hash_node(sibling, node) if is_left else hash_node(node, sibling)
+    if node != root:
         raise TrustError(f"leaf {index} is not in the tree of {size} leaves with root {root.hex()}", code="MerkleInclusion")
 
 
@@ -162,22 +154,30 @@ def verify_consistency(*, old_size: int, old_root: bytes, size: int, root: bytes
     while position & 1:
         position >>= 1
         last >>= 1
-    old_node = node = path[0]
-    for sibling in path[1:]:
-        if last == 0:
-            raise TrustError("the consistency proof is too long", code="MerkleConsistency")
-        if position & 1 or position == last:
-            old_node = hash_node(sibling, old_node)
-            node = hash_node(sibling, node)
-            while not position & 1 and position:
-                position >>= 1
-                last >>= 1
-        else:
-            node = hash_node(node, sibling)
+    old_node, *siblings = path
+    sides, node = _list_sides(position, last), old_node
+    if len(siblings) != len(sides):
+        raise TrustError(f"the consistency proof has {len(siblings)} hashes instead of {len(sides)}", code="MerkleConsistency")
+    for sibling, is_left in zip(siblings, sides, strict=True):
+        old_node = hash_node(sibling, old_node) if is_left else old_node
+        node = hash_node(sibling, node) if is_left else hash_node(node, sibling)
+    if old_node != old_root or node != root:
+        raise TrustError(f"the tree of {size} leaves does not continue the one of {old_size}", code="MerkleConsistency")
+
+
+def _list_sides(position: int, last: int) -> list[bool]:
+    """On the way up from the node `position` of a level whose last node is `last`: whether each sibling stands to the left (RFC 9162
+    §2.1.3.2 and §2.1.4.2, the loop of both)."""
+    sides = []
+    while last:
+        is_left = bool(position & 1) or position == last
+        sides.append(is_left)
+        while is_left and not position & 1 and position:
+            position >>= 1
+            last >>= 1
         position >>= 1
         last >>= 1
-    if last != 0 or old_node != old_root or node != root:
-        raise TrustError(f"the tree of {size} leaves does not continue the one of {old_size}", code="MerkleConsistency")
+    return sides
 
 
 def _left_size(size: int) -> int:
