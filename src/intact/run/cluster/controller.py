@@ -41,6 +41,7 @@ from intact.run.settings import ControllerSettings
 from intact.run.storage.memory import make_router, open_state
 from intact.run.storage.open import open_baseline_files
 from intact.run.storage.own_keys import OwnKeys
+from intact.run.threads import Threads
 from intact.run.trust import TrustDirectory
 from intact.run.web.app import make_app
 from intact.run.web.server import ApiServer
@@ -77,7 +78,7 @@ def run_controller(settings: ControllerSettings, stop: threading.Event) -> None:
     api = Api()
     election = LeaderElection(api, namespace=settings.namespace, name=LEASE_NAME, identity=settings.identity)
     api.fence = election.check
-    threads = _Threads(stop)
+    threads = Threads(stop)
     threads.start("lease", election.run)
     try:
         if settings.database_url or _wait_to_act(election, stop):
@@ -114,7 +115,7 @@ def _retry(work: Callable[[], T], stop: threading.Event) -> T:
 class _Controller:
     """Everything of one replica."""
 
-    def __init__(self, settings: ControllerSettings, api: Api, election: LeaderElection, threads: _Threads, stop: threading.Event) -> None:
+    def __init__(self, settings: ControllerSettings, api: Api, election: LeaderElection, threads: Threads, stop: threading.Event) -> None:
         self._settings, self._api, self._election, self._threads = settings, api, election, threads
         self._is_shared = bool(settings.database_url)
         # 1
@@ -332,28 +333,3 @@ class _Controller:
 
     def _find_pod(self, namespace: str, name: str) -> str:
         return next((pod.uid for pod in self._cache.all_pods() if (pod.namespace, pod.name) == (namespace, name)), "")
-
-
-class _Threads:
-    """Threads whose end by an error is the end of the process."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-        self._threads: list[threading.Thread] = []
-
-    def start(self, name: str, work: Callable[[], object]) -> None:
-        def run() -> None:
-            try:
-                work()
-            except BaseException:
-                log.exception("thread_died", thread=name)
-                self._stop.set()
-                raise
-
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join(timeout=5)

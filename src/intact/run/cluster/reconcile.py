@@ -18,6 +18,7 @@ from intact.model.errors import IntactError
 from intact.model.facts import PodState
 from intact.model.incident import Incident, IncidentState, Outcome, Phase, Workload
 from intact.model.seam import Command, NodeStatus
+from intact.run.threads import Threads
 
 from .casebook import Casebook, Memory
 from .commands import CommandBox
@@ -105,24 +106,18 @@ class Reconciler:
         for incident in self._memory.incidents.list_open():
             self.wake(Key("incident", incident.id))
         self.wake(Key("house", ""))
-        workers = [threading.Thread(target=self._work, args=(stop,), name=f"reconcile-{n}", daemon=True) for n in range(WORKERS)]
-        for worker in workers:
-            worker.start()
+        workers = Threads(stop)
+        for number in range(WORKERS):
+            workers.start(f"reconcile-{number}", lambda: self._work(stop))
         stop.wait()
         self._queue.close()
-        for worker in workers:
-            worker.join(timeout=30)
+        workers.join(30.0)
 
     def _work(self, stop: threading.Event) -> None:
-        try:
-            while not stop.is_set():
-                key = self._queue.get(1.0)
-                if key is not None:
-                    self._work_on(key)
-        except BaseException:
-            log.exception("reconciler_died")
-            stop.set()
-            raise
+        while not stop.is_set():
+            key = self._queue.get(1.0)
+            if key is not None:
+                self._work_on(key)
 
     def _work_on(self, key: Key) -> None:
         try:

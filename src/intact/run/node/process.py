@@ -24,6 +24,7 @@ from intact.model.errors import IntactError, TemporaryError
 from intact.model.seam import Gap, Report
 from intact.observe.derive import Deriver
 from intact.observe.flood import FloodGauge
+from intact.run.threads import Threads
 
 from .alive import read_alive, write_alive
 from .baselines import NodeBaselines
@@ -98,15 +99,12 @@ class NodeProcess:
     def run(self, stop: threading.Event, cluster: Cluster) -> None:
         """Watches until `stop` is set. An error that nobody expected in any thread ends the process: never a node unwatched in silence."""
         self._tell_absence()
-        helpers: tuple[Callable[[threading.Event], None], ...] = (
-            self._hear_runtime,
-            lambda s: self._follow_plan(s, cluster),
-            lambda s: self._follow_orders(s, cluster),
-            self._stay_alive,
-            self._keep_house,
-        )
-        for work in helpers:
-            threading.Thread(target=_run_or_stop, args=(work, stop), daemon=True).start()
+        threads = Threads(stop)
+        threads.start("runtime", lambda: self._hear_runtime(stop))
+        threads.start("plan", lambda: self._follow_plan(stop, cluster))
+        threads.start("orders", lambda: self._follow_orders(stop, cluster))
+        threads.start("alive", lambda: self._stay_alive(stop))
+        threads.start("house", lambda: self._keep_house(stop))
         if reason := self._executions.start():
             log.warning("short_lived_writers_not_named", reason=reason)
         try:
@@ -208,12 +206,3 @@ class NodeProcess:
 def boot_time() -> float:
     """Seconds since the machine was started, sleep included (clock_gettime(2), CLOCK_BOOTTIME): nobody can set it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _run_or_stop(work: Callable[[threading.Event], None], stop: threading.Event) -> None:
-    try:
-        work(stop)
-    except BaseException:
-        log.exception("thread_died")
-        stop.set()
-        raise
