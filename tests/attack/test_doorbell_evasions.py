@@ -17,6 +17,8 @@ import pytest
 from intact.adapters.linux.doorbell import FanotifyDoorbell
 from intact.adapters.linux.drain import Batch
 from intact.adapters.linux.scratch import mount_overlay
+from intact.compare.differ import compare
+from intact.compare.executed import judge_executed
 from intact.observe.flood import FloodGauge
 from intact.observe.ports import Rings, View
 from tests.attack.staged import Staged, seen
@@ -193,6 +195,41 @@ def test_a_program_without_a_name_run_by_its_descriptor(staged: Staged, had_name
     bell = FanotifyDoorbell(staged.base)
     for _ in ringing(staged, bell):
         assert {path.rpartition(b"/")[0] for path in executed_when(bell, act)} == {b"/tmp"}
+
+
+def test_a_program_of_the_image_exchanged_run_and_put_back_is_told_by_the_file_that_ran(tmp_path: Path) -> None:
+    """All that a look could find is the image's file; one that was only touched before it ran is the one that ran."""
+    with Staged(tmp_path / "staged") as staged:
+        (staged.image / "bin").mkdir()
+        shutil.copy("/bin/false", staged.image / "bin/exchanged")
+        shutil.copy("/bin/true", staged.image / "bin/touched")
+        staged.start()
+        (staged.inside / "tmp").mkdir()
+        shutil.copy("/bin/true", staged.inside / "tmp/evil")
+
+        def act() -> None:
+            (staged.inside / "bin/touched").touch()
+            subprocess.run([staged.inside / "bin/touched"], check=True, pass_fds=[staged.overlay])
+            (staged.inside / "bin/exchanged").rename(staged.inside / "tmp/kept")
+            (staged.inside / "tmp/evil").rename(staged.inside / "bin/exchanged")
+            subprocess.run([staged.inside / "bin/exchanged"], check=True, pass_fds=[staged.overlay])
+            (staged.inside / "tmp/kept").rename(staged.inside / "bin/exchanged")
+
+        for bell in ringing(staged, FanotifyDoorbell(staged.base)):
+            ring(bell)
+            with bell._rung:
+                act()
+            executed, replaced = set[bytes](), set[bytes]()
+            deadline = time.monotonic() + 30
+            while len(executed) < 2 and time.monotonic() < deadline:
+                rings = bell.wait(0.5)
+                executed.update(*rings.executed.values())
+                replaced.update(*rings.replaced.values())
+            assert executed == {b"/bin/touched", b"/bin/exchanged"}
+            assert replaced == {b"/bin/exchanged"}
+            observation = staged.look(only=executed)
+            verdict = judge_executed(staged.baseline, executed, observation, compare(staged.baseline, observation), replaced)
+            assert [one.difference.path for one in verdict.findings] == [b"/bin/exchanged"]
 
 
 def test_write_through_another_hard_link(staged: Staged, doorbell: FanotifyDoorbell) -> None:

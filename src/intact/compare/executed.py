@@ -5,12 +5,13 @@ of scope LIVE on these executions alone. Pure. A file of the image that was copi
 
 1. A file that is there and differs from the image is told.
 2. One that is gone and never was the image's is told: nothing else is left of it. Of one that the image has, its absence is told anyway.
-3. One that could not be looked at is Unobserved, as the look says.
+3. One of the image that is as the image says is told if what was executed under its path is known to have been another file.
+4. One that could not be looked at is Unobserved, as the look says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from intact.model.entry import Entry
 from intact.model.finding import Change, Difference, Finding, Level, State, Verdict
@@ -20,10 +21,18 @@ from intact.model.observation import Observation, Scope
 RULE = "not-of-the-image-executed"
 _DIFFERS = {Change.ADDED: "executed, added", Change.MODIFIED: "executed, changed", Change.TYPE: "executed, changed"}
 GONE = "executed, and gone before it could be looked at"
+REPLACED = "executed, and replaced by the image's file before it could be looked at"
 
 
-def judge_executed(baseline: Baseline, executed: Iterable[bytes], observation: Observation, differences: Iterable[Difference]) -> Verdict:
-    """The verdict on the executions of the paths `executed`; `observation` is a look at these paths, `differences` what it showed."""
+def judge_executed(
+    baseline: Baseline,
+    executed: Iterable[bytes],
+    observation: Observation,
+    differences: Iterable[Difference],
+    replaced: Collection[bytes] = (),
+) -> Verdict:
+    """The verdict on the executions of the paths `executed`; `observation` is a look at these paths, `differences` what it showed; the
+    files that were executed as `replaced` are not there any more."""
     by_path = {one.path: one for one in differences}
     seen = {entry.path for entry in observation.present} | {one.path for one in observation.unobserved}
     findings = []
@@ -33,7 +42,9 @@ def judge_executed(baseline: Baseline, executed: Iterable[bytes], observation: O
             findings.append(_tell(baseline, observation, path, _DIFFERS[difference.change], difference.actual))
         elif path not in seen and baseline.find(path) is None:  # 2
             findings.append(_tell(baseline, observation, path, GONE, None))
-    unobserved = tuple(one for one in observation.unobserved if one.path in set(executed))  # 3
+        elif path in replaced and path in seen and difference is None and baseline.find(path) is not None:  # 3
+            findings.append(_tell(baseline, observation, path, REPLACED, None))
+    unobserved = tuple(one for one in observation.unobserved if one.path in set(executed))  # 4
     return Verdict(
         container=observation.container,
         state=State.DRIFTED if findings else State.UNOBSERVED if unobserved else State.INTACT,

@@ -46,6 +46,7 @@ class RingBook:
     _dirty: dict[bytes, set[bytes] | None] = field(default_factory=dict)
     _writers: dict[bytes, dict[bytes, Process | None]] = field(default_factory=dict)
     _executed: dict[bytes, dict[bytes, Process | None]] = field(default_factory=dict)
+    _replaced: dict[bytes, set[bytes]] = field(default_factory=dict)
     _overflows: int = 0
 
     def __bool__(self) -> bool:
@@ -63,6 +64,7 @@ class RingBook:
             self._dirty.pop(directory, None)
             self._writers.pop(directory, None)
             self._executed.pop(directory, None)
+            self._replaced.pop(directory, None)
 
     def place(self, path: bytes) -> Place | WorkPlace | None:
         """1, 2. Whose `path` is; None if nobody's."""
@@ -108,6 +110,11 @@ class RingBook:
         elif path not in executed:
             self._overflows += 1
 
+    def note_replaced(self, watched: bytes, path: bytes) -> None:
+        """Notes that the file that was executed as `path` is not there any more."""
+        if path in self._executed.get(watched, ()):
+            self._replaced.setdefault(watched, set()).add(path)
+
     def take(self) -> Rings:
         """What is dirty, and a clean page."""
         rings = Rings(
@@ -116,6 +123,7 @@ class RingBook:
             lost=self._overflows,
             writers=self._writers,
             executed=self._executed,
+            replaced={watched: frozenset(paths) for watched, paths in self._replaced.items()},
         )
-        self._dirty, self._writers, self._executed, self._overflows = {}, {}, {}, 0
+        self._dirty, self._writers, self._executed, self._replaced, self._overflows = {}, {}, {}, {}, 0
         return rings

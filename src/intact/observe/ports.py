@@ -127,7 +127,8 @@ class Rings:
     directory may have changed, whatever `dirty` says.
     `floods`: the directories that ring too much to be followed; they ring as a whole, now and then, and once when it is over.
     `writers` names, per directory and path, the process that touched it, or None where it had exited; `executed` in the same way who
-    executed a file of an upper directory, whether it is still there or not.
+    executed a file of an upper directory, whether it is still there or not; `replaced` has those paths of which it is known that the file
+    that was executed is not there any more.
     """
 
     dirty: Mapping[bytes, frozenset[bytes] | None] = field(default_factory=lambda: MappingProxyType({}))
@@ -136,6 +137,7 @@ class Rings:
     floods: frozenset[bytes] = frozenset()
     writers: Mapping[bytes, Mapping[bytes, Process | None]] = field(default_factory=lambda: MappingProxyType({}))
     executed: Mapping[bytes, Mapping[bytes, Process | None]] = field(default_factory=lambda: MappingProxyType({}))
+    replaced: Mapping[bytes, frozenset[bytes]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

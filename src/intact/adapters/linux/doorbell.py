@@ -10,6 +10,7 @@ what an event names is found by its handle, in whichever place it is by now.
 4. An overflow, of the kernel's queue or of ours, makes everything dirty and is counted.
 5. Where the disk does not tell of writes through overlays (tier B), the overlays are asked (`overlay_marks`).
 6. Executions of files of an upper directory are told apart: they need no look at the file, and may be all that is left of it.
+   The file that was executed is not always the one that its path leads to afterwards: that is told, too.
 """
 
 from __future__ import annotations
@@ -236,6 +237,17 @@ class FanotifyDoorbell:
         if isinstance(place, Place) and place.watched in self._uppers and event.name not in (b"", b"."):
             path = place.entry(event.name)
             self._book.note_execution(place.watched, path, lambda: self._describe(event.pid) if self._names_writers else None)
+            if event.child is not None and self._is_elsewhere(event, event.child, Place(place.watched, path)):
+                self._book.note_replaced(place.watched, path)
+
+    def _is_elsewhere(self, event: Event, child: bytes, place: Place) -> bool:
+        """6. Whether the file that was executed is known not to be at `place` any more. One that was copied up may be shown in the work
+        directory still."""
+        try:
+            found = self._places.file(event, child)
+        except OSError as error:
+            return error.errno == errno.ESTALE
+        return found.links == 0 or (found.links == 1 and isinstance(found.place, Place) and found.place != place)
 
     def _counts(self, owner: bytes, now: float) -> bool:
         """3. Whether an event below `owner` is to be followed."""

@@ -29,12 +29,13 @@ class ExecutedFiles:
     def __init__(self, *, roster: Roster, eyes: Eyes, reporter: Reporter, steady: Callable[[], float]) -> None:
         self._roster, self._eyes, self._reporter, self._steady = roster, eyes, reporter, steady
 
-    def note(self, directory: bytes, executed: Mapping[bytes, Process | None]) -> None:
-        """Files of the upper `directory` were executed, and by whom. What is more than can be remembered until the next look is told as
-        lost."""
+    def note(self, directory: bytes, executed: Mapping[bytes, Process | None], replaced: frozenset[bytes] = frozenset()) -> None:
+        """Files of the upper `directory` were executed, and by whom, and some of them `replaced` since. What is more than can be remembered
+        until the next look is told as lost."""
         for watched in self._roster:
             if watched.running.mounted is not None and watched.running.mounted.upper == directory:
                 left_out = watched.note_executed(executed)
+                watched.replaced |= replaced & watched.executed.keys()
                 if left_out:
                     self._reporter.note_lost(left_out)
 
@@ -48,13 +49,14 @@ class ExecutedFiles:
         if watched.baseline is None or not watched.is_on or not watched.executed:
             return
         executed, watched.executed = watched.executed, {}
+        replaced, watched.replaced = watched.replaced, set()
         started = self._steady()
         observation = self._eyes.look(watched.running, watched.baseline, frozenset(executed))
         finished = self._steady()
         watched.executed_at = finished + max(EXECUTED_EVERY_S, 4 * (finished - started))
         if observation is None:
             return
-        verdict = judge_executed(watched.baseline, executed, observation, compare(watched.baseline, observation))
+        verdict = judge_executed(watched.baseline, executed, observation, compare(watched.baseline, observation), replaced)
         new = tuple(
             replace(one, writer=writer, process=EXITED if writer is None else describe_writer(writer))
             for one in verdict.findings
@@ -65,6 +67,7 @@ class ExecutedFiles:
             return
         if not self._reporter.hand_over(verdicts=(replace(verdict, findings=new),)):
             watched.executed.update(executed)
+            watched.replaced |= replaced
             return
         if len(watched.executed_said) >= MAX_EXECUTED_SAID:
             watched.executed_said.clear()

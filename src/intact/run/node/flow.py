@@ -181,7 +181,7 @@ class NodeFlow:
             self._looks.ring(directory, paths, rings.writers.get(directory, {}), now)
             self._layers.ring(directory)
         for directory, executed in rings.executed.items():
-            self._executed.note(directory, executed)
+            self._executed.note(directory, executed, rings.replaced.get(directory, frozenset()))
 
     def _catch_up(self) -> None:
         """Hears what the doorbell holds back, in the midst of a turn; a doorbell that is busy is not asked again for a while."""

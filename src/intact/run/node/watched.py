@@ -72,6 +72,8 @@ class Watched:
     writers: dict[bytes, Heard] = field(default_factory=dict)
     executed: dict[bytes, Writer | None] = field(default_factory=dict)
     """Files of the writable layer that were executed, and by whom, until they have been looked at."""
+    replaced: set[bytes] = field(default_factory=set)
+    """Those of `executed` that were not there any more soon after."""
     executed_at: float = 0.0
     """Not before then, by the steady clock, are they looked at."""
     executed_said: set[str] = field(default_factory=set)
