@@ -115,3 +115,8 @@ def test_what_pods_start_with_is_listed(state: Path) -> None:
 def test_a_workload_that_nobody_knows_is_named(state: Path) -> None:
     done = CliRunner().invoke(cli, ["policy", "suggest", "shop/nothing", "--state", str(state)])
     assert done.exit_code != 0 and "nothing is known of shop/nothing" in str(done.exception)
+
+
+@pytest.mark.parametrize("name", ["shop/web", "shop/Deployment/web", "Deployment shop/web"])
+def test_a_workload_is_named_as_status_and_audit_name_it(state: Path, name: str) -> None:
+    assert say(state, "suggest", name) == say(state, "suggest", "shop/web")

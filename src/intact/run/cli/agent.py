@@ -13,7 +13,7 @@ from intact.run.settings import read_agent_settings
 from intact.run.signals import stop_on_signals
 
 
-@click.command()
+@click.command(short_help="Watches this node; the chart starts it.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def command(verbose: bool) -> None:
     """Watches this Kubernetes node (started by the chart, configured by INTACT_* variables)."""

@@ -16,7 +16,7 @@ from .progress import by_kind, show_progress
 from .storage import Storage, storage_options
 
 
-@click.command()
+@click.command(short_help="Writes everything that is remembered into one file.")
 @storage_options
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="FILE|DIR", help="Where to write the backup.")
 @click.option("--with-keys", is_flag=True, help="Put the private keys in, too: whoever has the file can then sign as this installation.")

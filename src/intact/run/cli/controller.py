@@ -13,7 +13,7 @@ from intact.run.settings import read_controller_settings
 from intact.run.signals import stop_on_signals
 
 
-@click.command()
+@click.command(short_help="Decides and acts for a cluster; the chart starts it.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def command(verbose: bool) -> None:
     """Takes reports, decides, acts and records for a cluster (started by the chart, configured by INTACT_* variables)."""

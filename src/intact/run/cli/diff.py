@@ -37,7 +37,7 @@ from .looking import list_containers, look_at
 from .source import DEFAULT_STATE
 
 
-@click.command()
+@click.command(short_help="Shows what the files that differ in a container say.")
 @click.argument("target", metavar="CONTAINER|[NAMESPACE/]POD[/CONTAINER]")
 @click.option("-n", "--namespace", default="", metavar="NS", help="The pod's namespace, if it is not named with the pod.")
 @click.option("--cluster", "in_cluster", is_flag=True, help="Ask the cluster of your kubeconfig, even if this host runs containers.")

@@ -25,7 +25,7 @@ _SHOWN_NAMES = 20
 namespace_option = click.option("-n", "--namespace", default="", metavar="NS", help="Namespace; without it, the kubeconfig's own.")
 
 
-@click.group()
+@click.group(short_help="Lists and shows incidents.")
 def command() -> None:
     """Lists and shows incidents: of the cluster of your kubeconfig, or of `intact watch` on this host."""
 

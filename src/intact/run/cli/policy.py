@@ -26,6 +26,7 @@ from .in_cluster import NAMESPACE, call_in_controller
 from .output import describe_time, output_option, print_rows
 
 MAX_INCIDENTS = 1000
+NO_STARTS = "no pod was seen to change its files before it was ready"
 
 _cluster_option = click.option("--cluster", "in_cluster", is_flag=True, help="Ask the controller in the cluster that kubectl talks to.")
 _namespace_option = click.option(
@@ -33,7 +34,7 @@ _namespace_option = click.option(
 )
 
 
-@click.group()
+@click.group(short_help="Suggests what policies could expect of a workload.")
 def command() -> None:
     """Shows what policies could say about a workload: from what was counted, found and learnt."""
 
@@ -95,12 +96,12 @@ def suggest(workload: str, state_dir: Path, in_cluster: bool, namespace: str, ou
 def starts(workload: str, state_dir: Path, in_cluster: bool, namespace: str, output: str) -> None:
     """Lists what pods change in their own files before they are ready: what is expected of each template's pods."""
     if in_cluster:
-        _relay(["policy", "starts", *([workload] if workload else []), "--output", output], namespace)
+        _relay(["policy", "starts", *([workload] if workload else []), "--output", output], namespace, NO_STARTS)
         return
     with _open_stores(state_dir) as stores:
         profiles = [one for one in stores.starts.list_all() if not workload or _is_meant(one.template.workload, workload)]
     rows = [row for profile in profiles for row in _describe_profile(profile)]
-    print_rows(rows, START_COLUMNS, output, "no pod was seen to change its files before it was ready")
+    print_rows(rows, START_COLUMNS, output, NO_STARTS)
 
 
 START_COLUMNS: dict[str, Callable[[Any], str]] = {
@@ -162,12 +163,18 @@ def _print_expect(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _is_meant(workload: Workload, named: str) -> bool:
-    return named in (f"{workload.namespace}/{workload.name}", str(workload), workload.name if not workload.namespace else "")
+    if not workload.namespace:
+        return named in (workload.name, str(workload), f"{workload.kind}/{workload.name}")
+    whole = f"{workload.namespace}/{workload.kind}/{workload.name}"
+    return named in (f"{workload.namespace}/{workload.name}", str(workload), whole)
 
 
-def _relay(arguments: Sequence[str], namespace: str) -> None:
+def _relay(arguments: Sequence[str], namespace: str, empty: str = "") -> None:
+    said = False
     for chunk in call_in_controller(arguments, namespace=namespace):
-        sys.stdout.buffer.write(chunk)
+        said = bool(sys.stdout.buffer.write(chunk)) or said
+    if not said and empty:
+        click.echo(empty, err=True)
 
 
 @dataclass(frozen=True, slots=True)

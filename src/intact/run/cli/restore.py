@@ -18,7 +18,7 @@ from .progress import by_kind, show_progress
 from .storage import Storage, storage_options
 
 
-@click.command()
+@click.command(short_help="Puts back what `intact backup` wrote.")
 @click.argument("file", type=click.Path(path_type=Path))
 @storage_options
 @click.option(

@@ -29,7 +29,7 @@ from .source import Row, Source, clean, count_of, describe_age, level_rank, open
 VERDICTS = ("Intact", "Drifted", "Unobserved", "Pending", EXPECTED)
 
 
-@click.command()
+@click.command(short_help="Shows what is watched and what is not intact.")
 @click.option("-n", "--namespace", default="", metavar="NS", help="Only containers, incidents and policies of this namespace.")
 @state_option
 @output_option

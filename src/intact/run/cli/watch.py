@@ -44,7 +44,7 @@ MAX_REMEMBERED = 20_000
 DEFAULT_STATE = "/var/lib/intact-watch"
 
 
-@click.command()
+@click.command(short_help="Watches this host's containers, without Kubernetes.")
 @click.option("--socket", metavar="SOCKET", help="containerd's socket; found by itself where it is in a usual place.")
 @click.option(
     "--state",

@@ -22,6 +22,6 @@ COMMANDS = {
 }
 
 
-@click.group(cls=LazyGroup, commands_in=__name__, lazy=COMMANDS)
+@click.group(cls=LazyGroup, commands_in=__name__, lazy=COMMANDS, short_help="Builds, signs, verifies and exports what images hold.")
 def command() -> None:
     """Builds, signs, verifies and exports baselines: what an image says its files are."""
