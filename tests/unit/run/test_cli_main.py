@@ -23,7 +23,7 @@ def test_help_names_the_command_and_its_exit_codes() -> None:
     done = intact("--help")
     assert done.returncode == 0
     assert "Usage: intact" in done.stdout and "11  a proof failed" in done.stdout
-    assert "..." not in done.stdout, "each command says what it does in one whole line"
+    assert "..." not in done.stdout.partition("Commands:")[2], "each command says what it does in one whole line"
     assert intact("--version").stdout.startswith("intact, version ")
 
 
