@@ -68,7 +68,11 @@ def main() -> None:
     print(f"first told after {first_at - began:.2f} s, all {told:,} after {all_s:.1f} s: {all_s / deleting_s:.1f}x the deleting,")
     print(f"{POLL_S / 2 / all_s:.1f}x sooner than a scan every {POLL_S:.0f} s would begin to look")
     lost = sum(gap["body"]["events_lost"] for gap in gaps)
-    print(f"missed: {files - told:,}; the watcher's own word: {floods} floods named, {len(gaps)} gaps told, {lost:,} events lost")
+    losses = sum(1 for gap in gaps if gap["body"]["events_lost"])
+    print(
+        f"missed: {files - told:,}; the watcher's own word: {floods} floods named, {len(gaps)} gaps told, {losses} of them of lost events,"
+    )
+    print(f"{lost:,} events lost at least: of the kernel's own queue it is only known how often it was full")
 
 
 def _count(verdict: Line) -> int:

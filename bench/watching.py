@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab.cgroups import hierarchies
 from lab.settings import LabError
 from lab.watching import Line, Watching
 
@@ -62,11 +63,20 @@ def is_finding(line: Line, path: str, change: str) -> bool:
     return bool(line["type"] == "finding" and line["path"] == path and line["change"] == change)
 
 
+def groups_of(pid: int) -> list[Path]:
+    """The control groups of a process below the hierarchies' roots (cgroups(7), /proc/PID/cgroup)."""
+    paths = {line.split(":", 2)[2].lstrip("/") for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()} - {""}
+    return [group for hierarchy in hierarchies() for path in sorted(paths) if (group := hierarchy / path).joinpath("cgroup.procs").exists()]
+
+
 @contextmanager
 def shell_inside(pid: int) -> Iterator[Callable[[str], None]]:
-    """A root shell in the namespaces of a container, with all rights: each call runs one line to its end."""
+    """A root shell in the namespaces and control groups of a container, as the runtime's `exec` gives one, but with all rights: each call
+    runs one line to its end."""
     namespaces = ("--mount", "--pid", "--ipc", "--uts", "--net")
-    command = ["nsenter", "--target", str(pid), *namespaces, "/bin/sh"]
+    enter = "exec nsenter --target " + " ".join((str(pid), *namespaces)) + " /bin/sh"
+    join = f'for group; do echo $$ > "$group/cgroup.procs"; done; {enter}'
+    command = ["/bin/sh", "-c", join, "join", *groups_of(pid)]
     shell = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     assert shell.stdin is not None and shell.stdout is not None
     requests, answers = shell.stdin, shell.stdout

@@ -92,9 +92,9 @@ class RingBook:
     def mark_whole(self, watched: bytes) -> None:
         self._dirty[watched] = None
 
-    def mark_everything(self) -> None:
-        """Events were lost: anything may have changed anywhere."""
-        self._overflows += 1
+    def mark_everything(self, lost: int = 1) -> None:
+        """So many events were lost, or more: anything may have changed anywhere."""
+        self._overflows += lost
 
     def sign(self, watched: bytes, path: bytes, describe: Callable[[], Process | None]) -> None:
         """Notes who touched `path`; asks only the first time, and only for as many paths as a set holds."""

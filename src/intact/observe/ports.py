@@ -123,7 +123,8 @@ class Rings:
     """What changed since the last `wait`. Keys are the watched directories.
 
     A value is the set of absolute paths inside that directory that may differ now: only themselves, or with everything below them if they
-    end in a slash; None means look everywhere. `overflowed`: the kernel dropped events (`lost` times), so anything below any watched
+    end in a slash; None means look everywhere. `overflowed`: the kernel dropped events (`lost` of them, or more, since the
+    kernel does not say how many), so anything below any watched
     directory may have changed, whatever `dirty` says.
     `floods`: the directories that ring too much to be followed; they ring as a whole, now and then, and once when it is over.
     `writers` names, per directory and path, the process that touched it, or None where it had exited; `executed` in the same way who

@@ -178,8 +178,8 @@ class FanotifyDoorbell:
         self._places.begin_batch()
         events = chain(batch.written, chain.from_iterable(map(fanotify.parse_events, batch.buffers)))
         with self._rung:
-            for _ in range(batch.lost):  # 4
-                self._book.mark_everything()
+            if batch.lost:  # 4
+                self._book.mark_everything(batch.lost)
                 self._places.clear()
         is_left = True
         while is_left:

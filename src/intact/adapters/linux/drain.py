@@ -4,7 +4,7 @@ In: notification groups. Out: what was queued, in order, through a bounded queue
 
 1. One thread waits for the first event, waits `BATCH_S` more, and takes everything that is queued: the kernel merges what repeats.
    While something comes again as soon as it has read, for `BUSY_AFTER` times in a row, it lets `BUSY_BATCH_S` of it gather.
-2. What nobody has taken yet is bounded by `held_bytes`. Beyond that the newest is dropped, as the kernel does it, and the loss is said.
+2. What nobody has taken yet is bounded by `held_bytes`. Beyond that the newest is dropped, as the kernel does it, counted and said.
 3. Whoever asks gets everything that is queued at that moment, at once: the batch that ends it says so.
 """
 
@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from . import processes
-from .fanotify import Group
+from .fanotify import Group, count_events
 from .overlay_marks import Lost, OverlayGroup, Written
 
 BATCH_S = 0.005
@@ -34,7 +34,7 @@ _WRITTEN_BYTES = 256
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """What was queued at one moment. `buffers` are for `fanotify.parse_events`. `quiet_since_ticks`: all of it happened later than that,
-    and earlier than `until_ns` (CLOCK_BOOTTIME). `lost`: how often something was dropped before it. With it and those before it everything
+    and earlier than `until_ns` (CLOCK_BOOTTIME). `lost`: how many events were dropped before it. With it and those before it everything
     is there that was queued when `Drain.ask` returned the number `answers`."""
 
     buffers: tuple[bytes, ...]
@@ -134,7 +134,7 @@ class Drain:
                 answers=asked,
             )
             if self._batches and self._held_bytes + batch.size_bytes > self._limit_bytes:  # 2
-                self._lost += 1
+                self._lost += max(1, sum(map(count_events, buffers)) + len(written))
                 return
             self._lost, self._answered = 0, asked
             self._batches.append(batch)

@@ -127,3 +127,12 @@ def parse_events(buffer: bytes) -> Iterator[Event]:
             at += max(length, _INFO.size)
         yield Event(mask, pid, fsid, directory, name, child)
         offset += max(size, _EVENT.size)
+
+
+def count_events(buffer: bytes) -> int:
+    """How many events one read of the group holds."""
+    offset = count = 0
+    while offset + _EVENT.size <= len(buffer):
+        offset += max(_EVENT.unpack_from(buffer, offset)[0], _EVENT.size)
+        count += 1
+    return count

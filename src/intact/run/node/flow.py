@@ -142,6 +142,7 @@ class NodeFlow:
             while not stop.is_set():
                 self.step()
         finally:
+            self._reporter.tell_lost(float("inf"))
             self._obtaining.close()
             self._live.close()
             self._looks.close()

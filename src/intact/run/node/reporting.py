@@ -74,7 +74,7 @@ class Reporter:
         self._send(self._report(gaps=(gap,)))
 
     def note_lost(self, events: int) -> None:
-        """The kernel dropped events, as many as it says."""
+        """So many events were dropped, or more: each time that its own queue is full, the kernel says so once."""
         at = self._clock()
         lost = self._lost or Gap(since=at, until=at, reason="event queue overflow")
         self._lost = replace(lost, until=at, events_lost=lost.events_lost + events)
