@@ -114,6 +114,9 @@ class World:
     def take_stirred(self) -> frozenset[str]:
         return frozenset()
 
+    def take_past(self) -> Iterator[LiveLook]:
+        return iter(())
+
     def look_at_mounts(self, container_id: str) -> tuple[MountSeen, ...] | None:
         return None
 

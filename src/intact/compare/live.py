@@ -10,12 +10,16 @@ image. Out comes a `Verdict` of scope LIVE. Pure. Silent, and counted: programs 
    as an ELF file: just-in-time compilers map memory too. What a service compiles from its configuration (Varnish) is counted.
 4. A program of another file system is a volume's if the configuration mounts it from the host, outside /dev, /proc and /sys.
 5. Any of these as the first process of the container: it was replaced.
-6. A mount where the configuration has none is told; so is a second one over a declared one, and a declared one that lost a restriction.
-7. A process that left the container's mount namespace, user namespace or root is told.
+6. A mount where the configuration has none is told; so is a second one over a declared one, and a declared one that lost a restriction, or
+   that is not there: the runtime mounts them all before the first process begins.
+7. Of what ran before the look and is over, the content is not known: it is told as if it were a program or a library, unless the image has
+   that path. A Java virtual machine unpacks libraries, loads and removes them: those are counted.
+8. A process that left the container's mount namespace, user namespace or root is told.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +41,7 @@ from .raised import Raised
 MAX_FINDINGS = 200
 _RESTRICTIONS = {"ro": "rw", "nosuid": "suid", "nodev": "dev", "noexec": "exec"}
 """What a mount may be restricted by (mount(8)), and the option that says the opposite."""
+_VIRTUAL_MACHINES = re.compile(rb"/bin/java\Z")
 _OF_THE_RUNTIME = (b"/dev", b"/proc", b"/sys")
 
 
@@ -56,8 +61,11 @@ def judge_live(
     making = _Making(baseline, mounted, look, with_volumes, derived, Raised(levels, look.at))
     for run in look.runs:
         making.take_run(run, differences)
-    for mount in _undeclared(baseline, mounted, look.mounts, making):
-        making.take_mount(mount)
+    if not look.is_past:
+        for mount in _undeclared(baseline, mounted, look.mounts, making):
+            making.take_mount(mount)
+        for missing in _missing(baseline, mounted, look.mounts):
+            making.take_missing(missing)
     for departed in look.departed:
         making.take_departed(departed)
     return making.finish()
@@ -111,11 +119,16 @@ class _Making:
                     return
                 actual = difference.actual if difference is not None else None
                 self._tell_run(run, actual, _describe(run, "changed" if is_of_image else "added"))
+            case Place.GONE if self._is_unread(run):  # 7
+                if run.is_mapped and _VIRTUAL_MACHINES.search(run.by.executable):
+                    self._count("unpacked-by-itself", parent(run.path))
+                elif self.baseline.find(run.path) is None:
+                    self._tell_run(run, None, _describe(run, "and gone before it could be looked at"))
             case Place.GONE:  # 2
                 if not self._is_of_image(run) and (not run.is_mapped or run.is_elf is not False):
                     self._tell_run(run, _entry(run), _describe(run, "deleted since"))
             case Place.MEMORY:  # 3
-                if not run.is_mapped or run.is_elf:
+                if not run.is_mapped or run.is_elf or self._is_unread(run):
                     self._tell_run(run, _entry(run), _describe(run, "in memory alone"))
             case Place.ELSEWHERE:
                 self._take_elsewhere(run)
@@ -123,7 +136,7 @@ class _Making:
                 assert_never(run.place)
 
     def _take_elsewhere(self, run: Run) -> None:
-        if run.is_mapped and not run.is_elf:
+        if run.is_mapped and not run.is_elf and not self._is_unread(run):
             return
         mount = self._mount_of(run)
         if mount is not None and mount in self.volumes and not run.by.is_away:  # 4
@@ -138,6 +151,9 @@ class _Making:
     def _mount_of(self, run: Run) -> bytes | None:
         targets = {m.target for m in self.look.mounts if m.by is None and m.target != b"/"}
         return next((above for above in (run.path, *ancestors(run.path)) if above in targets), None)
+
+    def _is_unread(self, run: Run) -> bool:  # 7
+        return self.look.is_past and run.is_elf is None
 
     def _is_of_image(self, run: Run) -> bool:
         expected = self.baseline.find(run.path)
@@ -163,7 +179,13 @@ class _Making:
         else:
             self._tell(path, "mounted-over", Level.MEDIUM, source, mount.by, change=Change.MOUNTED)
 
-    def take_departed(self, departed: Departed) -> None:  # 7
+    def take_missing(self, missing: DeclaredMount) -> None:
+        path = _resolved(self.baseline, missing.target)
+        source = f" from {display_path(missing.source.encode('utf-8', 'surrogateescape'), 120)}" if missing.source else ""
+        reason = f"{display_path(missing.kind.encode(), 40)}{source} is configured there, and is not mounted any more"
+        self._tell(path, "unmounted", Level.HIGH, reason, None, change=Change.MOUNTED)
+
+    def take_departed(self, departed: Departed) -> None:  # 8
         by, root = departed.by, display_path(departed.root, 120)
         match departed.how:
             case Departure.MOUNTS:
@@ -281,6 +303,21 @@ def _undeclared(baseline: Baseline, mounted: Mounted, mounts: Iterable[MountSeen
             making.count_below(mount, above)
         else:
             yield _Undeclared(mount)
+
+
+def _missing(baseline: Baseline, mounted: Mounted, mounts: Iterable[MountSeen]) -> Iterable[DeclaredMount]:
+    """6. What is configured and not there, where that can be told: not in a table that shows only a part of the mounts, as that of a first
+    process that changed its root; not below another volume, whose links nobody knows; not what only hides a path of the runtime's."""
+    own = [mount for mount in mounts if mount.by is None]
+    if not any((m.target, m.device, m.root) == (b"/", mounted.device, b"/") for m in own):
+        return
+    there = {mount.target for mount in own}
+    targets = {_resolved(baseline, one.target) for one in mounted.mounts if one.kind != "masked"}
+    volumes = {target for target in targets if not any(_is_at_or_below(target, runtime) for runtime in _OF_THE_RUNTIME)}
+    for one in mounted.mounts:
+        target = _resolved(baseline, one.target)
+        if one.kind != "masked" and target not in there and volumes.isdisjoint(ancestors(target)):
+            yield one
 
 
 def _lost(declared: DeclaredMount, mount: MountSeen) -> str:

@@ -107,3 +107,5 @@ class LiveLook:
     unobserved: tuple[Unobserved, ...] = ()
     processes: int = 0
     at: float = 0.0
+    is_past: bool = False
+    """It says what ran since the look before, by the kernel's notes, not what runs. Of what is over by then the content is not known."""

@@ -8,6 +8,7 @@ CLOCK_BOOTTIME. Not for use by two threads at once.
 2. A child runs its parent's program until it executes another; the first file that is then mapped to be executed is that program.
 3. Lives that ended are kept for `KEPT_NS`, and at most `MOST_ENDED` of them: what was before that is not known.
 4. When events were lost, nothing is known but what is there to be seen now.
+5. A child begins in its parent's mount namespace; which ones it and those it descends from were in is kept, the last `NAMESPACES` of them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ KEPT_NS = 10 * 10**9
 MOST_ENDED = 4000
 MOST_ALIVE = 100_000
 ANCESTORS = 4
+NAMESPACES = 4
 _PATH_BYTES = 1024
 
 
@@ -40,6 +42,8 @@ class Life:
     arguments: tuple[bytes, ...] = ()
     uid: int | None = None
     root_device: int | None = None
+    namespaces: tuple[int, ...] = (0,)
+    """Inodes of mount namespaces, the present one last; 0 for one that nobody knows."""
 
 
 @dataclass(slots=True)
@@ -57,10 +61,10 @@ class Lineage:
         lives = self._lives.get(pid)
         return lives[-1] if lives and lives[-1].ended_ns is None else None
 
-    def seed(self, pid: int, parent_pid: int, started_ns: int, executable: bytes) -> None:
+    def seed(self, pid: int, parent_pid: int, started_ns: int, executable: bytes, namespace: int = 0) -> None:
         """A process that was there before. `started_ns` is no earlier than it began."""
         if self.find_alive(pid) is None:
-            self._begin(Life(pid, parent_pid, started_ns, (), executable))
+            self._begin(Life(pid, parent_pid, started_ns, (), executable, namespaces=(namespace,)))
 
     def link(self) -> None:
         """After the last of those that were there before: from whom they descend."""
@@ -80,7 +84,7 @@ class Lineage:
             self._begin(Life(pid, parent_pid, at_ns, (Ancestor(pid=parent_pid, executable=b""),)))
             return
         above = (Ancestor(pid=parent_pid, executable=parent.executable), *parent.ancestors[: ANCESTORS - 1])
-        self._begin(Life(pid, parent_pid, at_ns, above, parent.executable, parent.name))
+        self._begin(Life(pid, parent_pid, at_ns, above, parent.executable, parent.name, namespaces=parent.namespaces))
 
     def execute(self, pid: int, name: bytes, at_ns: int) -> None:
         """2. Also by a thread that takes its process's place."""
@@ -91,11 +95,19 @@ class Lineage:
         life.executable, life.name, life.awaits_program = b"", name, True
         life.arguments, life.uid = (), None
 
-    def map(self, pid: int, path: bytes) -> None:
-        """2. A file was mapped to be executed."""
+    def map(self, pid: int, path: bytes) -> tuple[Life | None, bool]:
+        """2. A file was mapped to be executed: by whom, and whether it is its program."""
         life = self.find_alive(pid)
-        if life is not None and life.awaits_program:
-            life.executable, life.awaits_program = path[:_PATH_BYTES], False
+        if life is None or not life.awaits_program:
+            return life, False
+        life.executable, life.awaits_program = path[:_PATH_BYTES], False
+        return life, True
+
+    def join(self, pid: int, namespace: int) -> None:
+        """5. It has this mount namespace now, if it had not before."""
+        life = self.find_alive(pid)
+        if life is not None and life.namespaces[-1] != namespace:
+            life.namespaces = (*life.namespaces, namespace)[-NAMESPACES:]
 
     def end(self, pid: int, at_ns: int) -> None:
         life = self.find_alive(pid)

@@ -195,6 +195,9 @@ class LiveWorld(Protocol):
     def take_stirred(self) -> frozenset[str]:
         """Since it was asked last: the containers in which something began that is worth a look before the next beat. A hint."""
 
+    def take_past(self) -> Iterator[LiveLook]:
+        """What ran since it was asked last though it may be over (`is_past`); empty where nobody notes that."""
+
     def look_at_mounts(self, container_id: str) -> tuple[MountSeen, ...] | None:
         """Its whole table now; None for a container that has ended."""
 

@@ -268,6 +268,24 @@ def test_the_directory_of_control_groups_of_version_1_is_as_the_runtime_makes_it
     assert told(judge(mounts=unified, mounted=mounted)) == [(b"/sys/fs/cgroup", "remounted", Level.HIGH)]
 
 
+def test_a_declared_mount_that_is_not_there_is_told_once() -> None:
+    (finding,) = judge(mounts=tuple(m for m in DECLARED if m.target != b"/run/secrets")).findings
+    assert (finding.difference.path, finding.rule, finding.level) == (b"/run/secrets", "unmounted", Level.HIGH)
+    assert finding.difference.change is Change.MOUNTED and "not mounted any more" in finding.difference.reason
+
+
+def test_a_table_that_shows_only_a_part_says_nothing_of_the_rest() -> None:
+    """That of a first process that has locked itself in, and an empty one."""
+    assert judge(mounts=()).state is State.INTACT
+    assert judge(mounts=(_mount(b"/data", DISK, b"ext4"),)).state is State.INTACT
+
+
+def test_paths_that_are_only_hidden_and_mounts_in_a_volume_need_not_be_there() -> None:
+    """The runtime leaves out what it hides where there is nothing; a link in a volume may lead a mount elsewhere."""
+    more = (DeclaredMount(target=b"/proc/kcore", kind="masked"), DeclaredMount(target=b"/data/link/sub", kind="bind"))
+    assert judge(mounted=replace(MOUNTED, mounts=(*MOUNTED.mounts, *more))).state is State.INTACT
+
+
 def test_a_read_only_root_that_became_writable_is_told() -> None:
     fixed = Mounted(upper=b"/u", lowers=(b"/l",), device=DEVICE, mounts=MOUNTED.mounts, is_read_only=True)
     assert told(judge(mounted=fixed)) == [(b"/", "remounted", Level.HIGH)]

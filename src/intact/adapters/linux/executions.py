@@ -5,7 +5,7 @@ says who it can have been (`observe.lineage`); what it is called now is asked of
 those notes (no right, an old kernel), only processes that lived before and still do are known (`processes`).
 
 One thread reads the notes when a ring is half full, and every second, so that an idle node costs next to nothing; whoever asks reads what
-was noted until then. Who executed or mapped something in memory is handed on every second: of that no file system tells.
+was noted until then. What processes of containers execute and map is kept for whoever looks at what runs (`noted`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from intact.observe.lineage import Life, Lineage
@@ -22,26 +21,22 @@ from intact.observe.ports import Process
 
 from . import processes
 from .mounts import root_device
+from .noted import Noted
 from .processes import TICK_NS, now_ns
-from .task_events import ENDED, FORKED, NAMED, TaskEvents
+from .task_events import ENDED, FORKED, JOINED, MAPPED, NAMED, TaskEvents
 
 SEED_AGAIN_NS = 5 * 10**9
 """After a loss, what runs is listed again at most this often."""
-READ_EVERY_S = 1.0
-MAX_IN_MEMORY = 1024
-"""Processes that are handed on at once; who starts more in a second is looked at on the beat."""
+READ_EVERY_S = 0.5
 _ARGUMENT_BYTES = 4096
-_IN_MEMORY = (b"/memfd:", b"memfd:")
 _SLACK_TICKS = 2
 
 
 class Executions:
-    """Listens from `start` on. Thread-safe. `on_memory` is called from a thread of its own with the pids of those that executed or mapped
-    something in memory; some have ended."""
+    """Listens from `start` on. Thread-safe. What belongs to containers is handed to `noted`."""
 
-    def __init__(self, on_memory: Callable[[frozenset[int]], None] = lambda pids: None) -> None:
-        self._on_memory = on_memory
-        self._in_memory: set[int] = set()
+    def __init__(self, noted: Noted | None = None) -> None:
+        self._noted = noted
         self._lock = threading.Lock()
         self._lineage = Lineage(now_ns())
         self._events: TaskEvents | None = None
@@ -94,34 +89,43 @@ class Executions:
         poll.register(self._wake, select.POLLIN)
         for descriptor in self._events.descriptors:
             poll.register(descriptor, select.POLLIN)
-        told_at = time.monotonic()
+        woken_at = 0.0
         while self._wake not in dict(poll.poll(READ_EVERY_S * 1000)):
             self.catch_up()
-            if time.monotonic() - told_at >= READ_EVERY_S:
-                told_at = time.monotonic()
-                with self._lock:
-                    pids, self._in_memory = frozenset(self._in_memory), set()
-                if pids:
-                    self._on_memory(pids)
+            if self._noted is not None and not self._noted.is_empty and time.monotonic() - woken_at >= READ_EVERY_S:
+                woken_at = time.monotonic()
+                self._noted.wake()
 
     def _take_in(self, events: TaskEvents) -> None:
         until_ns, records, lost = events.read()
-        lineage = self._lineage
-        for at_ns, kind, pid, parent_pid, text in records:
-            if kind == FORKED:
-                lineage.fork(pid, parent_pid, at_ns)
+        lineage, noted = self._lineage, self._noted
+        for at_ns, kind, pid, number, text, file in records:
+            if kind == MAPPED:
+                life, is_program = lineage.map(pid, text)
+                if noted is not None and file not in noted.ordinary and life is not None and not noted.homes.isdisjoint(life.namespaces):
+                    noted.take(life, text, file, is_private=bool(number), is_program=is_program)
+            elif kind == FORKED:
+                lineage.fork(pid, number, at_ns)
             elif kind == ENDED:
                 lineage.end(pid, at_ns)
             elif kind == NAMED:
                 lineage.execute(pid, text, at_ns)
-            else:
-                lineage.map(pid, text)
-                if text.startswith(_IN_MEMORY) and len(self._in_memory) < MAX_IN_MEMORY:
-                    self._in_memory.add(pid)
+            elif kind == JOINED:
+                self._join(pid, number, thread=int(text or 0))
         lineage.forget(until_ns)
         self._is_lost |= lost
+        if lost and noted is not None:
+            noted.lose()
         if self._is_lost and until_ns - self._seeded_ns > SEED_AGAIN_NS:
             self._seed()
+
+    def _join(self, pid: int, namespace: int, *, thread: int) -> None:
+        if not thread:
+            self._lineage.join(pid, namespace)
+        elif self._noted is not None:
+            life = self._lineage.find_alive(pid)
+            if life is not None and namespace != life.namespaces[-1] and not self._noted.homes.isdisjoint(life.namespaces):
+                self._noted.stray(life, thread)
 
     def _seed(self) -> None:
         """Who runs now. What is noted meanwhile comes later, and replaces what is listed here."""
@@ -138,9 +142,10 @@ class Executions:
         try:
             parent_pid, started_ticks = processes.read_stat(proc)
             executable = os.readlink(os.fsencode(proc / "exe"))
+            namespace = os.stat(proc / "ns" / "mnt").st_ino
         except (OSError, ValueError, IndexError):
             return
-        self._lineage.seed(pid, parent_pid, (started_ticks + 1) * TICK_NS, executable)
+        self._lineage.seed(pid, parent_pid, (started_ticks + 1) * TICK_NS, executable, namespace)
 
 
 def _describe_life(life: Life) -> Process:

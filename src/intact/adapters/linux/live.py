@@ -9,13 +9,13 @@ process, and bounds what one look lists.
 3. A file on the overlay is looked up by name in the writable layer, beneath it and without following anything.
 4. The rest is read where its file system is one that the kernel serves by itself.
 5. A process with another mount namespace is asked for its table too, for a bounded number of namespaces.
+6. So is a thread that has another one than its process; of very many threads, each has its turn.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from intact.model.container import Running
@@ -23,20 +23,20 @@ from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, R
 from intact.model.observation import Unobserved
 
 from . import members, mount_tables, syscalls
-from .running import File, RunningFiles, Seen, read_process
+from .noted import Mapped, Noted
+from .past import IN_MEMORY, Layers, PastReader
+from .running import File, RunningFiles, Seen, read_process, read_threads
 from .runtime_binary import RuntimeBinary, memory_device
-from .threads import Headless
+from .threads import Headless, Turns
 
 MAX_PROCESSES = 20_000
 """Of one container in one look."""
 MAX_RUNS = 512
 MAX_DEPARTED = 64
 MAX_PRIVATE_TABLES = 8
-MAX_STIRRED = 1024
 _SERVED_BY_THE_KERNEL = frozenset(
     {b"tmpfs", b"ramfs", b"ext2", b"ext3", b"ext4", b"xfs", b"btrfs", b"f2fs", b"erofs", b"squashfs", b"overlay"}
 )
-_IN_MEMORY = (b"/memfd:", b"/dev/zero", b"/SYSV", b"/anon_hugepage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +51,29 @@ class _Watched:
     user_namespace: str
     host_pid: int
     host_namespace: str
+    disk: int
+
+    @property
+    def home(self) -> int:
+        """The inode of its mount namespace."""
+        return int(self.mount_namespace.strip("mnt:[]"))
 
 
 class HostLive:
-    """Implements `observe.ports.LiveWorld`. `wait` and `look` from one thread, the others from any."""
+    """Implements `observe.ports.LiveWorld`. `wait` and the looks from one thread, the others from any. Who hears what the kernel notes of
+    processes hands it to `noted`; without that, only what runs during a look is seen."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._tables = mount_tables.MountTables()
         self._members = members.Members()
         self._files = RunningFiles()
+        self._turns = Turns()
         self._runtime = RuntimeBinary(self._files)
         self._memory = memory_device()
         self._watched: dict[str, _Watched] = {}
-        self._stirred: deque[str] = deque(maxlen=MAX_STIRRED)
+        self._stirred: set[str] = set()
+        self.noted = Noted(self._tables.wake)
 
     def watch(self, running: Running) -> str:
         """Begins to listen to the container's mounts; empty, or why it cannot be looked at. One that has ended has no looks."""
@@ -86,6 +95,7 @@ class HostLive:
                 user_namespace=seen.user_namespace,
                 host_pid=seen.parent_pid,
                 host_namespace=_namespace_of(seen.parent_pid),
+                disk=os.stat(mounted.upper).st_dev,
             )
             self._tables.open(running.container.id, pid)
         except (FileNotFoundError, ProcessLookupError):
@@ -95,11 +105,18 @@ class HostLive:
         except Headless as error:
             return f"its processes cannot be looked at: {error}"
         self._watched = {**self._watched, running.container.id: watched}
+        self._note_homes()
         return ""
 
     def forget(self, container_id: str) -> None:
         self._watched = {id: one for id, one in self._watched.items() if id != container_id}
         self._tables.close(container_id)
+        self._note_homes()
+
+    def _note_homes(self) -> None:
+        """Numbers of devices and inodes are used again by others: what was ordinary is found out anew."""
+        self.noted.homes = frozenset(one.home for one in self._watched.values())
+        self.noted.ordinary.clear()
 
     def wake(self) -> None:
         self._tables.wake()
@@ -108,21 +125,52 @@ class HostLive:
         """The containers whose mounts changed before the time was over."""
         return self._tables.wait(timeout_s)
 
-    def stir(self, pids: Iterable[int]) -> None:
-        """Of these processes it was noted that they executed or mapped something in memory; those that still run it are to be looked at.
-        For the most part it is the runtime itself, which has gone on to the container's program by now."""
-        watched = self._watched
-        places = {id: members.Place(groups=one.groups, device=one.device) for id, one in watched.items()}
-        stirred = {id for pid in pids if _runs_in_memory(pid) and (id := members.find(pid, places)) is not None}
-        if stirred:
-            self._stirred.extend(stirred)
-            self._tables.wake()
+    def take_past(self) -> Iterator[LiveLook]:
+        """What was noted of each container since it was asked last, as far as it is in no read-only layer."""
+        notes, due, strays = self.noted.drain()
+        for pid, thread in strays:
+            self._turns.found(pid, thread)
+        watched = {one.home: one for one in self._watched.values()}
+        self._stirred.update(watched[home].running.container.id for home in due & watched.keys())
+        whose: dict[int, list[Mapped]] = {}
+        for mapped in notes:
+            home = next((home for home in reversed(mapped.namespaces) if home in watched), None)
+            if home is not None:
+                whose.setdefault(home, []).append(mapped)
+        self._files.begin()
+        for home, of_one in whose.items():
+            look = self._look_back(watched[home], of_one)
+            if look is not None:
+                yield look
+
+    def _look_back(self, watched: _Watched, notes: list[Mapped]) -> LiveLook | None:
+        table, mounted = self._tables.read(watched.running.container.id), watched.running.mounted
+        if table is None or mounted is None:
+            return None
+        with Layers(mounted.upper, mounted.lowers) as layers:
+            story = PastReader(
+                device=watched.device,
+                disk=watched.disk,
+                namespace=watched.home,
+                init_pid=watched.running.init_pid,
+                layers=layers,
+                mounts=table.mounts,
+                files=self._files,
+                safe=self._safe_devices(watched, table),
+            ).tell(notes)
+        for file in story.ordinary:
+            self.noted.is_ordinary(file)
+        if not story.runs:
+            return None
+        return LiveLook(container=watched.running.container, runs=story.runs, mounts=table.mounts, is_past=True, at=self._clock())
+
+    def _safe_devices(self, watched: _Watched, table: mount_tables.Table) -> frozenset[int]:
+        served = (mount.device for mount in table.mounts if mount.kind in _SERVED_BY_THE_KERNEL)
+        return frozenset({watched.device, self._memory, *served})
 
     def take_stirred(self) -> frozenset[str]:
-        stirred = set()
-        while self._stirred:
-            stirred.add(self._stirred.popleft())
-        return frozenset(stirred)
+        stirred, self._stirred = frozenset(self._stirred), set()
+        return stirred
 
     def close(self) -> None:
         self._tables.close_all()
@@ -138,18 +186,18 @@ class HostLive:
         places = {id: members.Place(groups=one.groups, device=one.device) for id, one in self._watched.items()}
         found = self._members.gather(places)  # 1
         self._files.begin()
+        self._turns.begin()
         for container_id, one in watched.items():
             table = self._tables.read(container_id)
             if table is not None:
                 yield self._look_at(one, found.get(container_id, []), table)
 
     def _look_at(self, watched: _Watched, pids: list[int], table: mount_tables.Table) -> LiveLook:
-        safe = {watched.device, self._memory, *(m.device for m in table.mounts if m.kind in _SERVED_BY_THE_KERNEL)}
         try:
             upper = os.open(watched.upper, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             upper = -1
-        look = _Look(watched, self._files, upper, frozenset(safe))
+        look = _Look(watched, self._files, upper, self._safe_devices(watched, table))
         try:
             if not table.is_whole:
                 look.leave_out(b"/", "more is mounted than one look reads")
@@ -184,6 +232,10 @@ class HostLive:
         if seen.program.device != look.watched.device and self._runtime.is_run_by(seen.program, look.watched.host_pid):
             return
         look.take(seen)
+        if seen.threads > 1:  # 6
+            for stray in read_threads(seen, self._turns.choose(pid)):
+                self._turns.found(pid, stray.thread)
+                look.take_view(stray)
 
 
 @dataclass(slots=True)
@@ -209,6 +261,15 @@ class _Look:
         self.processes += 1
         if seen.left_out:
             self.leave_out(b"/proc", f"process {seen.pid}: {seen.left_out}")
+        departure, runner = self.take_view(seen)
+        if departure is Departure.HOST:
+            return  # its programs are the host's
+        self._take_file(seen.program, runner, is_mapped=False)
+        for file in seen.mapped:
+            self._take_file(file, runner, is_mapped=True)
+
+    def take_view(self, seen: Seen) -> tuple[Departure | None, Runner]:
+        """Whether and how it left the container's view of files."""
         departure = self._find_departure(seen)
         runner = Runner(
             pid=seen.pid,
@@ -223,13 +284,9 @@ class _Look:
                 self.leave_out(b"/proc", "more processes left the container's view than are listed")
             else:
                 self.departed.setdefault(key, Departed(by=runner, how=departure, root=seen.root[:4096]))
-        if departure is Departure.HOST:
-            return  # its programs are the host's
         if departure is Departure.MOUNTS:
             self._read_private_table(runner, seen)
-        self._take_file(seen.program, runner, is_mapped=False)
-        for file in seen.mapped:
-            self._take_file(file, runner, is_mapped=True)
+        return departure, runner
 
     def _find_departure(self, seen: Seen) -> Departure | None:
         if seen.mount_namespace != self.watched.mount_namespace:
@@ -250,12 +307,9 @@ class _Look:
             return
         self._tables.add(seen.mount_namespace)
         try:
-            table = mount_tables.read_private_table(runner)
+            table = mount_tables.read_private_table(runner, seen.thread)
         except OSError:
             return  # gone, with its namespace
-        except Headless as error:
-            self.leave_out(b"/proc", f"process {runner.pid}: {error}")
-            return
         if seen.root_device == self.watched.device:
             self.private_mounts += table.mounts
 
@@ -283,7 +337,7 @@ class _Look:
 
     def _find_place(self, file: File) -> Place | None:
         if file.device != self.watched.device:
-            is_memory = file.is_unlinked and file.path.startswith(_IN_MEMORY)
+            is_memory = file.is_unlinked and file.path.startswith(IN_MEMORY)
             return Place.MEMORY if is_memory else Place.ELSEWHERE
         if self._is_in_upper(file.path):
             return Place.UPPER
@@ -303,13 +357,6 @@ class _Look:
         except OSError:
             return self.upper >= 0  # something else is there now: a look at the layer will tell
         return True
-
-
-def _runs_in_memory(pid: int) -> bool:
-    try:
-        return os.readlink(b"/proc/%d/exe" % pid).startswith(_IN_MEMORY)
-    except OSError:
-        return False  # it has ended
 
 
 def _namespace_of(pid: int) -> str:

@@ -104,9 +104,9 @@ class MountTables:
         return frozenset(changed.difference(ended))
 
 
-def read_private_table(runner: Runner) -> Table:
-    """The table of one process. Raises OSError, and `Headless` as `find_thread` does."""
-    descriptor = os.open(f"/proc/{find_thread(runner.pid) or runner.pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+def read_private_table(runner: Runner, thread: int) -> Table:
+    """The table of one `thread` of a process. Raises OSError."""
+    descriptor = os.open(f"/proc/{runner.pid}/task/{thread}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _read(descriptor, runner)
     finally:

@@ -13,7 +13,8 @@ import hashlib
 import os
 import re
 import stat
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from intact.model.digest import SHA256, Digest
 from intact.observe.ports import Content
@@ -52,7 +53,8 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """`mapped` without the program itself; `left_out` says what a bound left out. Namespaces are told apart by the kernel's own names."""
+    """`mapped` without the program itself; `left_out` says what a bound left out. Namespaces are told apart by the kernel's own names.
+    `thread`: the one whose view of files this is, of as many as `threads`."""
 
     pid: int
     parent_pid: int
@@ -63,6 +65,8 @@ class Seen:
     user_namespace: str
     root: bytes
     root_device: int
+    thread: int
+    threads: int = 1
     left_out: str = ""
 
 
@@ -70,7 +74,7 @@ def read_process(pid: int, overlay_device: int) -> Seen | None:
     """Raises PermissionError where the process may not be looked at, `threads.Headless` where none of its threads could be."""
     whole = b"/proc/%d/" % pid
     try:
-        parent, started = _read_stat(whole)
+        parent, started, threads = _read_stat(whole)
         thread = find_thread(pid)
         if thread is None:
             return None
@@ -95,14 +99,28 @@ def read_process(pid: int, overlay_device: int) -> Seen | None:
         user_namespace=os.fsdecode(users),
         root=root,
         root_device=root_device,
+        thread=thread,
+        threads=threads,
         left_out=left_out,
     )
 
 
-def _read_stat(base: bytes) -> tuple[int, int]:
-    """(ppid, starttime); the name in parentheses may itself hold parentheses and spaces (proc_pid_stat(5))."""
+def read_threads(seen: Seen, chosen: Iterable[int]) -> Iterator[Seen]:
+    """The process as its `chosen` threads have it, where one has another mount namespace or root than `seen` (unshare(2), CLONE_FS)."""
+    for thread in chosen:
+        base = b"/proc/%d/task/%d/" % (seen.pid, thread)
+        try:
+            mounts, root = os.fsdecode(os.readlink(base + b"ns/mnt")), os.readlink(base + b"root")
+            if (mounts, root) != (seen.mount_namespace, seen.root):
+                yield replace(seen, mount_namespace=mounts, root=root, root_device=syscalls.device_of(base + b"root"), thread=thread)
+        except OSError:
+            continue  # it has ended
+
+
+def _read_stat(base: bytes) -> tuple[int, int, int]:
+    """(ppid, starttime, num_threads); the name in parentheses may itself hold parentheses and spaces (proc_pid_stat(5))."""
     fields = _read(base + b"stat", 4096).rpartition(b")")[2].split()
-    return int(fields[1]), int(fields[19])
+    return int(fields[1]), int(fields[19]), int(fields[17])
 
 
 def _read_maps(base: bytes, overlay_device: int, program: File) -> tuple[tuple[File, ...], str]:

@@ -1,4 +1,5 @@
-"""The beginnings, executions and ends of all processes, as the kernel notes them while they happen (perf_event_open(2)).
+"""What the kernel notes of all processes while it happens (perf_event_open(2)): their beginnings and ends, what they execute and map to
+execute, and which mount namespaces they join.
 
 In: nothing. Out: records in order of time. Nothing is sampled and nothing is stopped: one software counter a processor that counts nothing
 and whose ring takes the kernel's notes on tasks. Needs CAP_SYS_ADMIN (or CAP_PERFMON). Never says that it heard everything when it did not.
@@ -26,24 +27,32 @@ _PAGE = mmap.PAGESIZE
 _ONLINE = Path("/sys/devices/system/cpu/online")
 _CLOEXEC = 8
 _SOFTWARE, _DUMMY, _SAMPLE_TIME = 1, 9, 4
-_MMAP, _COMM, _TASK, _WATERMARK, _SAMPLE_ID_ALL, _COMM_EXEC, _CLOCK = 1 << 8, 1 << 9, 1 << 13, 1 << 14, 1 << 18, 1 << 24, 1 << 25
+_MMAP, _COMM, _TASK, _WATERMARK, _SAMPLE_ID_ALL, _MMAP2, _COMM_EXEC = 1 << 8, 1 << 9, 1 << 13, 1 << 14, 1 << 18, 1 << 23, 1 << 24
+_CLOCK, _NAMESPACES = 1 << 25, 1 << 28
 _ATTRIBUTES = struct.Struct("<IIQQQQQIIQQQQIi")
 _ATTRIBUTES_BYTES = 112
 _HEADER = struct.Struct("=IHH")
 _TASKS = struct.Struct("=IIIIQ")
 _TIME = struct.Struct("=Q")
 _PID = struct.Struct("=I")
+_FILE = struct.Struct("=IIQQ")
+_TWO = struct.Struct("=II")
+_FLAGS_AT, _PATH_AT, _INODE_AT, _INODE_END = 68, 72, 40, 64
+_MOUNTS_AT = 8 + 16 + 5 * 16 + 8
+"""Where the mount namespace's inode is in a note on namespaces: MNT_NS_INDEX is 5 (perf_event.h)."""
+_MAP_PRIVATE = 2
 _IS_EXECUTION = 1 << 13
 _HEAD, _TAIL = 1024 // 8, 1032 // 8
 _LOOK_EVERY_NS = 10**9
 
 
-MAPPED, LOST, NAMED, ENDED, FORKED = 1, 2, 3, 4, 7
-"""Types of records (enum perf_event_type)."""
+LOST, NAMED, ENDED, FORKED, MAPPED, JOINED = 2, 3, 4, 7, 10, 16
+"""Types of records (enum perf_event_type): MMAP2 and NAMESPACES are the last two."""
 
-Record: TypeAlias = tuple[int, int, int, int, bytes]
-"""(when, type, pid, its parent's, name of what was executed or path of what was mapped). Sorts by time; thousands a second, so a plain
-tuple."""
+Record: TypeAlias = tuple[int, int, int, int, bytes, bytes]
+"""(when, type, pid, number, text, file). Sorts by time; thousands a second, so a plain tuple. The number is the parent's pid of who was
+forked, 1 for what was mapped for the process alone (MAP_PRIVATE), the inode of the mount namespace that was joined; the text is the name of
+what was executed, the path of what was mapped, the id of a thread that joined by itself. `parse_file` reads the file."""
 
 
 @dataclass(slots=True)
@@ -58,7 +67,7 @@ class TaskEvents:
     def __post_init__(self) -> None:
         self._processors = _ONLINE.read_text()
         numbers = _parse_list(self._processors)
-        pages = 1 << max(1, min(4, (RINGS_BYTES // _PAGE // len(numbers)).bit_length() - 1))
+        pages = 1 << max(1, min(5, (RINGS_BYTES // _PAGE // len(numbers)).bit_length() - 1))
         try:
             for number in numbers:
                 self._rings.append(_Ring(number, pages))
@@ -102,7 +111,7 @@ class _Ring:
 
     def __init__(self, processor: int, pages: int) -> None:
         size = pages * _PAGE
-        flags = _MMAP | _COMM | _TASK | _WATERMARK | _SAMPLE_ID_ALL | _COMM_EXEC | _CLOCK
+        flags = _MMAP | _COMM | _TASK | _WATERMARK | _SAMPLE_ID_ALL | _MMAP2 | _COMM_EXEC | _CLOCK | _NAMESPACES
         attributes = _ATTRIBUTES.pack(
             _SOFTWARE, _ATTRIBUTES_BYTES, _DUMMY, 0, _SAMPLE_TIME, 0, flags, size // 2, 0, 0, 0, 0, 0, 0, time.CLOCK_BOOTTIME
         )
@@ -142,23 +151,36 @@ def _parse(noted: bytes, records: list[Record]) -> bool:
         kind, misc, size = _HEADER.unpack_from(noted, offset)
         end = offset + size
         if kind == MAPPED:
-            path = noted[offset + 40 : end - 8].split(b"\0", 1)[0]
-            if path.startswith((b"/", b"memfd:")):
-                records.append((_TIME.unpack_from(noted, end - 8)[0], MAPPED, _PID.unpack_from(noted, offset + 8)[0], 0, path))
+            path = noted[offset + _PATH_AT : end - 8].split(b"\0", 1)[0]
+            if path[:1] == b"/" != path[1:2]:  # `//anon` is memory that belongs to no file
+                is_private = _PID.unpack_from(noted, offset + _FLAGS_AT)[0] & _MAP_PRIVATE
+                file = noted[offset + _INODE_AT : offset + _INODE_END]
+                at_ns, pid = _TIME.unpack_from(noted, end - 8)[0], _PID.unpack_from(noted, offset + 8)[0]
+                records.append((at_ns, MAPPED, pid, is_private and 1, path, file))
         elif kind in (FORKED, ENDED):
             pid, parent, thread, _, at_ns = _TASKS.unpack_from(noted, offset + 8)
             if pid == thread and pid:  # a process, not one of its further threads
-                records.append((at_ns, kind, pid, parent, b""))
+                records.append((at_ns, kind, pid, parent, b"", b""))
         elif kind == NAMED:
             if misc & _IS_EXECUTION:
                 name = noted[offset + 16 : end - 8].split(b"\0", 1)[0]
-                records.append((_TIME.unpack_from(noted, end - 8)[0], NAMED, _PID.unpack_from(noted, offset + 8)[0], 0, name))
+                records.append((_TIME.unpack_from(noted, end - 8)[0], NAMED, _PID.unpack_from(noted, offset + 8)[0], 0, name, b""))
+        elif kind == JOINED:
+            pid, thread = _TWO.unpack_from(noted, offset + 8)
+            mounts = _TIME.unpack_from(noted, offset + _MOUNTS_AT)[0]
+            records.append((_TIME.unpack_from(noted, end - 8)[0], JOINED, pid, mounts, b"" if pid == thread else b"%d" % thread, b""))
         elif kind == LOST:
             lost = True
         if size < _HEADER.size:
             return True
         offset = end
     return lost
+
+
+def parse_file(file: bytes) -> tuple[int, int]:
+    """(st_dev of the file system, inode) of what was mapped."""
+    major, minor, inode, _ = _FILE.unpack(file)
+    return os.makedev(major, minor), inode
 
 
 def _parse_list(text: str) -> list[int]:

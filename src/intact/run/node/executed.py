@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from intact.compare.differ import compare
 from intact.compare.executed import judge_executed
-from intact.model.observation import Scope
 from intact.observe.ports import Process
 
 from .ports import Eyes
@@ -20,7 +19,6 @@ from .roster import Roster
 from .watched import EXITED, Watched, describe_writer
 
 EXECUTED_EVERY_S = 0.2
-MAX_EXECUTED_SAID = 4096
 
 
 class ExecutedFiles:
@@ -69,7 +67,4 @@ class ExecutedFiles:
             watched.executed.update(executed)
             watched.replaced |= replaced
             return
-        if len(watched.executed_said) >= MAX_EXECUTED_SAID:
-            watched.executed_said.clear()
-        watched.executed_said.update(one.id for one in new)
-        watched.said.pop(Scope.LIVE, None)  # what runs now is told again: this was the last word on what ran, not on what does
+        watched.note_said(new)

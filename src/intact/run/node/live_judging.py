@@ -5,22 +5,28 @@ In: believed looks, from `live_watch`. Out: verdicts, told. For the flow's threa
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from intact.compare.live import paths_to_compare
+from intact.model.container import Mounted
 from intact.model.entry import Entry
 from intact.model.layer import Baseline
-from intact.model.live import LiveLook
+from intact.model.live import LiveLook, Place
 from intact.observe.ports import LiveWorld
 
 from .judging import judge_running
 from .live_watch import LiveWatch
-from .origins import LIBRARIES, Answers, Origins, Weighed
+from .origins import LIBRARIES, PAST, Answers, Origins, Weighed
 from .ports import Eyes, HandIn
 from .reporting import Reporter
 from .roster import Roster
 from .watched import Watched
+
+MAX_WAITING = 64
+"""Looks at what ran that wait until it is known where a library comes from, of one container; the oldest is let go."""
 
 
 class LiveJudge:
@@ -39,6 +45,7 @@ class LiveJudge:
         steady: Callable[[], float],
     ) -> None:
         self._roster, self._eyes, self._reporter, self._origins, self._hand_in = roster, eyes, reporter, origins, hand_in
+        self._waiting: dict[str, deque[LiveLook]] = {}
         self._live: LiveWatch | None = None
         if world is not None:
             self._live = LiveWatch(world, lambda look: hand_in(lambda _: self._take(look)), clock=clock, steady=steady)
@@ -59,6 +66,7 @@ class LiveJudge:
             self.forget(watched)
 
     def forget(self, watched: Watched) -> None:
+        self._waiting.pop(watched.running.container.id, None)
         if self._live is not None:
             self._live.forget(watched.running.container.id)
 
@@ -69,6 +77,9 @@ class LiveJudge:
         watched = self._roster.get(look.container.id)
         if watched is None or watched.baseline is None or watched.running.mounted is None or not watched.is_on:
             return
+        if look.is_past:
+            self._take_past(watched, watched.baseline, watched.running.mounted, look)
+            return
         baseline, paths = watched.baseline, paths_to_compare(look)
         facts = (baseline.root, watched.with_volumes, watched.levels, look.runs, look.departed, look.mounts, look.unobserved)
         if watched.live is not None and not paths and facts == watched.live_facts:
@@ -78,7 +89,7 @@ class LiveJudge:
             watched.running.mounted,
             look,
             partial(self._eyes.look, watched.running, baseline),
-            partial(self._weigh_libraries, watched, baseline),
+            partial(self._weigh_libraries, watched, baseline, then=partial(self._look_again, watched)),
             with_volumes=watched.with_volumes,
             levels=watched.levels,
         )
@@ -90,8 +101,40 @@ class LiveJudge:
         for layer in baseline.layers:
             layer.release()
 
-    def _weigh_libraries(self, watched: Watched, baseline: Baseline, libraries: Sequence[Entry]) -> Weighed:
-        """Where libraries come from that are mapped, as far as that is known; the rest is looked at again when it is."""
+    def _take_past(self, watched: Watched, baseline: Baseline, mounted: Mounted, look: LiveLook) -> None:
+        """Tells what ran, once. That a file was there which is gone now, and of which nothing is known but its name, counts if somebody was
+        heard to write it: a process in a changed root sees other names."""
+        runs = tuple(run for run in look.runs if run.place is not Place.GONE or run.digest is not None or run.path in watched.writers)
+        look = replace(look, runs=runs)
+        judged = judge_running(
+            baseline,
+            mounted,
+            look,
+            partial(self._eyes.look, watched.running, baseline),
+            partial(self._weigh_libraries, watched, baseline, topic=PAST, then=partial(self._take_waiting, watched)),
+            with_volumes=watched.with_volumes,
+        )
+        if judged is None:
+            return
+        if judged.weighed.waiting:
+            waiting = self._waiting.setdefault(watched.running.container.id, deque(maxlen=MAX_WAITING))
+            waiting.append(replace(look, runs=tuple(run for run in look.runs if run.path in judged.weighed.waiting)))
+        new = tuple(finding for finding in judged.verdict.findings if finding.id not in watched.executed_said)
+        if new and self._reporter.hand_over(verdicts=(replace(judged.verdict, findings=new),)):
+            watched.note_said(new)
+
+    def _take_waiting(self, watched: Watched) -> None:
+        for look in self._waiting.pop(watched.running.container.id, ()):
+            self._take(look)
+
+    def _look_again(self, watched: Watched) -> None:
+        if self._live is not None:
+            self._live.look_again(watched.running.container.id)
+
+    def _weigh_libraries(
+        self, watched: Watched, baseline: Baseline, libraries: Sequence[Entry], *, topic: str = LIBRARIES, then: Callable[[], None]
+    ) -> Weighed:
+        """Where libraries come from that are mapped, as far as that is known; `then` is called when it is known of the rest."""
         if self._origins is None or not libraries:
             return Weighed()
         origins, container_id = self._origins, watched.running.container.id
@@ -99,10 +142,9 @@ class LiveJudge:
         def learn(answers: Answers) -> None:
             def take(_: float) -> None:
                 answers()
-                origins.finish(container_id, LIBRARIES)
-                if self._live is not None:
-                    self._live.look_again(container_id)
+                origins.finish(container_id, topic)
+                then()
 
             self._hand_in(take)
 
-        return origins.weigh(watched.running, baseline, libraries, learn, topic=LIBRARIES)
+        return origins.weigh(watched.running, baseline, libraries, learn, topic=topic)

@@ -46,7 +46,7 @@ class LiveWatch:
         self._running: dict[str, Running] = {}
         self._last: dict[str, LiveLook] = {}
         self._due: dict[str, float] = {}
-        self._rested_at = 0.0
+        self._rested_at = self._back_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
@@ -92,10 +92,21 @@ class LiveWatch:
             changed = self._world.wait(max(0.0, self._next_due() - self._steady()))
             for container_id in changed:
                 self._take_mounts(container_id)
+            self._look_back()
             self._bring_forward(self._world.take_stirred())
             due = self._take_due(self._steady())
             if due and not self._stop.is_set():
                 self._sweep(due)
+
+    def _look_back(self) -> None:
+        """What ran since the last time, unless that is to be rested from: then it is kept, and the world wakes again."""
+        started = self._steady()
+        if started < self._back_at:
+            return
+        for look in self._world.take_past():
+            self._deliver(look)
+        now = self._steady()
+        self._back_at = now + (now - started) / BUSY_SHARE
 
     def _next_due(self) -> float:
         with self._lock:

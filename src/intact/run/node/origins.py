@@ -20,8 +20,8 @@ from intact.observe.derive import Deriver, is_bytecode
 
 BATCH = 100
 """Files looked into before it is another container's turn."""
-ADDED, LIBRARIES = "added", "libraries"
-"""What is asked about: the code that was added, or what of it is mapped."""
+ADDED, LIBRARIES, PAST = "added", "libraries", "past"
+"""What is asked about: the code that was added, what of it is mapped, or was."""
 
 Answers = Callable[[], object]
 Then = Callable[[Answers], None]

@@ -77,7 +77,7 @@ class NodeProcess:
         self._list_running = partial(runtime.list_running, node)
         self._baselines = baselines
         live = HostLive(time.time)
-        self._executions = Executions(live.stir)
+        self._executions = Executions(live.noted)
         self.flow = NodeFlow(
             node=node,
             list_running=self._list_running,

@@ -21,6 +21,7 @@ ARGUMENT_BYTES = 512
 HEARD_LATE_S = 2.0
 """A file that changed so much later than its last ring was changed by somebody who was not heard."""
 MAX_COUNTED = 1024
+MAX_EXECUTED_SAID = 4096
 EXITED = "a process that has exited"
 UNWATCHED = "not watched: the mode of its policy is Off"
 EVENT_FLOOD = "EventFlood: it changes faster than can be followed; looked at by the clock until it is quiet"
@@ -130,6 +131,13 @@ class Watched:
             if heard is not None and is_there and finding.changed_at > heard.at:
                 return True
         return False
+
+    def note_said(self, findings: Iterable[Finding]) -> None:
+        """What ran was told. What runs now is told again: this was the last word on what ran, not on what does."""
+        if len(self.executed_said) >= MAX_EXECUTED_SAID:
+            self.executed_said.clear()
+        self.executed_said.update(one.id for one in findings)
+        self.said.pop(Scope.LIVE, None)
 
     def sign(self, verdict: Verdict) -> Verdict:
         """`verdict` with who did it, where somebody was heard."""
