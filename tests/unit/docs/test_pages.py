@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
-from intact.run.cli import cli
+from intact.compare import text
+from intact.run.cli import cli, diff_in_cluster, diff_output
+from intact.run.node import showing
 
 REPOSITORY = Path(__file__).parents[3]
 PAGES = {
@@ -87,6 +89,15 @@ def test_every_link_leads_somewhere(page: str) -> None:
         if heading:
             titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
             assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+def test_the_bounds_of_a_difference_are_those_of_the_code() -> None:
+    page = PAGES["docs/diff.md"]
+    assert (text.MOST_BYTES, text.MOST_LINES, text.MOST_SHOWN, text.MOST_EDITS) == (256 << 10, 20_000, 200, 250)
+    assert "over 256 KiB or\n20,000 lines" in page and "at most 200 of them" in page and "beyond 250 edits" in page
+    assert showing.MOST_BYTES == 1 << 20 and "about 1 MiB" in page
+    assert (diff_in_cluster.PATIENCE_S, diff_in_cluster.UNREADY_S) == (600, 60) and "ten minutes" in page
+    assert all(f"--output {form}" in page for form in diff_output.OUTPUTS if form != "table")
 
 
 def test_every_room_and_module_of_the_map_exists() -> None:

@@ -16,7 +16,7 @@ from intact.model.container import Container
 from intact.model.container import Pod as PodOf
 from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
-from intact.model.errors import InputError, PermanentError
+from intact.model.errors import InputError, PermanentError, TemporaryError
 from intact.model.finding import Change
 from intact.model.layer import Grade
 from intact.model.observation import Scope
@@ -186,6 +186,12 @@ def test_what_failed_there_is_said_here_in_one_harmless_line(kubectl: Callable[[
     with pytest.raises(PermanentError) as caught:
         list(call_in_pod("pod/a", "agent", []))
     assert "one; two" in str(caught.value) and "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_one_that_never_answers_is_not_waited_for(kubectl: Callable[[str], None]) -> None:
+    kubectl("exec sleep 600")
+    with pytest.raises(TemporaryError, match=r"the agent in pod/a did not answer within 0 s"):
+        list(call_in_pod("pod/a", "agent", [], patience_s=0.2))
 
 
 def test_an_error_there_is_the_same_error_here(kubectl: Callable[[str], None]) -> None:

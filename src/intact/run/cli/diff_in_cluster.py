@@ -21,6 +21,10 @@ from intact.model.errors import InputError
 from .in_cluster import call_in_pod
 
 MOST_BYTES = 16 << 20
+PATIENCE_S = 600.0
+"""For the look: the layers of large images are read from a slow disk."""
+UNREADY_S = 60.0
+"""The same, of an agent that Kubernetes does not call ready: so are those of nodes that it does not hear any more."""
 _KINDS = ("c", "initC", "ephemeralC")
 """Of containers, as a pod's specification and status spell them."""
 _AGENTS = "app.kubernetes.io/name=intact,app.kubernetes.io/component=agent"
@@ -116,9 +120,13 @@ def ask_agent(pod: Pod, arguments: list[str], *, namespace: str) -> bytes:
             code="NoAgent",
             hint="intact status; --intact-namespace NS, if Intact is installed in another one",
         )
-    click.echo(f"asking the agent on {pod.node}", err=True)
+    conditions = (running[0].get("status") or {}).get("conditions") or ()
+    is_ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    doubt = "" if is_ready else f", which is not ready: for {UNREADY_S:.0f} s at most"
+    click.echo(f"asking the agent on {pod.node}{doubt}", err=True)
     said = bytearray()
-    for chunk in call_in_pod(f"pod/{running[0]['metadata']['name']}", "agent", arguments, namespace=namespace):
+    name, patience_s = f"pod/{running[0]['metadata']['name']}", PATIENCE_S if is_ready else UNREADY_S
+    for chunk in call_in_pod(name, "agent", arguments, namespace=namespace, patience_s=patience_s):
         said += chunk
         if len(said) > MOST_BYTES:
             raise InputError(f"the agent on {pod.node} says more than {MOST_BYTES >> 20} MiB", code="TooMuch", hint="name one container")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from intact.model.entry import display_path
 from intact.model.errors import InputError, IntactError, PermanentError, TemporaryError, TrustError
@@ -21,14 +23,20 @@ def call_in_controller(arguments: Sequence[str], *, namespace: str = NAMESPACE) 
     return call_in_pod("deploy/intact-controller", "controller", arguments, namespace=namespace)
 
 
-def call_in_pod(pod: str, container: str, arguments: Sequence[str], *, namespace: str = NAMESPACE) -> Iterator[bytes]:
-    """What `intact ARGUMENTS` prints in `pod`, as kubectl names one. Raises as `call_in_controller` does."""
+def call_in_pod(
+    pod: str, container: str, arguments: Sequence[str], *, namespace: str = NAMESPACE, patience_s: float | None = None
+) -> Iterator[bytes]:
+    """What `intact ARGUMENTS` prints in `pod`, as kubectl names one. Raises as `call_in_controller` does, and TemporaryError where it has
+    not ended after `patience_s`: kubectl itself waits for a node that hangs for as long as that hangs."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise InputError("this needs kubectl on the PATH", hint=f"or run the command in the {container}'s pod")
     command = [kubectl, "-n", namespace, "exec", pod, "-c", container, "--", *_PROGRAM, *arguments]
     with tempfile.TemporaryFile() as said:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL) as running:
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL) as running,
+            _end_after(patience_s, running) as is_over,
+        ):
             assert running.stdout is not None
             try:
                 while chunk := running.stdout.read(_CHUNK_BYTES):
@@ -36,9 +44,33 @@ def call_in_pod(pod: str, container: str, arguments: Sequence[str], *, namespace
             except BaseException:  # whoever asked wants no more of it
                 running.terminate()
                 raise
+        if is_over.is_set():
+            raise TemporaryError(
+                f"the {container} in {pod} did not answer within {patience_s:.0f} s", code="Silent", hint="is its node well?"
+            )
         if running.returncode:
             said.seek(0)
             raise _make_error(running.returncode, said.read(4096), container)
+
+
+@contextmanager
+def _end_after(patience_s: float | None, running: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
+    """The event is set if it was ended for that."""
+    is_over = threading.Event()
+
+    def end() -> None:
+        is_over.set()
+        running.kill()
+
+    timer = threading.Timer(patience_s, end) if patience_s is not None else None
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
+    try:
+        yield is_over
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _make_error(code: int, said: bytes, container: str) -> IntactError:
