@@ -63,10 +63,11 @@ def is_finding(line: Line, path: str, change: str) -> bool:
     return bool(line["type"] == "finding" and line["path"] == path and line["change"] == change)
 
 
-def groups_of(pid: int) -> list[Path]:
+def groups_of(pid: int) -> list[str]:
     """The control groups of a process below the hierarchies' roots (cgroups(7), /proc/PID/cgroup)."""
     paths = {line.split(":", 2)[2].lstrip("/") for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()} - {""}
-    return [group for hierarchy in hierarchies() for path in sorted(paths) if (group := hierarchy / path).joinpath("cgroup.procs").exists()]
+    groups = (hierarchy / path for hierarchy in hierarchies() for path in sorted(paths))
+    return [str(group) for group in groups if (group / "cgroup.procs").exists()]
 
 
 @contextmanager
