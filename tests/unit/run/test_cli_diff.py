@@ -188,6 +188,13 @@ def test_what_failed_there_is_said_here_in_one_harmless_line(kubectl: Callable[[
     assert "one; two" in str(caught.value) and "\x1b" not in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("target", "is_said"), [("shop/web", True), ("web", False)])
+def test_who_meant_a_pod_of_the_cluster_is_told_how_to_ask_it(monkeypatch: pytest.MonkeyPatch, target: str, is_said: bool) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/there")
+    result = CliRunner().invoke(diff.command, [target, "--socket", "/nowhere"], standalone_mode=False)
+    assert isinstance(result.exception, InputError) and ("--cluster asks" in result.stderr) is is_said
+
+
 def test_one_that_never_answers_is_not_waited_for(kubectl: Callable[[str], None]) -> None:
     kubectl("exec sleep 600")
     with pytest.raises(TemporaryError, match=r"the agent in pod/a did not answer within 0 s"):

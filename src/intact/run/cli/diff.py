@@ -34,7 +34,7 @@ from .diff_in_cluster import Pod, ask_agent, find_pod
 from .diff_output import OUTPUTS, print_shown, tell_rest
 from .in_cluster import NAMESPACE
 from .looking import list_containers, look_at
-from .source import DEFAULT_STATE
+from .source import DEFAULT_STATE, has_kubernetes
 
 
 @click.command(short_help="Shows what the files that differ in a container say.")
@@ -79,7 +79,12 @@ def command(
         pod = find_pod(wanted)
         shown = _from_agent(pod, intact_namespace, layers=layers, show_all=show_all)
     else:
-        shown = _on_this_host(wanted, find_socket(socket), state, layers=layers, show_all=show_all, show_secrets=show_secrets)
+        try:
+            shown = _on_this_host(wanted, find_socket(socket), state, layers=layers, show_all=show_all, show_secrets=show_secrets)
+        except IntactError:
+            if "/" in wanted and has_kubernetes():
+                click.echo("looked on this host; --cluster asks the cluster of your kubeconfig", err=True)
+            raise
     if as_record:
         click.echo(encode(ShownContainers(containers=tuple(shown))))
         return EXIT_CLEAN

@@ -73,7 +73,7 @@ def open_source(state: Path | None) -> Iterator[Source]:
     """The store in `state`, else the cluster of the kubeconfig, else the store in the default place. Says on stderr which.
 
     Raises InputError where there is neither."""
-    if state is None and not _has_kubernetes():
+    if state is None and not has_kubernetes():
         if not DEFAULT_STATE.is_dir():
             raise InputError(
                 f"there is no cluster and no `intact watch` to ask: no KUBECONFIG, no {DEFAULT_STATE}",
@@ -104,7 +104,8 @@ def open_source(state: Path | None) -> Iterator[Source]:
         api.close()
 
 
-def _has_kubernetes() -> bool:
+def has_kubernetes() -> bool:
+    """Whether there is a cluster to ask, as far as files and the environment tell."""
     return bool(os.environ.get("KUBECONFIG")) or Path("~/.kube/config").expanduser().exists() or SERVICE_ACCOUNT.exists()
 
 
