@@ -63,6 +63,13 @@ int main(int count, char **words)
         syscall(SYS_execveat, root, "nowhere", arguments, environ, 0);
         exit(10);
     }
+    if (!strcmp(trick, "run-by-descriptor")) { /* no name leads to it any more */
+        int file = open(words[2], O_PATH);
+        char *arguments[] = {"x", "600", NULL};
+        unlink(words[2]);
+        syscall(SYS_execveat, file, "", arguments, environ, AT_EMPTY_PATH);
+        exit(12);
+    }
     if (!strcmp(trick, "run-in-memory-without-head")) {
         char *arguments[] = {"x", "without-head", NULL}, *environment[] = {NULL};
         fexecve(in_memory("x", "/bin/pauser"), arguments, environment);

@@ -50,6 +50,7 @@ PRIVILEGED = {
     "over-the-root-of-a-volume": "mount -t tmpfs evil /data",
     "remounted": "mount -o remount,exec,suid /dev/shm",
     "unmounted": "umount /data",
+    "exchanged": "umount /data; mount -t tmpfs evil /data",
     "private-over": "exec unshare -m sh -c 'mount -t tmpfs evil /etc; exec pauser'",
     "thread-over": "exec trick mount-in-a-thread",
     "pivot": "exec unshare -m sh -c 'mount -t tmpfs t /run; mkdir /run/old /run/bin; cp /bin/pauser /run/bin/; cd /run;"
@@ -76,6 +77,7 @@ EXPECTED = {
     "over-the-root-of-a-volume": {("/data", "mounted-over")},
     "remounted": {("/dev/shm", "remounted")},
     "unmounted": {("/data", "unmounted")},
+    "exchanged": {("/data", "mounted-over")},
     "private-over": {("/bin/pauser", "foreign-namespace"), ("/etc", "mounted-over")},
     "thread-over": {("/bin/trick", "foreign-namespace"), ("/srv", "mounted-over")},
     "pivot": {("/bin/pauser", "foreign-namespace")},

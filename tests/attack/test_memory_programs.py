@@ -40,6 +40,8 @@ PASSING = {
         "unshare -m sh -c 'mount -t tmpfs t /srv; cp /bin/pauser /srv/alone; timeout 0.1 /srv/alone'",
         b"/srv/alone",
     ),
+    "a program by its descriptor": ("cp /bin/pauser /var/d; timeout 0.1 trick run-by-descriptor /var/d", b"/var/d"),
+    "a program on a tmpfs by its descriptor": ("cp /bin/pauser /run/d; timeout 0.1 trick run-by-descriptor /run/d", b"/run/d"),
     "code that becomes executable after it was mapped": ("cp /bin/pauser /var/late; timeout 0.1 trick map-late", b"/var/late"),
 }
 """What is done, and what is told. Seconds are given only to what has to be asked of the process."""

@@ -10,8 +10,8 @@ image. Out comes a `Verdict` of scope LIVE. Pure. Silent, and counted: programs 
    as an ELF file: just-in-time compilers map memory too. What a service compiles from its configuration (Varnish) is counted.
 4. A program of another file system is a volume's if the configuration mounts it from the host, outside /dev, /proc and /sys.
 5. Any of these as the first process of the container: it was replaced.
-6. A mount where the configuration has none is told; so is a second one over a declared one, and a declared one that lost a restriction, or
-   that is not there: the runtime mounts them all before the first process begins.
+6. A mount where the configuration has none is told; so is a second one over a declared one, or in its place, and a declared one that lost
+   a restriction, or that is not there: the runtime mounts them all before the first process begins.
 7. Of what ran before the look and is over, the content is not known: it is told as if it were a program or a library, unless the image has
    that path. A Java virtual machine unpacks libraries, loads and removes them: those are counted.
 8. A process that left the container's mount namespace, user namespace or root is told.
@@ -268,7 +268,7 @@ class _Making:
 
 @dataclass(frozen=True, slots=True)
 class _Undeclared:
-    """`lost`: the restrictions that a declared mount no longer has; `is_second`: it lies over a declared one."""
+    """`lost`: the restrictions that a declared mount no longer has; `is_second`: it lies over a declared one, or in its place."""
 
     mount: MountSeen
     lost: str = ""
@@ -291,7 +291,7 @@ def _undeclared(baseline: Baseline, mounted: Mounted, mounts: Iterable[MountSeen
             continue
         if mount.target in declared:
             seen[mount.target] += mount.by is None
-            if mount.by is None and seen[mount.target] <= len(declared[mount.target]):
+            if mount.by is None and not mount.is_other and seen[mount.target] <= len(declared[mount.target]):
                 lost = _lost(declared[mount.target][0], mount) if len(declared[mount.target]) == 1 else ""
                 if lost:
                     yield _Undeclared(mount, lost=lost)

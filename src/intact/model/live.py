@@ -84,7 +84,7 @@ class Departed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountSeen:
     """One line of a mount table (proc_pid_mountinfo(5)): `flags` are the mount's own. `by`: whose table it is, None for the
-    container's."""
+    container's. `is_other`: something else was mounted there when the table was first read."""
 
     target: bytes
     kind: bytes
@@ -93,6 +93,7 @@ class MountSeen:
     device: int
     flags: tuple[str, ...] = ()
     by: Runner | None = None
+    is_other: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -274,6 +274,11 @@ def test_a_declared_mount_that_is_not_there_is_told_once() -> None:
     assert finding.difference.change is Change.MOUNTED and "not mounted any more" in finding.difference.reason
 
 
+def test_what_is_mounted_in_the_place_of_a_declared_mount_is_told() -> None:
+    mounts = tuple(replace(m, is_other=True) if m.target == b"/data" else m for m in DECLARED)
+    assert told(judge(mounts=mounts)) == [(b"/data", "mounted-over", Level.HIGH)]
+
+
 def test_a_table_that_shows_only_a_part_says_nothing_of_the_rest() -> None:
     """That of a first process that has locked itself in, and an empty one."""
     assert judge(mounts=()).state is State.INTACT

@@ -12,7 +12,9 @@ import os
 import re
 import select
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from intact.model.live import MountSeen, Runner
 
@@ -39,6 +41,7 @@ class MountTables:
         self._poll = select.poll()
         self._lock = threading.Lock()
         self._open: dict[str, tuple[int, int]] = {}
+        self._first: dict[str, dict[bytes, set[bytes]]] = {}
         self._whose: dict[int, str] = {}
         self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll.register(self._woken, select.POLLIN)
@@ -51,8 +54,10 @@ class MountTables:
         except (OSError, Headless):
             os.close(process)
             raise
+        first = _list_ids(table)
         with self._lock:
             self._open[container_id] = (table, process)
+            self._first[container_id] = first
             self._whose[table] = self._whose[process] = container_id
             self._poll.register(table, select.POLLPRI)
             self._poll.register(process, select.POLLIN)
@@ -60,6 +65,7 @@ class MountTables:
 
     def close(self, container_id: str) -> None:
         with self._lock:
+            self._first.pop(container_id, None)
             for descriptor in self._open.pop(container_id, ()):
                 self._poll.unregister(descriptor)
                 del self._whose[descriptor]
@@ -82,7 +88,7 @@ class MountTables:
         """The table now; None for a container that is not open."""
         with self._lock:
             opened = self._open.get(container_id)
-            return None if opened is None else _read(opened[0], None)
+            return None if opened is None else _read(opened[0], None, self._first[container_id])
 
     def wait(self, timeout_s: float) -> frozenset[str]:
         """The containers whose table changed before the time was over. Those whose process ended are closed, and not among them."""
@@ -113,34 +119,54 @@ def read_private_table(runner: Runner, thread: int) -> Table:
         os.close(descriptor)
 
 
-def _read(descriptor: int, runner: Runner | None) -> Table:
+def _read(descriptor: int, runner: Runner | None, first: Mapping[bytes, set[bytes]] = MappingProxyType({})) -> Table:
+    data = _read_all(descriptor)
+    mounts = parse_table(data, runner, first)
+    return Table(mounts=mounts[:MAX_MOUNTS], is_whole=len(data) < MAX_BYTES and len(mounts) <= MAX_MOUNTS)
+
+
+def _read_all(descriptor: int) -> bytes:
     os.lseek(descriptor, 0, os.SEEK_SET)
     parts, size = [], 0
     while size < MAX_BYTES and (part := os.read(descriptor, 1 << 16)):
         parts.append(part)
         size += len(part)
-    mounts = parse_table(b"".join(parts), runner)
-    return Table(mounts=mounts[:MAX_MOUNTS], is_whole=size < MAX_BYTES and len(mounts) <= MAX_MOUNTS)
+    return b"".join(parts)
 
 
-def parse_table(data: bytes, runner: Runner | None = None) -> tuple[MountSeen, ...]:
-    """Every line that has the documented shape, in its order; octal escapes undone after splitting."""
+def _list_ids(descriptor: int) -> dict[bytes, set[bytes]]:
+    """The ids of the mounts at each target: what is mounted anew gets another one, what is mounted otherwise keeps it."""
+    ids: dict[bytes, set[bytes]] = {}
+    for line in _read_all(descriptor).split(b"\n"):
+        fields = line.split(b" ", 5)
+        if len(fields) == 6:
+            ids.setdefault(_unescape(fields[4]), set()).add(fields[0])
+    return ids
+
+
+def parse_table(
+    data: bytes, runner: Runner | None = None, first: Mapping[bytes, set[bytes]] = MappingProxyType({})
+) -> tuple[MountSeen, ...]:
+    """Every line that has the documented shape, in its order; octal escapes undone after splitting. `first`: the ids of what was there at
+    first, by target."""
     mounts = []
     for line in data.split(b"\n"):
         before, _, after = line.partition(b" - ")
-        first, last = before.split(b" "), after.split(b" ")
-        if len(first) < 6 or len(last) < 2:
+        begin, last = before.split(b" "), after.split(b" ")
+        if len(begin) < 6 or len(last) < 2:
             continue
-        major, _, minor = first[2].partition(b":")
+        target = _unescape(begin[4])
+        major, _, minor = begin[2].partition(b":")
         mounts.append(
             MountSeen(
-                target=_unescape(first[4]),
+                target=target,
                 kind=last[0],
                 source=_unescape(last[1]),
-                root=_unescape(first[3]),
+                root=_unescape(begin[3]),
                 device=os.makedev(int(major), int(minor)),
-                flags=tuple(os.fsdecode(first[5]).split(",")),
+                flags=tuple(os.fsdecode(begin[5]).split(",")),
                 by=runner,
+                is_other=target in first and begin[0] not in first[target],
             )
         )
     return tuple(mounts)
