@@ -46,8 +46,9 @@ def record_finding(finding: Finding, *, workload: Workload | None, incident: str
     return _leaf(LeafKind.FINDING, now, body, node=finding.container.node, workload=workload, incident=incident)
 
 
-def record_verdict(verdict: Verdict, *, workload: Workload | None, now: float) -> Leaf:
-    """One comparison that was not clean; each of its findings has a leaf of its own, and is named here by its id."""
+def record_verdict(verdict: Verdict, *, workload: Workload | None, now: float, stands_for: int = 1, since: float = 0.0) -> Leaf:
+    """One comparison that was not clean; each of its findings has a leaf of its own, and is named here by its id. `stands_for` more than
+    one: it is the last of so many since `since`, of which the others have no leaf."""
     body = {
         **_container(verdict.container),
         "state": verdict.state.value,
@@ -67,6 +68,7 @@ def record_verdict(verdict: Verdict, *, workload: Workload | None, now: float) -
         "grade": verdict.grade.title if verdict.grade is not None else None,
         "compared": write_integer(verdict.compared),
         "observed_at": format_time(verdict.at),
+        **({"stands_for": stands_for, "since": format_time(since)} if stands_for > 1 else {}),
     }
     return _leaf(LeafKind.VERDICT, now, body, node=verdict.container.node, workload=workload)
 

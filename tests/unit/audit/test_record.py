@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from intact.audit.record import MAX_INTEGER, Leaf, encode_leaf, format_time, parse_leaf, parse_time, write_bytes, write_text
 from intact.audit.steps import record_clean, record_finding, record_gap, record_verdict
-from intact.audit.tally import CleanTally
+from intact.audit.tally import EACH, CleanTally, RestlessTally
 from intact.model.bytestext import escape_bytes, unescape_bytes
 from intact.model.container import Container, Pod
 from intact.model.digest import Digest
@@ -121,6 +121,32 @@ def test_clean_verdicts_of_an_interval_are_one_leaf_per_node() -> None:
     assert [(c["container"], c["observed_at"]) for c in containers] == [("a", format_time(40)), ("b", format_time(40))]
     assert tally.due(1000.0) == tally.flush(1000.0) == ()
     encode_leaf(leaf)
+
+
+def test_of_a_container_that_differs_again_and_again_the_first_looks_and_the_last_are_recorded() -> None:
+    tally = RestlessTally(interval_s=60)
+    drifted = replace(make_verdict("a", 0.0), state=State.DRIFTED)
+    looks = [leaf for at in range(40) for leaf in tally.add(replace(drifted, at=float(at)), None, float(at))]
+    assert [leaf.body["observed_at"] for leaf in looks] == [format_time(at) for at in range(EACH)]
+    (blind,) = tally.add(replace(drifted, state=State.UNOBSERVED, at=41.0), None, 41.0)
+    assert blind.body["state"] == "Unobserved", "the first of another state is never held"
+    assert tally.add(replace(drifted, container=make_verdict("b", 0.0).container), None, 42.0), "another container is another matter"
+    assert tally.due(59.0) == ()
+    (last,) = tally.due(60.0)
+    assert (last.body["stands_for"], last.body["since"], last.body["observed_at"]) == (40 - EACH, format_time(EACH), format_time(39))
+    encode_leaf(last)
+    (first,) = tally.add(replace(drifted, at=61.0), None, 61.0)
+    assert "stands_for" not in first.body, "a new interval begins with the first"
+    assert tally.flush() == (), "nothing was held since"
+
+
+def test_what_is_held_is_written_before_a_later_look_that_is_recorded() -> None:
+    tally = RestlessTally(interval_s=60)
+    drifted = replace(make_verdict("a", 0.0), state=State.DRIFTED)
+    for at in range(EACH + 5):
+        tally.add(replace(drifted, at=float(at)), None, float(at))
+    held, now = tally.add(replace(drifted, at=100.0), None, 100.0)
+    assert (held.body["stands_for"], now.body["observed_at"]) == (5, format_time(100.0))
 
 
 def test_a_verdict_of_any_size_is_recorded() -> None:

@@ -13,6 +13,7 @@ from intact.audit.log import AuditLog
 from intact.audit.steps import record_decision, record_finding, record_incident
 from intact.audit.steps import record_outcome as audit_outcome
 from intact.decide.expect import select_counting
+from intact.decide.flapping import is_flapping
 from intact.decide.govern import DEFAULT, govern
 from intact.decide.known_good import note_look
 from intact.decide.ports import IncidentStore, RemediationStore, ReportStore, RevisionStore, StartStore, Transactions
@@ -33,6 +34,7 @@ from .world import World
 
 RECENT_INCIDENTS = 20
 """Earlier incidents that are looked through for actions and thresholds of a workload."""
+SEEN_AGAIN_S = 300.0
 TOLD_FINDINGS = 20
 """Findings that an alert about an action is made from."""
 
@@ -98,7 +100,8 @@ class Casebook:
         counting = select_counting(reported, policy, now)
         fresh = self._memory.incidents.count(incident.id, counting)
         leaves = [record_finding(one.finding, workload=workload, incident=incident.id, now=now) for one in fresh]
-        leaves.append(record_incident(incident, opened=before is None, now=now))
+        if before is None or decisions or _is_worth_a_leaf(before, incident, now):
+            leaves.append(record_incident(incident, opened=before is None, now=now))
         leaves += [record_decision(decision, now=now) for decision in decisions]
         self._audit.append(leaves)
         self._submit(alert_for_incident(before, incident, counting, now=now))
@@ -114,9 +117,10 @@ class Casebook:
     def settle(self, incident: Incident, now: float) -> Incident:
         """An open incident thought about anew: it is over, or what was refused or unknown before is possible now."""
         policy = self.policy_for(incident)
-        facts = self._facts(incident.workload, policy, self._memory.incidents.of(incident.workload, RECENT_INCIDENTS), now)
+        earlier = self._memory.incidents.of(incident.workload, RECENT_INCIDENTS)
+        facts = self._facts(incident.workload, policy, earlier, now)
         resolved = resolve(incident, facts, now)
-        if resolved == incident:
+        if resolved == incident or is_flapping(incident, earlier, facts.pods, now):
             return self.consider(incident.workload, (), policy, now) or incident
         self._memory.incidents.save(resolved)
         self._audit.append([record_incident(resolved, opened=False, now=now)])
@@ -184,3 +188,10 @@ class Casebook:
     def _submit(self, alert: Alert | None) -> None:
         if alert is not None:
             self._router.submit(alert)
+
+
+def _is_worth_a_leaf(before: Incident, incident: Incident, now: float) -> bool:
+    """Whether more of it has changed than when it was last seen, of which one leaf in `SEEN_AGAIN_S` is enough: its end says the last."""
+    is_later = incident.last_seen // SEEN_AGAIN_S != before.last_seen // SEEN_AGAIN_S
+    unseen = replace(before, last_seen=incident.last_seen)
+    return is_later or record_incident(unseen, opened=False, now=now) != record_incident(incident, opened=False, now=now)

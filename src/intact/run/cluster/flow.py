@@ -16,8 +16,8 @@ import structlog
 
 from intact.audit.log import AuditLog
 from intact.audit.record import Leaf
-from intact.audit.steps import record_gap, record_verdict
-from intact.audit.tally import CleanTally
+from intact.audit.steps import record_gap
+from intact.audit.tally import CleanTally, RestlessTally
 from intact.decide.agreement import Own
 from intact.decide.build import fold_build
 from intact.decide.expect import is_calm, is_clean
@@ -97,7 +97,7 @@ class ClusterFlow(AgentSide):
         super().__init__(world=world, memory=memory, audit=audit, router=router, library=library, commands=CommandBox(clock), clock=clock)
         self._on_verdict = on_verdict
         self._lock = threading.RLock()
-        self._tally = CleanTally()
+        self._tally, self._restless = CleanTally(), RestlessTally()
         self._nodes: dict[str, NodeStatus] = {}
         self._looks = Looks()
         self._asked: dict[str, frozenset[str]] = {}
@@ -141,7 +141,7 @@ class ClusterFlow(AgentSide):
                     self._reconciler.wake(Key("node", status.node), SILENT_S)
         self._reconciler.run(stop)
         with self._lock:
-            self._audit.append(list(self._tally.flush(self._clock())))
+            self._audit.append([*self._tally.flush(self._clock()), *self._restless.flush()])
 
     # -- the seam ----------------------------------------------------------------------------------------------------
 
@@ -291,7 +291,7 @@ class ClusterFlow(AgentSide):
         reported.extend(Reported(finding=finding, pod=pod) for finding in verdict.findings)
         if verdict.state is State.INTACT:
             return [*leaves, *self._tally.add(verdict, now)]
-        return [*leaves, record_verdict(verdict, workload=pod.workload, now=now)]
+        return [*leaves, *self._restless.add(verdict, pod.workload, now)]
 
     def _regrade(self, verdict: Verdict) -> Verdict:
         if verdict.grade is None:
@@ -337,7 +337,7 @@ class ClusterFlow(AgentSide):
         with self._lock, self._memory.transactions.transaction():
             self._memory.reports.forget_before(now - REMEMBERED_S)
             self._starts.keep_house(now)
-            self._audit.append(list(self._tally.due(now)))
+            self._audit.append([*self._tally.due(now), *self._restless.due(now)])
         self._truth.keep(self._world.declared_on)
         self._hold_nodes()
         self._world.keep_house(now)
