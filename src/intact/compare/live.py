@@ -13,7 +13,7 @@ image. Out comes a `Verdict` of scope LIVE. Pure. Silent, and counted: programs 
 6. A mount where the configuration has none is told; so is a second one over a declared one, or in its place, and a declared one that lost
    a restriction, or that is not there: the runtime mounts them all before the first process begins.
 7. Of what ran before the look and is over, the content is not known: it is told as if it were a program or a library, unless the image has
-   that path. A Java virtual machine unpacks libraries, loads and removes them: those are counted.
+   that path. A Java virtual machine unpacks libraries, loads and removes them: those are silent.
 8. A process that left the container's mount namespace, user namespace or root is told.
 """
 
@@ -120,9 +120,8 @@ class _Making:
                 actual = difference.actual if difference is not None else None
                 self._tell_run(run, actual, _describe(run, "changed" if is_of_image else "added"))
             case Place.GONE if self._is_unread(run):  # 7
-                if run.is_mapped and _VIRTUAL_MACHINES.search(run.by.executable):
-                    self._count("unpacked-by-itself", parent(run.path))
-                elif self.baseline.find(run.path) is None:
+                is_unpacked = run.is_mapped and _VIRTUAL_MACHINES.search(run.by.executable)
+                if not is_unpacked and self.baseline.find(run.path) is None:
                     self._tell_run(run, None, _describe(run, "and gone before it could be looked at"))
             case Place.GONE:  # 2
                 if not self._is_of_image(run) and (not run.is_mapped or run.is_elf is not False):

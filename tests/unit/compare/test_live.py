@@ -130,6 +130,30 @@ def test_a_library_that_is_a_member_of_an_archive_of_the_image_is_silent() -> No
     assert states == {Proof.DERIVED: State.INTACT, Proof.FORGED: State.DRIFTED, Proof.UNKNOWN: State.DRIFTED}
 
 
+@pytest.mark.parametrize(
+    ("run", "is_told"),
+    [
+        (Run(path=b"/tmp/x", place=Place.GONE, by=SHELL), True),
+        (Run(path=b"/tmp/l.so", place=Place.GONE, by=SHELL, is_mapped=True), True),
+        (Run(path=b"/bin/tool", place=Place.GONE, by=SHELL, is_mapped=True), False),
+        (Run(path=b"/tmp/l.so", place=Place.GONE, by=replace(SHELL, executable=b"/opt/jdk/bin/java"), is_mapped=True), False),
+        (Run(path=b"/tmp/x", place=Place.GONE, by=replace(SHELL, executable=b"/opt/jdk/bin/java")), True),
+        (Run(path=b"/memfd:l", place=Place.MEMORY, by=SHELL, is_mapped=True), True),
+        (Run(path=b"/memfd:l", place=Place.MEMORY, by=SHELL, is_mapped=True, is_elf=False), False),
+        (Run(path=b"/run/x", place=Place.ELSEWHERE, by=SHELL, is_mapped=True), True),
+        (Run(path=b"/data/x", place=Place.ELSEWHERE, by=SHELL), False),
+    ],
+)
+def test_of_what_ran_and_is_over_only_that_it_was_there_is_known(run: Run, is_told: bool) -> None:
+    """A library that the image has under that name is replaced by an upgrade; a Java virtual machine unpacks, loads and removes its own."""
+    look = LiveLook(container=CONTAINER, runs=(run,), mounts=DECLARED, is_past=True, at=5.0)
+    assert bool(told(judge_live(BASELINE, MOUNTED, look, {}))) is is_told
+
+
+def test_a_look_back_says_nothing_of_what_is_mounted() -> None:
+    assert judge_live(BASELINE, MOUNTED, LiveLook(container=CONTAINER, is_past=True), {}).state is State.INTACT
+
+
 def test_a_program_is_told_though_an_archive_of_the_image_holds_it() -> None:
     look = LiveLook(container=CONTAINER, runs=(Run(path=b"/tmp/x", place=Place.UPPER, by=SHELL),))
     assert find_derivable(look, _added(b"/tmp/x")) == ()
