@@ -25,7 +25,7 @@ HOT_S = 61.0
 OVERFLOW_PAUSE_S = 5.0
 FLOOD_LOOK_S = 10.0
 FEW_PATHS = 16
-GATHER_S = 0.2
+GATHER_S = 0.1
 LARGEST_SET = 4096
 """More paths than this are looked at as a whole."""
 _NEVER = float("inf")
