@@ -6,6 +6,8 @@ reads a clock. Not for use by two threads at once.
 1. More than `FLOOD_PER_S` events within one second make a directory flood.
 2. It floods until `QUIET_S` have passed without a second of more than `CALM_PER_S`.
 3. While it floods, its events count, and it rings as a whole once a second; once more when the flood is over.
+4. Meanwhile the first `RARE_EACH` events of a second in each place below it are worth a look of their own, `RARE_ALL` in all: a flood in
+   some places puts off little of what happens in others.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from enum import Enum
 FLOOD_PER_S = 5000
 CALM_PER_S = 500
 QUIET_S = 10.0
+RARE_EACH = 2
+RARE_ALL = 200
 _WINDOW_S = 1.0
 
 
@@ -34,6 +38,8 @@ class _Count:
     events: int = 0
     floods_until: float = 0.0
     rung_at: float = 0.0
+    rare: dict[bytes, int] = field(default_factory=dict)
+    rare_left: int = RARE_ALL
 
 
 @dataclass(slots=True)
@@ -52,7 +58,8 @@ class FloodGauge:
         if count is None:
             count = self._counts[directory] = _Count(began=now)
         if now - count.began >= _WINDOW_S:
-            count.began, count.events = now, 0
+            count.began, count.events, count.rare_left = now, 0, RARE_ALL
+            count.rare.clear()
         count.events += 1
         is_flooding = directory in self._flooding
         if count.events > (self.calm_per_s if is_flooding else self.flood_per_s):  # 1, 2
@@ -64,6 +71,18 @@ class FloodGauge:
             return Ring.NOTHING
         count.rung_at = now
         return Ring.WHOLE
+
+    def is_rare(self, directory: bytes, place: bytes) -> bool:
+        """4. Whether the event that was just counted below the flooding `directory`, in `place`, is worth a look of its own."""
+        count = self._counts.get(directory)
+        if count is None or count.rare_left < 1:
+            return False
+        before = count.rare.get(place, 0)
+        if before >= RARE_EACH:
+            return False
+        count.rare[place] = before + 1
+        count.rare_left -= 1
+        return True
 
     def settle(self, now: float) -> frozenset[bytes]:
         """2. The directories whose flood is over; each is named once."""

@@ -126,7 +126,8 @@ class Rings:
     end in a slash; None means look everywhere. `overflowed`: the kernel dropped events (`lost` of them, or more, since the
     kernel does not say how many), so anything below any watched
     directory may have changed, whatever `dirty` says.
-    `floods`: the directories that ring too much to be followed; they ring as a whole, now and then, and once when it is over.
+    `floods`: the directories that ring too much to be followed; they ring as a whole, now and then, and once when it is over; `apart` has
+    those of their paths that rang where little else does.
     `writers` names, per directory and path, the process that touched it, or None where it had exited; `executed` in the same way who
     executed a file of an upper directory, whether it is still there or not; `replaced` has those paths of which it is known that the file
     that was executed is not there any more.
@@ -136,6 +137,7 @@ class Rings:
     overflowed: bool = False
     lost: int = 0
     floods: frozenset[bytes] = frozenset()
+    apart: Mapping[bytes, frozenset[bytes]] = field(default_factory=lambda: MappingProxyType({}))
     writers: Mapping[bytes, Mapping[bytes, Process | None]] = field(default_factory=lambda: MappingProxyType({}))
     executed: Mapping[bytes, Mapping[bytes, Process | None]] = field(default_factory=lambda: MappingProxyType({}))
     replaced: Mapping[bytes, frozenset[bytes]] = field(default_factory=lambda: MappingProxyType({}))

@@ -10,7 +10,8 @@ reads a clock. Not for use by two threads at once.
 5. No container takes more than a fifth of the time: after a look of t seconds its next waits 4 t. Paths that rang do not wait so long for a
    look at everything, so that no crowd of files puts off what is told of others: theirs are a fifth of the time of their own. After a look
    at more than `FEW_PATHS` they gather for `GATHER_S`: what changes again and again meanwhile is looked at once.
-6. One that floods (`observe.flood`) is looked at by the clock, as a whole every `FLOOD_LOOK_S`, and once more when that is over.
+6. One that floods (`observe.flood`) is looked at by the clock, as a whole every `FLOOD_LOOK_S`, and once more when that is over. What rang
+   apart from a flood, or from a crowd of paths that is looked at as a whole, comes before that.
 7. While a container is being looked at, nothing more of it is due.
 """
 
@@ -20,6 +21,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from intact.model.seam import PodPlan
+
+from .doorbell import keep_rare
 
 HOT_S = 61.0
 OVERFLOW_PAUSE_S = 5.0
@@ -44,6 +47,7 @@ class _Watched:
     is_hot_as_a_whole: bool = False
     not_before: float = 0.0
     whole_not_before: float = 0.0
+    apart: set[bytes] = field(default_factory=set)
     paths_not_before: float = 0.0
     is_flooding: bool = False
 
@@ -85,11 +89,18 @@ class Schedule:
         watched.paths.update(paths)
         watched.hot.update(paths)
         if len(watched.paths) > LARGEST_SET:
+            self.rang_apart(container_id, keep_rare(watched.paths))
             watched.paths.clear()
             watched.whole_at = min(watched.whole_at, now)
         if len(watched.hot) > LARGEST_SET:
             watched.hot.clear()
             watched.is_hot_as_a_whole = True
+
+    def rang_apart(self, container_id: str, paths: Iterable[bytes]) -> None:
+        """6. `paths` of one that floods, or rings in very many places at once, rang where little else does."""
+        watched = self._watched.get(container_id)
+        if watched is not None and watched.is_realtime and len(watched.apart) < LARGEST_SET:
+            watched.apart.update(paths)
 
     def flood(self, container_id: str, now: float) -> None:
         """6. Its rings count for nothing until `calm`."""
@@ -144,9 +155,14 @@ class Schedule:
 
     def _due_at(self, watched: _Watched) -> float:
         whole = max(min(watched.whole_at, watched.hot_at), watched.whole_not_before)
+        if watched.apart:
+            return watched.not_before
         return max(min(whole, watched.paths_not_before) if watched.paths else whole, watched.not_before)
 
     def _take(self, watched: _Watched, now: float) -> frozenset[bytes] | None:
+        if watched.apart:  # before a look at everything, which takes as long as somebody likes
+            apart, watched.apart = frozenset(watched.apart), set()
+            return apart
         paths = watched.paths
         is_rested = watched.whole_not_before <= now
         is_whole = watched.whole_at <= now and is_rested

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from intact.observe.flood import CALM_PER_S, FLOOD_PER_S, QUIET_S, FloodGauge, Ring
+from intact.observe.flood import CALM_PER_S, FLOOD_PER_S, QUIET_S, RARE_ALL, RARE_EACH, FloodGauge, Ring
 
 LOUD, BUSY = b"/s/1/fs", b"/s/2/fs"
 
@@ -36,6 +36,17 @@ def test_it_is_over_when_it_was_calm_for_a_while_and_that_is_told_once() -> None
     assert gauge.settle(9 + QUIET_S) == {LOUD}
     assert gauge.settle(9 + QUIET_S) == set() and gauge.flooding == set()
     assert gauge.count(LOUD, 20) is Ring.PATH
+
+
+def test_what_happens_apart_from_the_flood_is_worth_a_look_of_its_own_within_bounds() -> None:
+    gauge = FloodGauge()
+    fill(gauge, LOUD, FLOOD_PER_S + 1, 0)
+    assert [gauge.is_rare(LOUD, b"flooded") for _ in range(4)] == [True] * RARE_EACH + [False] * (4 - RARE_EACH)
+    assert gauge.is_rare(LOUD, b"elsewhere")
+    spread = [gauge.is_rare(LOUD, b"%d" % place) for place in range(RARE_ALL)]
+    assert spread.count(True) == RARE_ALL - RARE_EACH - 1 and not gauge.is_rare(LOUD, b"late")
+    fill(gauge, LOUD, 1, 1.5)
+    assert gauge.is_rare(LOUD, b"late")
 
 
 def test_what_is_forgotten_floods_no_more() -> None:

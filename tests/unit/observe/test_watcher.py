@@ -158,3 +158,26 @@ def test_many_paths_gather_after_a_look_and_a_few_do_not() -> None:
     schedule.rang("crowded", [b"/again", b"/more"], 1.1)
     assert schedule.next_due(1.1) == 1 + GATHER_S
     assert schedule.due(1 + GATHER_S) == [("crowded", frozenset({b"/again", b"/more"}))]
+
+
+def test_a_path_that_rings_in_a_crowd_is_looked_at_before_everything_is() -> None:
+    schedule = Schedule()
+    schedule.add("c", PLAN, 0.0)
+    assert schedule.due(0.0) == [("c", None)]
+    schedule.looked("c", 0.0, 20.0)
+    schedule.rang("c", [b"/etc/cron.d/evil", *(b"/aaa/%d" % number for number in range(LARGEST_SET + 1))], 21.0)
+    assert schedule.due(21.0) == [("c", frozenset({b"/etc/cron.d/evil"}))]
+    schedule.looked("c", 21.0, 21.0, paths=1)
+    assert schedule.due(22.0) == []
+    assert schedule.due(101.0) == [("c", None)]
+
+
+def test_what_rings_apart_from_a_flood_is_looked_at_meanwhile() -> None:
+    schedule = Schedule()
+    schedule.add("c", PLAN, 0.0)
+    schedule.due(0.0)
+    schedule.looked("c", 0.0, 0.0)
+    schedule.flood("c", 1.0)
+    schedule.rang("c", None, 1.5)
+    schedule.rang_apart("c", [b"/etc/cron.d/evil"])
+    assert schedule.due(2.0) == [("c", frozenset({b"/etc/cron.d/evil"}))]

@@ -223,6 +223,8 @@ class FanotifyDoorbell:
             owner = self._places.owner(event)
             if owner is None or self._counts(owner, now):
                 self._follow(event, owner, now)
+            elif self._gauge.is_rare(owner, event.directory):
+                self._follow_apart(event)
         if event.mask & ON_DIRECTORY and event.mask & (MOVED_FROM | MOVED_TO):
             self._places.note_move()
         if event.mask & ON_DIRECTORY and event.mask & (CREATE | MOVED_TO) and event.directory is not None and event.child is not None:
@@ -265,6 +267,8 @@ class FanotifyDoorbell:
             self._book.mark_everything()
             return
         if place is not None and owner is None and not self._counts(place.watched, now):
+            if event.directory is not None and self._gauge.is_rare(place.watched, event.directory):
+                self._follow_apart(event)
             return
         if place is not None and self._is_told_twice and not event.mask & ~(MODIFY | CLOSE_WRITE) and place.watched in self._views.values():
             return
@@ -278,6 +282,17 @@ class FanotifyDoorbell:
             named = Place(place.watched, path)
         if place is not None and event.mask & WRITES and not event.mask & ON_DIRECTORY and event.child:
             self._follow_child(event, place, event.child, named)
+
+    def _follow_apart(self, event: Event) -> None:
+        """3. What happens where there is no flood is looked at meanwhile."""
+        try:
+            place = self._places.directory(event)
+        except OSError:
+            return
+        if isinstance(place, Place) and (place.inside == b"/" or not place.inside.endswith(b"/")):
+            path = place.inside if event.name in (b"", b".") else place.entry(event.name)
+            self._book.mark_apart(place.watched, path, with_below=bool(event.mask & ENTRIES))
+            self._sign(place.watched, path, event.pid)
 
     def _follow_child(self, event: Event, place: Place | WorkPlace, child: bytes, named: Place | None) -> None:
         """2. Where the written file is now; `named` is where its event says."""

@@ -181,6 +181,8 @@ class NodeFlow:
         for directory, paths in rings.dirty.items():
             self._looks.ring(directory, paths, rings.writers.get(directory, {}), now)
             self._layers.ring(directory)
+        for directory, apart in rings.apart.items():
+            self._looks.ring_apart(directory, apart, rings.writers.get(directory, {}))
         for directory, executed in rings.executed.items():
             self._executed.note(directory, executed, rings.replaced.get(directory, frozenset()))
 

@@ -89,6 +89,13 @@ class Looks:
                 watched.note_writers(writers, self._clock())
                 self._schedule.rang(watched.running.container.id, paths, now)
 
+    def ring_apart(self, directory: bytes, paths: frozenset[bytes], writers: Mapping[bytes, Process | None]) -> None:
+        """Some paths of the upper `directory`, which floods, rang where it does not."""
+        for watched in self._roster:
+            if watched.running.mounted is not None and directory == watched.running.mounted.upper:
+                watched.note_writers(writers, self._clock())
+                self._schedule.rang_apart(watched.running.container.id, paths)
+
     def note_floods(self, floods: frozenset[bytes], now: float) -> None:
         """Whoever floods from now on is told once, and is looked at by the clock until it is quiet."""
         for watched in self._roster:
