@@ -27,7 +27,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from intact.model.entry import Kind
+from intact.model.entry import Entry, Kind
 from intact.model.finding import Change, Finding
 from intact.model.incident import PodFacts
 from intact.model.observation import Scope
@@ -117,30 +117,35 @@ def describe_start(finding: Finding) -> StartEntry | None:
     """The difference as a profile remembers it; None for what no profile can excuse (1), and for a file whose content nobody read."""
     difference = finding.difference
     actual = difference.actual
-    if finding.rule not in EXCUSABLE or finding.scope not in (Scope.DRIFT, Scope.TREE):
-        return None
-    if actual is not None and actual.kind is Kind.FILE and actual.digest is None:
+    is_file = actual is not None and actual.kind is Kind.FILE
+    if not _is_excusable(finding) or (is_file and actual is not None and actual.digest is None):
         return None
     state = actual and (actual.kind.value, actual.mode, actual.uid, actual.gid, actual.target, actual.device, actual.xattrs)
-    runs = actual is not None and actual.kind is Kind.FILE and bool(actual.mode & 0o111)
-    is_file = actual is not None and actual.kind is Kind.FILE
     return StartEntry(
         path=difference.path,
         shape=hashlib.sha256(repr((difference.change.value, state)).encode()).hexdigest()[:32],
         content=str(actual.digest) if actual is not None and is_file else "",
         lines=str(finding.lines or ""),
         rule=finding.rule,
-        may_vary=is_file and not runs and finding.rule not in NEVER_VARYING,
+        may_vary=_is_data(actual) and finding.rule not in NEVER_VARYING,
     )
 
 
+def _is_excusable(finding: Finding) -> bool:
+    return finding.rule in EXCUSABLE and finding.scope in (Scope.DRIFT, Scope.TREE)
+
+
+def _is_data(entry: Entry | None) -> bool:
+    """Whether it is a file that nobody can execute."""
+    return entry is not None and entry.kind is Kind.FILE and not entry.mode & 0o111
+
+
 def may_pass(finding: Finding, moment: Moment, seen_at: float) -> bool:
-    """Whether the finding may be of a file that is gone in a moment: it was added at the start, just before it was seen, and is neither
-    a program nor code."""
+    """6. Whether the finding may be of a file that is gone in a moment, or before it could be read: it was added at the start,
+    just before it was seen, and neither is a program nor code."""
     difference = finding.difference
-    entry = describe_start(finding)
-    is_added = difference.change is Change.ADDED and moment is Moment.START
-    return is_added and 0 <= seen_at - finding.changed_at < PASSING_S and entry is not None and entry.may_vary
+    is_added = difference.change is Change.ADDED and moment is Moment.START and 0 <= seen_at - finding.changed_at < PASSING_S
+    return is_added and _is_excusable(finding) and _is_data(difference.actual) and finding.rule not in NEVER_VARYING
 
 
 def learn(profile: StartProfile, witness: Witness) -> StartProfile:

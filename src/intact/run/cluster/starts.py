@@ -68,8 +68,8 @@ class _Begun:
     varied: frozenset[StartEntry] = frozenset()
     frozen: frozenset[StartEntry] = frozenset()
     """What it was seen to start with, from the moment on at which that was known."""
-    held: dict[StartEntry, float] = field(default_factory=dict)
-    """Since when what may pass is held back, by our own clock (4)."""
+    held: dict[bytes, float] = field(default_factory=dict)
+    """Since when a path that may pass is held back, by our own clock (4)."""
 
 
 class Starts:
@@ -104,7 +104,7 @@ class Starts:
         known = replace(known, own=known.own | begun.frozen)
         kept: list[Finding] = []
         words: dict[Word, list[Finding]] = {word: [] for word in Word}
-        passing: dict[StartEntry, float] = {}
+        passing: dict[bytes, float] = {}
         fresh: set[StartEntry] = set()
         entries: dict[StartEntry, float] = {}
         for finding in verdict.findings:
@@ -121,9 +121,10 @@ class Starts:
                 kept.append(replace(finding, level=max(finding.level, Level.MEDIUM)))
             if word is not Word.COUNTS:
                 continue
-            if entry is not None and may_pass(finding, moment, verdict.at):  # 4
-                passing[entry] = begun.held.get(entry, now)
-                if now - passing[entry] < PASSING_S:
+            if may_pass(finding, moment, verdict.at):  # 4
+                path = finding.difference.path
+                passing[path] = begun.held.get(path, now)
+                if now - passing[path] < PASSING_S:
                     continue
             kept.append(finding)
         begun.entries = entries
@@ -174,14 +175,14 @@ class Starts:
             if any(known.unchecked.get(entry.path, frozenset()) - {entry.content} for entry in made):
                 self._wishes.add((pod.workload, "", 0.0))
 
-    def _hold(self, begun: _Begun, passing: dict[StartEntry, float], findings: tuple[Finding, ...], now: float) -> list[Leaf]:
+    def _hold(self, begun: _Begun, passing: dict[bytes, float], findings: tuple[Finding, ...], now: float) -> list[Leaf]:
         """4. What may pass is looked at again in a moment, and is in the record from the first."""
         fresh = passing.keys() - begun.held.keys()
         begun.held = passing
         if not fresh:
             return []
         self._wishes.add((begun.pod.workload, begun.pod.uid, PASSING_S + 1.0))
-        held = [finding for finding in findings if describe_start(finding) in fresh]
+        held = [finding for finding in findings if finding.difference.path in fresh]
         return [record_start(self._profile(begun.template), verb="Held", pod=begun.pod, findings=held, now=now)]
 
     def _settle(self, begun: _Begun, pod: PodFacts, seen_at: float, is_spread: Callable[[], bool], now: float) -> list[Leaf]:

@@ -40,14 +40,14 @@ class Shop:
     def find(
         self,
         container: Container,
-        *changes: tuple[bytes, bytes, float],
+        *changes: tuple[bytes, bytes | None, float],
         rule: str = "image-file-changed",
         change: Change = Change.MODIFIED,
         aggregates: tuple[Aggregate, ...] = (),
         placed_at: float = 0.0,
         in_layers: bool = False,
     ) -> None:
-        """The node finds these paths changed to this content at these times, and nothing else."""
+        """The node finds these paths changed to this content (None: nobody could read it) at these times, and nothing else."""
         findings = tuple(
             Finding(
                 container=container,
@@ -55,7 +55,13 @@ class Shop:
                     path=path,
                     change=change,
                     expected=Entry(path=path, kind=Kind.FILE, mode=0o644) if change is Change.MODIFIED else None,
-                    actual=Entry(path=path, kind=Kind.FILE, mode=0o644, size_bytes=len(content), digest=Digest.of(content)),
+                    actual=Entry(
+                        path=path,
+                        kind=Kind.FILE,
+                        mode=0o644,
+                        size_bytes=len(content or b""),
+                        digest=None if content is None else Digest.of(content),
+                    ),
                 ),
                 level=Level.MEDIUM,
                 rule=rule,

@@ -220,6 +220,26 @@ def test_a_lock_that_is_held_for_a_moment_at_the_start_alarms_nobody(tmp_path: P
         assert cluster.incidents() == () and shop.told() == [("Held", "Info", 1)]
 
 
+def test_a_lock_that_was_gone_before_it_could_be_read_alarms_nobody(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        first = shop.start("a", "n1", is_ready=False, started_at=START)
+        shop.find(first, (LOCK, None, cluster.clock.now), rule="control-file-added", change=Change.ADDED)
+        shop.find(first)
+        assert cluster.incidents() == () and shop.told() == [("Held", "Info", 1)]
+
+
+def test_what_nobody_could_read_and_is_still_there_a_moment_later_counts(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        first = shop.start("a", "n1", is_ready=False, started_at=START)
+        evil = (b"/etc/cron.d/evil", None, cluster.clock.now)
+        shop.find(first, evil, rule="control-file-added", change=Change.ADDED)
+        cluster.clock.now += PASSING_S
+        shop.find(first, evil, rule="control-file-added", change=Change.ADDED)
+        assert [one.path for one in cluster.wait_incident().seen] == [evil[0]]
+
+
 def test_a_lock_of_the_second_of_ready_alarms_nobody(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
