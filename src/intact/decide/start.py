@@ -14,7 +14,8 @@ expected. A profile is a value; learning is the same whatever the order in which
 5. A file below a directory that is not the image's and that changed later was made at the start, and may have been put there later: what
    several pods have alike, or this very pod was seen to start with, is expected all the same, and nothing else.
 6. Until the profile is established, differences at the start are told once, without an alert. Afterwards what is not in it counts at once;
-   only an added file that may be a lock, or half of a file that is put in place by renaming it, is given a few seconds to go.
+   only an added file that may be a lock, or half of a file that is put in place by renaming it, is given a few seconds to go, and one that
+   was replaced before anybody could read it a few seconds to hold still.
 7. Bytecode that no node could hold against its source is held against other pods, whenever it was made: interpreters write it when a module
    is first used. Alike in two pods it is expected; alone it is told as 6 says; other than in another pod, or than before, it is graver.
 """
@@ -141,11 +142,14 @@ def _is_data(entry: Entry | None) -> bool:
 
 
 def may_pass(finding: Finding, moment: Moment, seen_at: float) -> bool:
-    """6. Whether the finding may be of a file that is gone in a moment, or before it could be read: it was added at the start,
-    just before it was seen, and neither is a program nor code."""
+    """6. Whether the finding may be over in a moment: of a file that was changed at the start, just before it was seen, and was added, or
+    replaced before anybody could read it. Never of a program, nor of code."""
     difference = finding.difference
-    is_added = difference.change is Change.ADDED and moment is Moment.START and 0 <= seen_at - finding.changed_at < PASSING_S
-    return is_added and _is_excusable(finding) and _is_data(difference.actual) and finding.rule not in NEVER_VARYING
+    actual = difference.actual
+    is_fresh = moment is Moment.START and 0 <= seen_at - finding.changed_at < PASSING_S
+    if not is_fresh or not _is_excusable(finding) or finding.rule in NEVER_VARYING or actual is None or not _is_data(actual):
+        return False
+    return difference.change is Change.ADDED or actual.digest is None
 
 
 def learn(profile: StartProfile, witness: Witness) -> StartProfile:

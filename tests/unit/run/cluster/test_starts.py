@@ -229,6 +229,25 @@ def test_a_lock_that_was_gone_before_it_could_be_read_alarms_nobody(tmp_path: Pa
         assert cluster.incidents() == () and shop.told() == [("Held", "Info", 1)]
 
 
+def test_a_file_of_accounts_that_was_replaced_while_it_was_read_alarms_nobody(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        first = shop.start("a", "n1", is_ready=False, started_at=START)
+        shop.find(first, (b"/etc/group", None, cluster.clock.now))
+        shop.find(first, (b"/etc/group", b"deploy:x:1000:", cluster.clock.now))
+        shop.get_ready(first, cluster.clock.now + 1)
+        shop.look_on(first)
+        assert cluster.incidents() == () and [verb for verb, _, _ in shop.told()] == ["Held", "First"]
+
+
+def test_a_program_that_nobody_could_read_is_not_held_back(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        first = shop.start("a", "n1", is_ready=False, started_at=START)
+        shop.find(first, (b"/srv/shell.php", None, cluster.clock.now), rule="code-added", change=Change.ADDED)
+        assert [one.path for one in cluster.wait_incident().seen] == [b"/srv/shell.php"]
+
+
 def test_what_nobody_could_read_and_is_still_there_a_moment_later_counts(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
