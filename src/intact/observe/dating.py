@@ -5,7 +5,9 @@ findings, dated. What cannot be dated stays at 0.0, which nobody takes for early
 
 1. What is there was made at its ctime, and put there no earlier than the directories above it that the image does not have: renaming a
    directory moves everything below it and changes nothing but the directory. What was dated before and is the same with an untouched inode
-   keeps its dates: the directory changes as well with every other name that comes and goes in it.
+   keeps its dates: the directory changes as well with every other name that comes and goes in it. What was there and is gone meanwhile, a
+   lock or a container that is being removed, keeps its dates if it was dated before, as it is; else it was made no later than the
+   directory it was in changed.
 2. What is gone went no later than the ctime of its whiteout and than that of the directory around it. Whiteouts are hard links of one
    inode: each further deletion moves the ctime of all, so that the earliest time that was ever said holds.
 3. What is hidden by an opaque directory, or by something that is no directory, went no later than that was made.
@@ -59,6 +61,7 @@ class _Seen:
     foreign: set[bytes] = field(default_factory=set)
     """Directories that are not the image's own: whoever renames one moves all that is in it."""
     whiteouts: set[bytes] = field(default_factory=set)
+    unobserved: set[bytes] = field(default_factory=set)
     lines: dict[bytes, Digest] = field(default_factory=dict)
 
 
@@ -67,6 +70,7 @@ def _see(tree: Tree, baseline: Baseline, findings: Sequence[Finding], known: Map
     wanted = {finding.difference.path: finding for finding in findings}
     for found in tree.visit(wanted):
         if not isinstance(found, Node):
+            seen.unobserved.add(found.path)
             continue
         path, changed_at = found.entry.path, found.identity[4] / 1e9
         seen.changed_at[path] = changed_at
@@ -102,7 +106,10 @@ def _is_small(actual: Entry | None, found: Node) -> bool:
 def _date(finding: Finding, seen: _Seen, before: Finding | None) -> Finding:
     path = finding.difference.path
     if finding.difference.actual is not None:
-        at = seen.changed_at.get(path, 0.0)
+        is_gone = path not in seen.changed_at and path not in seen.unobserved
+        if is_gone and before is not None and before.difference == finding.difference:
+            return replace(finding, changed_at=before.changed_at, placed_at=before.placed_at, lines=before.lines)
+        at = _date_above(path, seen) if is_gone else seen.changed_at.get(path, 0.0)
         placed_at = max((seen.changed_at[above] for above in ancestors(path) if above in seen.foreign), default=0.0)  # 1
         if before is not None and 0.0 < at <= before.changed_at:
             placed_at = min(placed_at, before.placed_at)
@@ -110,7 +117,12 @@ def _date(finding: Finding, seen: _Seen, before: Finding | None) -> Finding:
     if path in seen.whiteouts:  # 2
         changed_at = min(seen.changed_at[path], seen.changed_at.get(parent(path), seen.changed_at[path]))
     else:  # 3
-        changed_at = next((seen.changed_at[above] for above in ancestors(path) if above in seen.changed_at), 0.0)
+        changed_at = _date_above(path, seen)
     if before is not None and before.changed_at:
         changed_at = min(changed_at, before.changed_at) if changed_at else before.changed_at
     return replace(finding, changed_at=changed_at)
+
+
+def _date_above(path: bytes, seen: _Seen) -> float:
+    """When the nearest directory above that is there changed; 0.0 if none is."""
+    return next((seen.changed_at[above] for above in ancestors(path) if above in seen.changed_at), 0.0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from intact.compare.differ import compare
 from intact.compare.judge import judge
 from intact.model.digest import Digest
 from intact.model.finding import Finding
+from intact.model.observation import Unobserved
 from intact.observe.dating import TEXT_LINES, date_findings, digest_lines
+from intact.observe.ports import Node
 from tests.attack.staged import Staged
 
 EARLY = 978_307_200.0
@@ -107,11 +110,49 @@ def test_a_directory_put_in_the_place_of_the_images_dates_all_that_it_hides(web:
     assert found[b"/usr/bin/tool"].changed_at > ready
 
 
-def test_what_is_gone_when_it_is_dated_has_no_date(web: Staged) -> None:
-    (web.inside / "etc/new.conf").write_text("new\n")
-    findings = judge(web.baseline, web.look(), compare(web.baseline, web.look())).findings
-    (web.inside / "etc/new.conf").unlink()
+def judged(web: Staged) -> tuple[Finding, ...]:
+    return judge(web.baseline, web.look(), compare(web.baseline, web.look())).findings
+
+
+def dated_after(web: Staged, findings: tuple[Finding, ...], known: Mapping[str, Finding] | None = None) -> Finding:
     with HostTree(os.fsencode(web.upper)) as tree:
+        (found,) = date_findings(tree, web.baseline, findings, known or {})
+    return found
+
+
+def test_a_lock_that_is_gone_when_it_is_dated_is_no_younger_than_its_directory(web: Staged) -> None:
+    (web.inside / "etc/passwd.lock").write_text("7")
+    findings = judged(web)
+    before = moment()
+    (web.inside / "etc/passwd.lock").unlink()
+    found = dated_after(web, findings)
+    assert before < found.changed_at < moment() and found.lines is None
+    (web.inside / "etc/other.lock").write_text("8")
+    assert dated_after(web, findings).changed_at > found.changed_at, "whoever does so later is believed to have done it later"
+
+
+def test_what_is_gone_with_its_container_keeps_the_dates_that_it_had(web: Staged) -> None:
+    (web.inside / "etc/web.conf").write_text("changed\n")
+    before = dated(web)[b"/etc/web.conf"]
+    findings = judged(web)
+    moment()
+    shutil.rmtree(web.upper / "etc")
+    found = dated_after(web, findings, {before.id: before})
+    assert (found.changed_at, found.placed_at, found.lines) == (before.changed_at, before.placed_at, before.lines)
+    assert dated_after(web, findings).changed_at == 0.0, "nobody knew it before"
+
+
+def test_what_cannot_be_looked_at_when_it_is_dated_has_no_date(web: Staged) -> None:
+    (web.inside / "etc/new.conf").write_text("new\n")
+    findings = judged(web)
+
+    class Failing(HostTree):
+        def visit(self, paths: Iterable[bytes]) -> Iterator[Node | Unobserved]:
+            for found in super().visit(paths):
+                failed = isinstance(found, Node) and found.entry.path == b"/etc/new.conf"
+                yield Unobserved(path=b"/etc/new.conf", reason="EIO") if failed else found
+
+    with Failing(os.fsencode(web.upper)) as tree:
         (found,) = date_findings(tree, web.baseline, findings, {})
     assert (found.changed_at, found.lines) == (0.0, None)
 
