@@ -20,7 +20,7 @@ from bench.noise.life import live
 from bench.noise.report import replace_tables, tabulate_attacks, tabulate_counted, tabulate_services, tabulate_silent
 from bench.noise.stage import install_intact
 from bench.noise.workloads import WORKLOADS
-from bench.watching import describe_machine
+from bench.watching import describe_run
 from lab.cluster import Cluster
 
 SILENCE_S = 30.0
@@ -36,7 +36,7 @@ def main() -> int:
     chosen = options.parse_args()
     names = [name for name in chosen.services.split(",") if name] or [one.service for one in WORKLOADS]
     workloads = [one for one in WORKLOADS if one.service in names]
-    parts = [describe_machine()]
+    parts = [f"```\n{describe_run()}\n```"]
     with ExitStack() as stack:
         cluster = Cluster.running(chosen.cluster) if chosen.cluster is not None else stack.enter_context(Cluster())
         stage = stack.enter_context(install_intact(cluster))
