@@ -69,9 +69,17 @@ def test_one_that_lives_tells_its_arguments_and_its_user(executions: Executions)
         child.wait()
 
 
-def test_one_that_was_there_before_is_known_too(executions: Executions) -> None:
-    process = executions.describe(os.getpid(), now_ns() - 10**6, now_ns())
-    assert process is not None and process.parents[0].pid == os.getppid() and process.arguments
+@pytest.fixture
+def older() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that was there before anybody listened."""
+    with subprocess.Popen(["sleep", "30"]) as child:
+        yield child
+        child.kill()
+
+
+def test_one_that_was_there_before_is_known_too(older: subprocess.Popen[bytes], executions: Executions) -> None:
+    process = executions.describe(older.pid, now_ns() - 10**6, now_ns())
+    assert process is not None and process.parents[0].pid == os.getpid() and process.arguments == (b"sleep", b"30")
 
 
 def test_a_pid_that_nobody_has_is_nobody(executions: Executions) -> None:
