@@ -73,9 +73,9 @@ def groups_of(pid: int) -> list[str]:
 @contextmanager
 def shell_inside(pid: int) -> Iterator[Callable[[str], None]]:
     """A root shell in the namespaces and control groups of a container, as the runtime's `exec` gives one, but with all rights: each call
-    runs one line to its end."""
+    runs one line to its end. Nothing of the host stays there: `nsenter` becomes the shell."""
     namespaces = ("--mount", "--pid", "--ipc", "--uts", "--net")
-    enter = "exec nsenter --target " + " ".join((str(pid), *namespaces)) + " /bin/sh"
+    enter = "exec nsenter --no-fork --target " + " ".join((str(pid), *namespaces)) + " /bin/sh"
     join = f'for group; do echo $$ > "$group/cgroup.procs"; done; {enter}'
     command = ["/bin/sh", "-c", join, "join", *groups_of(pid)]
     shell = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
