@@ -146,7 +146,7 @@ def may_pass(finding: Finding, moment: Moment, seen_at: float) -> bool:
     replaced before anybody could read it. Never of a program, nor of code."""
     difference = finding.difference
     actual = difference.actual
-    is_fresh = moment is Moment.START and 0 <= seen_at - finding.changed_at < PASSING_S
+    is_fresh = moment is Moment.START and seen_at - finding.changed_at < PASSING_S  # below 0: it was gone when it was dated
     if not is_fresh or not _is_excusable(finding) or finding.rule in NEVER_VARYING or actual is None or not _is_data(actual):
         return False
     return difference.change is Change.ADDED or actual.digest is None

@@ -224,7 +224,8 @@ def test_a_lock_that_was_gone_before_it_could_be_read_alarms_nobody(tmp_path: Pa
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
         first = shop.start("a", "n1", is_ready=False, started_at=START)
-        shop.find(first, (LOCK, None, cluster.clock.now), rule="control-file-added", change=Change.ADDED)
+        dated_by_its_directory = cluster.clock.now + 1.5  # after the look, which is a second from now
+        shop.find(first, (LOCK, None, dated_by_its_directory), rule="control-file-added", change=Change.ADDED)
         shop.find(first)
         assert cluster.incidents() == () and shop.told() == [("Held", "Info", 1)]
 
