@@ -128,6 +128,7 @@ class Starts:
                     continue
             kept.append(finding)
         begun.entries = entries
+        self._learn_more(begun, pod, now)
         leaves = self._hold(begun, passing, verdict.findings, now)
         if words[Word.FIRST] or words[Word.VARIES]:
             self._believed.add(template)
@@ -160,6 +161,17 @@ class Starts:
             begun.is_asked = True
             self._wishes.add((pod.workload, pod.uid, 0.0))
         return []
+
+    def _learn_more(self, begun: _Begun, pod: PodFacts, now: float) -> None:
+        """2. What a witness started with as well: its node may have said that it still looks before its last look was heard."""
+        profile = self._profile(begun.template)
+        own = next((one for one in profile.witnesses if one.pod_uid == pod.uid), None)
+        if own is None or begun.ready_at is None:
+            return
+        ended_at = end_start(begun.ready_at, pod)
+        more = tuple(entry for entry, made_at in begun.entries.items() if made_at < ended_at and entry not in own.entries)
+        if more:
+            self._keep(learn(profile, replace(own, entries=more)), now)
 
     def _learn_unchecked(self, begun: _Begun, pod: PodFacts, entries: set[StartEntry], known: Known, now: float) -> None:
         """Bytecode that a witness has made since, not what became of it; where others have something else, all are looked at again."""

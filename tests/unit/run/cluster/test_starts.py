@@ -249,6 +249,21 @@ def test_a_program_that_nobody_could_read_is_not_held_back(tmp_path: Path) -> No
         assert [one.path for one in cluster.wait_incident().seen] == [b"/srv/shell.php"]
 
 
+def test_a_witness_whose_last_look_is_heard_late_tells_all_that_it_started_with(tmp_path: Path) -> None:
+    keys = b"/etc/aliases.db"
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        first, second = shop.start("a", "n1"), shop.start("b", "n2")
+        shop.find(first, (CONF, b"generated", BEFORE))
+        shop.look_on(first)
+        shop.find(first, (CONF, b"generated", BEFORE), (keys, b"of a", BEFORE))
+        shop.find(second, (CONF, b"generated", BEFORE), (keys, b"of b", BEFORE))
+        shop.look_on(second)
+        shop.find(first, (CONF, b"generated", BEFORE), (keys, b"of a", BEFORE))
+        shop.find(second, (CONF, b"generated", BEFORE), (keys, b"of b", BEFORE))
+        assert cluster.incidents() == ()
+
+
 def test_what_nobody_could_read_and_is_still_there_a_moment_later_counts(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
