@@ -17,7 +17,7 @@ from typing import Any, Literal, Self
 
 from lab.oci import ImageLayout
 from lab.processes import started_at, terminate_as_interrupt, uninterrupted
-from lab.runtime import PREFIX, remove_abandoned, remove_runtime
+from lab.runtime import PREFIX, STORE, remove_abandoned, remove_runtime
 from lab.settings import LabError, state_dir
 
 Driver = Literal["overlay", "vfs"]
@@ -30,7 +30,7 @@ class Podman:
         self.driver, self._mount_options = driver, mount_options
         self.name = f"{PREFIX}{os.getpid()}-podman{next(_numbers)}"
         self.state = state_dir() / self.name
-        self.graphroot = self.state / "storage"
+        self.graphroot = self.state / STORE
         self.runroot = Path("/run", self.name)
         self._cleanup = contextlib.ExitStack()
 
@@ -86,7 +86,8 @@ class Podman:
     def running(self, name: str, *command: str) -> Iterator[dict[str, Any]]:
         """A container of the image without a network; what `podman inspect` says of it."""
         limits = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")  # podman would ask for more than it may have here
-        id = self.podman("run", "--detach", "--runtime=runc", "--network=none", *limits, name, *command).strip()
+        options = ("--detach", "--runtime=runc", "--network=none", f"--cgroup-parent=/{self.name}", *limits)
+        id = self.podman("run", *options, name, *command).strip()
         try:
             yield json.loads(self.podman("inspect", id))[0]
         finally:

@@ -68,6 +68,12 @@ def find_by_argument(argument: str) -> list[int]:
     return found
 
 
+def kill_by_argument(argument: str) -> None:
+    """Ends every process that has exactly this argument, and what they started meanwhile that has it, too."""
+    while pids := [pid for pid in find_by_argument(argument) if is_alive(pid)]:
+        kill_all(pids)
+
+
 @contextlib.contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
     """Inside, SIGTERM and SIGHUP raise KeyboardInterrupt as SIGINT does, so that clean-up code runs."""

@@ -23,10 +23,11 @@ from typing import Self
 from lab import oci
 from lab.cgroups import find_groups, hierarchies, processes_in, remove_groups
 from lab.mounts import mounts_below, unmount_below
-from lab.processes import find_by_argument, is_alive, kill_all, started_at, terminate_as_interrupt, uninterrupted
+from lab.processes import is_alive, kill_all, kill_by_argument, started_at, terminate_as_interrupt, uninterrupted
 from lab.settings import LabError, state_dir
 
 PREFIX = "intact-runtime-"
+STORE = "storage"  # of containers-storage, in the directory of a Podman of ours
 BUNDLES = "io.containerd.runtime.v2.task"
 START_TIMEOUT_S = 20.0
 _numbers = itertools.count()
@@ -191,8 +192,9 @@ disabled_plugins = {json.dumps(disabled)}
 def remove_runtime(name: str) -> None:
     """Ends and removes everything of one runtime, from what lies on the machine alone."""
     state, run_directory = state_dir() / name, Path("/run", name)
-    kill_all(find_by_argument(str(state / "containerd.toml")))
-    kill_all(find_by_argument(str(run_directory / "containerd.sock")))
+    kill_by_argument(str(state / "containerd.toml"))
+    kill_by_argument(str(run_directory / "containerd.sock"))
+    kill_by_argument(str(state / STORE))  # Podman's monitors, and what each starts when its container ended: it mounts the store
     kill_all(pid for group in find_groups(name) for pid in processes_in(group))
     sockets = [Path(file.read_text().removeprefix("unix://")) for file in run_directory.glob(f"state/{BUNDLES}/*/*/address")]
     for directory in (run_directory, state):

@@ -21,7 +21,7 @@ from typing import Self
 
 from lab.binaries import finished_directory, lock
 from lab.golang import describe_go, ensure_go, go_environment
-from lab.processes import find_by_argument, is_alive, kill_all, run, started_at, terminate_as_interrupt, uninterrupted
+from lab.processes import is_alive, kill_all, kill_by_argument, run, started_at, terminate_as_interrupt, uninterrupted
 from lab.progress import step
 from lab.settings import REPOSITORY, LabError, cache_dir
 
@@ -136,7 +136,7 @@ def remove_abandoned() -> None:
         pid, _, started = owner.read_text().partition(" ")
         if pid.isdigit() and is_alive(int(pid)) and started_at(int(pid)) == started:
             continue
-        kill_all(find_by_argument(str(owner.parent / "objects")))
+        kill_by_argument(str(owner.parent / "objects"))
         shutil.rmtree(owner.parent, ignore_errors=True)
 
 
