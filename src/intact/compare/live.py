@@ -15,6 +15,7 @@ image. Out comes a `Verdict` of scope LIVE. Pure. Silent, and counted: programs 
 7. Of what ran before the look and is over, the content is not known: it is told as if it were a program or a library, unless the image has
    that path. A Java virtual machine unpacks libraries, loads and removes them: those are silent.
 8. A process that left the container's mount namespace, user namespace or root is told.
+9. A program that came into a volume, or changed there, since the container was created is told, where somebody looked for such.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from intact.model.derivation import Derivation, Proof
 from intact.model.entry import Entry, Kind, ancestors, display_path, parent
 from intact.model.finding import Aggregate, Change, Difference, Finding, Level, State, Verdict
 from intact.model.layer import Baseline
-from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
+from intact.model.live import Brought, Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
 from intact.model.observation import Scope
 from intact.model.resolve import resolve
 from intact.model.seam import PlannedLevel
@@ -68,6 +69,8 @@ def judge_live(
             making.take_missing(missing)
     for departed in look.departed:
         making.take_departed(departed)
+    for brought in look.brought:
+        making.take_brought(brought)
     return making.finish()
 
 
@@ -200,6 +203,13 @@ class _Making:
             case _:
                 assert_never(departed.how)
 
+    def take_brought(self, brought: Brought) -> None:  # 9
+        entry = brought.entry
+        is_privileged = entry.mode & 0o6000 or any(name == b"security.capability" for name, _ in entry.xattrs)
+        level = Level.HIGH if is_privileged else Level.MEDIUM
+        reason = "came into a volume, or changed there, since the container was created"
+        self._tell(entry.path, "added-to-volume", level, reason, None, actual=entry, change=Change.ADDED, changed_at=brought.changed_at)
+
     def count_below(self, mount: MountSeen, above: bytes) -> None:
         if any(_is_at_or_below(above, runtime) for runtime in _OF_THE_RUNTIME):
             return
@@ -210,7 +220,7 @@ class _Making:
             self._tell(mount.target, "mounted-below-volume", level, _describe_mount(mount), mount.by, change=Change.MOUNTED)
 
     def finish(self) -> Verdict:
-        ordered = sorted(self.findings.values(), key=lambda f: (-f.level, f.difference.path, f.rule))
+        ordered = sorted(self.findings.values(), key=_weigh)
         findings, unobserved = tuple(ordered[:MAX_FINDINGS]), self.look.unobserved
         return Verdict(
             container=self.look.container,
@@ -246,6 +256,7 @@ class _Making:
         *,
         actual: Entry | None = None,
         change: Change = Change.EXECUTED,
+        changed_at: float = 0.0,
     ) -> None:
         key = (path, rule, reason)
         if key in self.findings:
@@ -261,6 +272,7 @@ class _Making:
             baseline_root=self.baseline.root,
             grade=self.baseline.grade,
             observed_at=self.look.at,
+            changed_at=changed_at,
             process=f"{display_path(by.executable, 200)} ({by})" if by is not None else "",
         )
 
@@ -338,6 +350,11 @@ def _resolved(baseline: Baseline, target: bytes) -> bytes:
 
 def _is_at_or_below(path: bytes, directory: bytes) -> bool:
     return path == directory or path.startswith(directory + b"/")
+
+
+def _weigh(finding: Finding) -> tuple[object, ...]:
+    """What is told first. Whoever fills a volume with programs hides nothing else."""
+    return finding.difference.change is Change.ADDED, -finding.level, finding.difference.path, finding.rule
 
 
 def _describe(run: Run, where: str) -> str:

@@ -21,6 +21,7 @@ BUILD_RULES = frozenset(
         "code-added",
         "not-of-the-image-executed",
         "volume-executed",
+        "added-to-volume",
     }
 )
 """What packages being installed, compilers and test runs do to files, and run."""

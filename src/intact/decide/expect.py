@@ -22,6 +22,8 @@ from intact.model.policy import Expectation, Policy
 
 EXPLICIT_ONLY = frozenset({"privilege-bits", "device-node-added"})
 """Rules whose findings only an exactly named path can excuse."""
+NAMED_ONLY = frozenset({Change.EXECUTED, Change.MOUNTED})
+"""Changes that an expectation excuses only if it names them."""
 
 
 def assess(finding: Finding, policy: Policy, now: float) -> Level | None:
@@ -68,7 +70,7 @@ def _excuses(expectation: Expectation, finding: Finding, now: float) -> bool:
     difference = finding.difference
     if expectation.until is not None and now >= expectation.until:
         return False
-    if (expectation.changes or finding.scope is Scope.LIVE) and difference.change not in expectation.changes:
+    if (expectation.changes or difference.change in NAMED_ONLY) and difference.change not in expectation.changes:
         return False
     if expectation.grows and not _grew(difference):
         return False

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from .container import Container
 from .digest import Digest
+from .entry import Entry
 from .observation import Unobserved
 
 
@@ -97,14 +98,34 @@ class MountSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """A program, or a library, that lies in a volume and was not there, or not so, when the container was created. `changed_at`: Unix
+    seconds."""
+
+    entry: Entry
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeLook:
+    """One look at all volumes of one container, finished at `at` (Unix seconds)."""
+
+    container: Container
+    brought: tuple[Brought, ...] = ()
+    unobserved: tuple[Unobserved, ...] = ()
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiveLook:
     """One look at one container at `at` (Unix seconds). `mounts` is the whole table of its first process, and what private tables have
-    beyond it. `processes` counts those looked at."""
+    beyond it. `processes` counts those looked at. `brought` is what the last look at its volumes found, where policy asks for one."""
 
     container: Container
     runs: tuple[Run, ...] = ()
     departed: tuple[Departed, ...] = ()
     mounts: tuple[MountSeen, ...] = ()
+    brought: tuple[Brought, ...] = ()
     unobserved: tuple[Unobserved, ...] = ()
     processes: int = 0
     at: float = 0.0

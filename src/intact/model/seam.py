@@ -94,7 +94,7 @@ class PodPlan:
     realtime: bool = True
     interval_s: float = 60.0
     volumes: bool = False
-    """Whether programs that run from volumes are told, and not only counted."""
+    """Whether programs that run from volumes are told, and not only counted, and those that came there are searched for."""
     levels: tuple[PlannedLevel, ...] = ()
     """What is told besides what the default rules tell; the last one that matches decides."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -11,7 +11,7 @@ from intact.model.container import Running
 from intact.model.derivation import Derivation
 from intact.model.digest import SHA256, Algorithms, Digest
 from intact.model.entry import Entry
-from intact.model.live import LiveLook, MountSeen
+from intact.model.live import LiveLook, MountSeen, VolumeLook
 from intact.model.observation import Unobserved
 from intact.model.process import Ancestor
 
@@ -209,6 +209,14 @@ class LiveWorld(Protocol):
     def wake(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Volumes(Protocol):
+    """What lies in the volumes of the containers of this host. For one thread."""
+
+    def look(self, running: Running, rest: Callable[[], None]) -> VolumeLook | None:
+        """What came there since the container was created; None for one that has ended. `rest` is called now and then, and may take its
+        time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

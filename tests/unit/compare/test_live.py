@@ -13,7 +13,7 @@ from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
 from intact.model.finding import Change, Difference, Level, State, Verdict
 from intact.model.layer import Baseline, Grade, MemoryTable, Record
-from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
+from intact.model.live import Brought, Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
 from intact.model.observation import Scope, Unobserved
 from intact.model.seam import PlannedLevel
 
@@ -88,8 +88,9 @@ def judge(
     mounted: Mounted = MOUNTED,
     with_volumes: bool = False,
     levels: tuple[PlannedLevel, ...] = (),
+    brought: tuple[Brought, ...] = (),
 ) -> Verdict:
-    look = LiveLook(container=CONTAINER, runs=runs, departed=departed, mounts=mounts, processes=1, at=5.0)
+    look = LiveLook(container=CONTAINER, runs=runs, departed=departed, mounts=mounts, brought=brought, processes=1, at=5.0)
     return judge_live(BASELINE, mounted, look, differences or {}, with_volumes=with_volumes, levels=levels)
 
 
@@ -212,6 +213,29 @@ def test_a_program_of_a_volume_is_counted_unless_somebody_asks() -> None:
         [("/data/**", "volume-executed", 1)],
     )
     assert told(judge(run, with_volumes=True)) == [(b"/data/bin/x", "volume-executed", Level.MEDIUM)]
+
+
+def _brought(path: bytes, mode: int = 0o755, xattrs: tuple[tuple[bytes, bytes], ...] = ()) -> Brought:
+    return Brought(entry=Entry(path=path, kind=Kind.FILE, mode=mode, size_bytes=7, digest=CHANGED, xattrs=xattrs), changed_at=4.0)
+
+
+def test_a_program_that_came_into_a_volume_is_told_and_with_rights_of_its_own_the_graver() -> None:
+    brought = (_brought(b"/data/x"), _brought(b"/data/y", 0o4755), _brought(b"/data/z", xattrs=((b"security.capability", b"1"),)))
+    verdict = judge(brought=brought)
+    assert told(verdict) == [
+        (b"/data/y", "added-to-volume", Level.HIGH),
+        (b"/data/z", "added-to-volume", Level.HIGH),
+        (b"/data/x", "added-to-volume", Level.MEDIUM),
+    ]
+    assert {(one.difference.change, one.changed_at) for one in verdict.findings} == {(Change.ADDED, 4.0)}
+
+
+def test_a_volume_full_of_programs_hides_nothing_else() -> None:
+    crowd = tuple(_brought(b"/data/%03d" % number, 0o4755) for number in range(300))
+    mounts = (*DECLARED, _mount(b"/opt/new"))
+    verdict = judge(brought=crowd, mounts=mounts)
+    assert told(verdict)[0] == (b"/opt/new", "mounted-over", Level.MEDIUM)
+    assert len(verdict.findings) + verdict.untold == 301
 
 
 def test_what_is_only_counted_of_what_runs_and_is_mounted_is_told_where_a_policy_raises_it() -> None:

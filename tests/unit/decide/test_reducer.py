@@ -58,6 +58,15 @@ def test_what_is_expected_opens_no_incident(expectation: Expectation, excused: b
     assert (select_counting([found(A)], policy, 1001.0) == ()) is excused
 
 
+@pytest.mark.parametrize("change", [Change.ADDED, Change.EXECUTED, Change.MOUNTED])
+def test_what_runs_and_is_mounted_is_expected_only_by_its_name_and_what_came_into_a_volume_as_other_files(change: Change) -> None:
+    one = found(A)
+    finding = replace(one.finding, scope=Scope.LIVE, difference=replace(one.finding.difference, change=change))
+    for changes, excused in (((), change is Change.ADDED), ((change,), True)):
+        policy = replace(OBSERVE, expect=(Expectation(paths=("/usr/share/nginx/**",), changes=changes),))
+        assert (select_counting([replace(one, finding=finding)], policy, 1001.0) == ()) is excused
+
+
 def test_what_is_told_has_the_level_that_the_policy_gives_it() -> None:
     policy = replace(OBSERVE, levels=(PathLevel(paths=("/usr/share/**",), level=Level.CRITICAL),))
     (told,) = select_counting([found(A)], policy, 1001.0)

@@ -28,15 +28,13 @@ from .past import IN_MEMORY, Layers, PastReader
 from .running import File, RunningFiles, Seen, read_process, read_threads
 from .runtime_binary import RuntimeBinary, memory_device
 from .threads import Headless, Turns
+from .volumes import SERVED_BY_THE_KERNEL
 
 MAX_PROCESSES = 20_000
 """Of one container in one look."""
 MAX_RUNS = 512
 MAX_DEPARTED = 64
 MAX_PRIVATE_TABLES = 8
-_SERVED_BY_THE_KERNEL = frozenset(
-    {b"tmpfs", b"ramfs", b"ext2", b"ext3", b"ext4", b"xfs", b"btrfs", b"f2fs", b"erofs", b"squashfs", b"overlay"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +163,7 @@ class HostLive:
         return LiveLook(container=watched.running.container, runs=story.runs, mounts=table.mounts, is_past=True, at=self._clock())
 
     def _safe_devices(self, watched: _Watched, table: mount_tables.Table) -> frozenset[int]:
-        served = (mount.device for mount in table.mounts if mount.kind in _SERVED_BY_THE_KERNEL)
+        served = (mount.device for mount in table.mounts if mount.kind in SERVED_BY_THE_KERNEL)
         return frozenset({watched.device, self._memory, *served})
 
     def take_stirred(self) -> frozenset[str]:

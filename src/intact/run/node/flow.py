@@ -20,7 +20,7 @@ from intact.model.container import Running
 from intact.model.errors import TemporaryError
 from intact.model.finding import State
 from intact.model.seam import Command, CommandOutcome, Gap, Plan, PodPlan, Report
-from intact.observe.ports import Doorbell, LiveWorld, Rings, View
+from intact.observe.ports import Doorbell, LiveWorld, Rings, View, Volumes
 
 from .executed import ExecutedFiles
 from .layer_memory import LayerMemory
@@ -67,15 +67,17 @@ class NodeFlow:
         steady: Callable[[], float],
         list_ended: Callable[[frozenset[str]], Iterable[Running]] = lambda known: (),
         live: LiveWorld | None = None,
+        volumes: Volumes | None = None,
         layer_memory: LayerMemory | None = None,
         revoked: Callable[[], frozenset[str]] = frozenset,
         origins: Origins | None = None,
         writers: WriterMemory | None = None,
     ) -> None:
-        """`live`: what runs and what is mounted; None where nobody looks at that. `layer_memory`: which layers were read before a restart.
-        `clock`: Unix seconds; `steady`: seconds since whenever, that nobody can set. `list_ended`: the containers that ended since it
-        was asked last, other than the known ones. `revoked`: the keys known to be revoked now; when there are more, every baseline is
-        obtained anew. `origins`: without it nothing added is taken for the image's. `writers` remembers who did what over a restart."""
+        """`live`: what runs and what is mounted, `volumes`: what lies there; None where nobody looks at that. `layer_memory`: which layers
+        were read before a restart. `clock`: Unix seconds; `steady`: seconds since whenever, that nobody can set. `list_ended`: the
+        containers that ended since it was asked last, other than the known ones. `revoked`: the keys known to be revoked now; when there
+        are more, every baseline is obtained anew. `origins`: without it nothing added is taken for the image's. `writers` remembers who
+        did what over a restart."""
         self._list_running, self._list_ended, self._runtime_changed = list_running, list_ended, runtime_changed
         self._doorbell, self._eyes, self._origins, self._writers = doorbell, eyes, origins, writers
         self._clock, self._steady = clock, steady
@@ -99,7 +101,7 @@ class NodeFlow:
         )
         self._executed = ExecutedFiles(roster=roster, eyes=eyes, reporter=reporter, steady=steady)
         self._live = LiveJudge(
-            live, roster=roster, eyes=eyes, reporter=reporter, origins=origins, hand_in=hand_in, clock=clock, steady=steady
+            live, volumes, roster=roster, eyes=eyes, reporter=reporter, origins=origins, hand_in=hand_in, clock=clock, steady=steady
         )
         reader = LayerReader(eyes, clock, layer_memory)
         self._layers = LayerWatch(reader, roster=roster, reporter=reporter, hand_in=hand_in, clock=clock)
@@ -303,7 +305,7 @@ class NodeFlow:
             self._reporter.doubt_coverage()
         watched.is_on = plan.watched
         watched.with_volumes = plan.volumes
-        self._live.follow(watched)
+        self._live.follow(watched, plan.interval_s)
 
     def _carry_out(self, command: Command) -> None:
         at = self._clock()

@@ -1,6 +1,6 @@
 """What runs in the watched containers and what is mounted there, judged when it is other than before.
 
-In: believed looks, from `live_watch`. Out: verdicts, told. For the flow's thread.
+In: believed looks, from `live_watch`, and what came into volumes, from `volume_watch`. Out: verdicts, told. For the flow's thread.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from intact.compare.live import paths_to_compare
 from intact.model.container import Mounted
 from intact.model.entry import Entry
 from intact.model.layer import Baseline
-from intact.model.live import LiveLook, Place
-from intact.observe.ports import LiveWorld
+from intact.model.live import LiveLook, Place, VolumeLook
+from intact.observe.owners import map_owners
+from intact.observe.ports import LiveWorld, Volumes
 
 from .judging import judge_running
 from .live_watch import LiveWatch
@@ -23,6 +24,7 @@ from .origins import LIBRARIES, PAST, Answers, Origins, Weighed
 from .ports import Eyes, HandIn
 from .reporting import Reporter
 from .roster import Roster
+from .volume_watch import VolumeWatch
 from .watched import Watched
 
 MAX_WAITING = 64
@@ -30,11 +32,13 @@ MAX_WAITING = 64
 
 
 class LiveJudge:
-    """Owns of each container what is known of its life: `live`, `live_facts`. Without a `world` nobody looks at that."""
+    """Owns of each container what is known of its life: `live`, `live_facts`, `volumes`. Without a `world` nobody looks at that, without
+    `volumes` nobody searches those."""
 
     def __init__(
         self,
         world: LiveWorld | None,
+        volumes: Volumes | None,
         *,
         roster: Roster,
         eyes: Eyes,
@@ -49,26 +53,55 @@ class LiveJudge:
         self._live: LiveWatch | None = None
         if world is not None:
             self._live = LiveWatch(world, lambda look: hand_in(lambda _: self._take(look)), clock=clock, steady=steady)
+        self._volumes: VolumeWatch | None = None
+        if volumes is not None:
+            self._volumes = VolumeWatch(volumes, lambda look: hand_in(lambda _: self._take_volumes(look)), steady=steady)
 
     def start(self) -> None:
         if self._live is not None:
             self._live.start()
 
     def close(self) -> None:
+        if self._volumes is not None:
+            self._volumes.close()
         if self._live is not None:
             self._live.close()
 
-    def follow(self, watched: Watched) -> None:
-        """Looks at what it runs at once, and from then on; unless it is not watched."""
+    def follow(self, watched: Watched, every_s: float) -> None:
+        """Looks at what it runs at once, and from then on; unless it is not watched. Its volumes, where they are asked for, are searched so
+        often."""
         if self._live is not None and watched.is_on:
             self._live.watch(watched.running)
         else:
             self.forget(watched)
+        if self._volumes is not None and watched.is_on and watched.with_volumes:
+            self._volumes.watch(watched.running, every_s)
+        else:
+            self._forget_volumes(watched)
 
     def forget(self, watched: Watched) -> None:
+        self._forget_volumes(watched)
         self._waiting.pop(watched.running.container.id, None)
         if self._live is not None:
             self._live.forget(watched.running.container.id)
+
+    def _forget_volumes(self, watched: Watched) -> None:
+        watched.volumes = None
+        if self._volumes is not None:
+            self._volumes.forget(watched.running.container.id)
+
+    def _take_volumes(self, look: VolumeLook | BaseException) -> None:
+        """Told with what runs, as soon as that is looked at again."""
+        if isinstance(look, BaseException):
+            raise look
+        watched = self._roster.get(look.container.id)
+        if watched is None or watched.running.mounted is None or not watched.with_volumes:
+            return
+        mounted, before = watched.running.mounted, watched.volumes
+        brought = tuple(replace(one, entry=map_owners(one.entry, mounted.uid_map, mounted.gid_map)) for one in look.brought)
+        watched.volumes = replace(look, brought=brought)
+        if before is None or (before.brought, before.unobserved) != (brought, look.unobserved):
+            self._look_again(watched)
 
     def _take(self, look: LiveLook | BaseException) -> None:
         """A file of the writable layer that runs may itself have changed."""
@@ -80,8 +113,11 @@ class LiveJudge:
         if look.is_past:
             self._take_past(watched, watched.baseline, watched.running.mounted, look)
             return
+        if watched.volumes is not None:
+            look = replace(look, brought=watched.volumes.brought, unobserved=(*look.unobserved, *watched.volumes.unobserved))
         baseline, paths = watched.baseline, paths_to_compare(look)
-        facts = (baseline.root, watched.with_volumes, watched.levels, look.runs, look.departed, look.mounts, look.unobserved)
+        seen = look.runs, look.departed, look.mounts, look.brought, look.unobserved
+        facts = (baseline.root, watched.with_volumes, watched.levels, *seen)
         if watched.live is not None and not paths and facts == watched.live_facts:
             return
         judged = judge_running(

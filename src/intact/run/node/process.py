@@ -14,6 +14,7 @@ from intact.adapters.linux.doorbell import FanotifyDoorbell
 from intact.adapters.linux.executions import Executions
 from intact.adapters.linux.live import HostLive
 from intact.adapters.linux.tree import HostTree
+from intact.adapters.linux.volumes import HostVolumes
 from intact.adapters.provenance.workshop import Workshop
 from intact.adapters.runtime.containerd import Containerd
 from intact.adapters.runtime.events import Changes
@@ -91,6 +92,7 @@ class NodeProcess:
             steady=boot_time,
             list_ended=partial(self._list_ended, runtime, node),
             live=live,
+            volumes=HostVolumes(time.time),
             layer_memory=LayerMemory(state_dir / "layers.json"),
             revoked=revoked,
             origins=Origins(Deriver(HostTree, Workshop())),

@@ -10,6 +10,7 @@ from intact.model.container import Running
 from intact.model.entry import display_path
 from intact.model.finding import Finding, State, Verdict
 from intact.model.layer import Baseline, Grade
+from intact.model.live import VolumeLook
 from intact.model.observation import Scope
 from intact.model.process import Ancestor, Writer
 from intact.model.seam import Coverage, PlannedLevel
@@ -64,6 +65,9 @@ class Watched:
     live: Verdict | None = None
     live_facts: object = None
     with_volumes: bool = False
+    """Whether programs that run from its volumes, or come there, are told."""
+    volumes: VolumeLook | None = None
+    """What the last look at them found."""
     levels: tuple[PlannedLevel, ...] = ()
     """What is told of it besides what the default rules tell."""
     is_reading_layers: bool = False

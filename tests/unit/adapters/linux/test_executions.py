@@ -73,6 +73,7 @@ def test_one_that_lives_tells_its_arguments_and_its_user(executions: Executions)
 def older() -> Iterator[subprocess.Popen[bytes]]:
     """A process that was there before anybody listened."""
     with subprocess.Popen(["sleep", "30"]) as child:
+        time.sleep(0.1)  # when a process began is known to a clock tick
         yield child
         child.kill()
 
