@@ -90,7 +90,8 @@ env: tools  ## the Python environment
 $(VENV)/.ready:
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Python environment: $(VENV)" >&2
-	@$(PY) -m pip install --quiet --require-hashes -r requirements.lock
+	@$(PY) -m pip install --quiet --no-deps --require-hashes -r requirements.lock
+	@$(PY) -m pip check >&2
 	@cp requirements.lock $@
 
 lock: env  ## pin every dependency with its hashes
