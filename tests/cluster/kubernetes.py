@@ -108,11 +108,11 @@ def roll_out(cluster: Cluster, described: dict[str, Any]) -> None:
 
 
 def eventually(ask: Callable[[], T | None], timeout_s: float = 30.0) -> T:
-    """The first answer that is neither None nor False."""
+    """The first answer that is something: not None, not False, nothing empty."""
     deadline = time.monotonic() + timeout_s
     while True:
         answer = ask()
-        if answer is not None and answer is not False:
+        if answer:
             return answer
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {getattr(ask, '__name__', ask)}"
         time.sleep(0.1)

@@ -85,7 +85,7 @@ def decide(action: ActionKind, of: Workload, *, pod: PodFacts | None = None, tar
 
 def remember(cache: ClusterCache, of: Workload) -> RevisionRecord:
     """What the controller knows of the revision whose pods run now."""
-    pods = eventually(lambda: [p for p in cache.pods_of(of) if p.ready and all(c.image_id for c in p.containers)] or None)
+    pods = eventually(lambda: [p for p in cache.pods_of(of) if p.ready and all(c.image_id for c in p.containers)])
     assert pods[0].owner is not None
     held = cache.replica_set(pods[0].owner.uid)
     assert held is not None
@@ -138,7 +138,7 @@ def test_a_disruption_budget_blocks_is_named_and_in_the_end_fails_the_action(
     read = ("get", "pdb", "web-budget", "-n", namespace, "-o", "jsonpath={.status.currentHealthy}")
     eventually(lambda: cluster.kubectl(*read) == "2")
     web = workload(cluster, namespace)
-    pod = facts_of(eventually(lambda: cache.pods_of(web) or None)[0])
+    pod = facts_of(eventually(lambda: cache.pods_of(web))[0])
     actuator = KubernetesActuator(api, cache)
     answer = actuator.evict_pod(namespace, pod.name, pod.uid)
     assert isinstance(answer, Blocked)
@@ -155,7 +155,7 @@ def test_a_pod_of_the_same_name_with_another_uid_is_not_evicted(
     cluster: Cluster, api: Api, cache: ClusterCache, images: Images, namespace: str
 ) -> None:
     roll_out(cluster, deployment("web", namespace, images.tags[0], replicas=1))
-    pod = eventually(lambda: cache.pods_of(workload(cluster, namespace)) or None)[0]
+    pod = eventually(lambda: cache.pods_of(workload(cluster, namespace)))[0]
     assert KubernetesActuator(api, cache).evict_pod(namespace, pod.name, "another") == Gone()
     assert KubernetesActuator(api, cache).evict_pod(namespace, "no-such-pod", "another") == Gone()
 

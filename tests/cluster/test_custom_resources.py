@@ -297,7 +297,7 @@ def test_people_see_whether_their_policy_is_in_force(cluster: Cluster, namespace
     with Follower(controller, ClusterCache(), store, DeclaredObjects()) as follower:
         follower.wait_synced(15)
         admin(cluster).create(POLICY, policy(namespace, EXAMPLE))
-        (declared,) = eventually(lambda: [o for _, o in store.declared() if o["metadata"].get("namespace") == namespace] or None)
+        (declared,) = eventually(lambda: [o for _, o in store.declared() if o["metadata"].get("namespace") == namespace])
         objects = Objects(controller)
         assert parse_policy(declared, POLICY.kind).generation == 1
         objects.put_policy_status(

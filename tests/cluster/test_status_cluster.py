@@ -50,7 +50,7 @@ def test_a_deployment_is_intact_until_it_is_tampered_with_and_then_named(cluster
     done = eventually(lambda: found if (found := intact(cluster, "status", "-n", namespace)).returncode == 1 else None, 60)
     assert "NOT INTACT" in done.stdout.splitlines()[-1]
 
-    listed = eventually(lambda: json.loads(intact(cluster, "incident", "list", "-n", namespace, "--output", "json").stdout) or None, 60)
+    listed = eventually(lambda: json.loads(intact(cluster, "incident", "list", "-n", namespace, "--output", "json").stdout), 60)
     (incident,) = listed
     shown = intact(cluster, "incident", "show", incident["incident"], "-n", namespace).stdout
     assert "workload:   Deployment/web" in shown and "/bin/id" in shown and "sha256:" in shown

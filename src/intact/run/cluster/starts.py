@@ -5,7 +5,7 @@ profile excuses, so that nobody is alarmed and nothing is cured for them; and wh
 
 1. When a pod was first ready with a container is remembered: a pod that fails its probe later and recovers does not start again.
 2. A container is a witness once its node looked at it after its pod was ready, and what it had started with is all heard. Of a template
-   that has few, its node is asked to look.
+   that has few, its node is asked to look, and again where that came too early or not at all.
 3. Where a profile is new or says something else, the pods that were believed until then are looked at again.
 4. A file that may be a lock or half-written is held back for a moment, and its node looks again: what is still there then counts. Held
    back, it is recorded.
@@ -52,6 +52,8 @@ MAX_PROFILES = 5_000
 TOUCH_EVERY_S = 86_400.0
 KEPT_S = 30 * 86_400.0
 """Of a template that no pod was made from for so long, nothing is remembered."""
+ASK_EVERY_S = 10.0
+"""How long a look that was asked for is waited for, before it is asked for again."""
 
 
 @dataclass(slots=True)
@@ -64,7 +66,8 @@ class _Begun:
     entries: dict[StartEntry, float] = field(default_factory=dict)
     is_heard: bool = False
     is_settled: bool = False
-    is_asked: bool = False
+    asked_until: float = 0.0
+    """Until when no other look is asked for, by our own clock (2)."""
     varied: frozenset[StartEntry] = frozenset()
     frozen: frozenset[StartEntry] = frozenset()
     """What it was seen to start with, from the moment on at which that was known."""
@@ -157,9 +160,8 @@ class Starts:
             self._wishes.add((pod.workload, pod.uid, 0.0))
         if covered.verdict == State.INTACT.value or (covered.differs and begun.is_heard):
             return self._settle(begun, pod, covered.verified_at, is_spread, now)
-        if covered.differs and not begun.is_asked:  # it was told to an earlier life of this process
-            begun.is_asked = True
-            self._wishes.add((pod.workload, pod.uid, 0.0))
+        if covered.differs:  # it was told to an earlier life of this process
+            self._ask(begun, pod, now)
         return []
 
     def _learn_more(self, begun: _Begun, pod: PodFacts, now: float) -> None:
@@ -205,10 +207,10 @@ class Starts:
         if any(one.pod_uid == pod.uid for one in profile.witnesses):
             begun.is_settled = True
             return []
-        if seen_at <= begun.ready_at + WHOLE_SECOND_S:
-            if len(profile.witnesses) < MAX_WITNESSES and not begun.is_asked:
-                begun.is_asked = True
-                self._wishes.add((pod.workload, pod.uid, 0.0))
+        surely_over_at = begun.ready_at + WHOLE_SECOND_S
+        if seen_at <= surely_over_at:
+            if len(profile.witnesses) < MAX_WITNESSES:
+                self._ask(begun, pod, now, after_s=max(0.0, surely_over_at - now))
             return []
         begun.is_settled = True
         spread = is_spread()
@@ -228,6 +230,12 @@ class Starts:
         if is_more or (after != before and begun.template in self._believed):  # 3
             self._wishes.add((pod.workload, "", 0.0))
         return leaves
+
+    def _ask(self, begun: _Begun, pod: PodFacts, now: float, after_s: float = 0.0) -> None:
+        """2. For a look in so many seconds."""
+        if now >= begun.asked_until:
+            begun.asked_until = now + after_s + ASK_EVERY_S
+            self._wishes.add((pod.workload, pod.uid, after_s))
 
     def keep_house(self, now: float) -> None:
         self._store.forget_before(now - KEPT_S)

@@ -86,8 +86,8 @@ class Shop:
         )
         self._send(container.node, verdicts=(replace(verdict, aggregates=aggregates),))
 
-    def look_on(self, *containers: Container, verdict: str = "Drifted") -> None:
-        """Their nodes say that they still look, and see what they told."""
+    def look_on(self, *containers: Container, verdict: str = "Drifted", at: float | None = None) -> None:
+        """Their nodes say that they still look, last now or `at`, and see what they told."""
         for node in {one.node for one in containers}:
             coverage = tuple(
                 Coverage(
@@ -95,7 +95,7 @@ class Shop:
                     verdict=verdict,
                     baseline_root=IMAGE,
                     grade="NodeReported",
-                    verified_at=self.cluster.clock.now,
+                    verified_at=self.cluster.clock.now if at is None else at,
                     layers_verified_at=0.0,
                 )
                 for one in containers

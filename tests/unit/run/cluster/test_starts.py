@@ -10,6 +10,7 @@ from intact.model.finding import Aggregate, Change, Level
 from intact.model.incident import IncidentState
 from intact.model.policy import Policy, Purpose
 from intact.run.cluster.flow import WHY_EXPECTED
+from intact.run.cluster.starts import ASK_EVERY_S
 from intact.run.storage.memory import open_state
 from tests.unit.clusters import START, staged
 from tests.unit.run.cluster.shop import AFTER, BEFORE, CONF, READY, Shop, established, start_clean
@@ -64,6 +65,26 @@ def test_a_pod_that_was_tampered_with_first_is_found_when_others_start_otherwise
         wait_until(lambda: uid in shop.orders("n1"), 60)
         shop.find(bad, (CONF, b"generated", BEFORE), (b"/usr/bin/tool", b"evil", BEFORE))
         assert [one.path for one in cluster.wait_incident().seen] == [b"/usr/bin/tool"]
+
+
+def test_a_look_that_came_too_early_to_tell_what_a_pod_started_with_is_asked_for_again(tmp_path: Path) -> None:
+    with staged(tmp_path) as cluster:
+        shop = Shop(cluster)
+        pod = shop.start("a", "n1", is_ready=False)
+        shop.get_ready(pod, at=cluster.clock.now)
+        shop.find(pod, (CONF, b"generated", BEFORE))  # within the second in which the pod became ready
+
+        ordered: set[str] = set()
+
+        def are_ordered(number: int) -> bool:
+            ordered.update(command.id for command in cluster.flow.commands_for("n1", 0.0))
+            return len(ordered) == number
+
+        wait_until(lambda: are_ordered(1), 60)
+        shop.find(pod, (CONF, b"generated", BEFORE))  # the node's clock is behind: for it the second is not over
+        for _ in range(int(ASK_EVERY_S)):
+            shop.look_on(pod, at=START)
+        wait_until(lambda: are_ordered(2), 60)
 
 
 def test_what_is_made_in_the_second_of_ready_belongs_to_the_start(tmp_path: Path) -> None:
