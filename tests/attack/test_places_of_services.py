@@ -93,10 +93,10 @@ def staged(tmp_path: Path) -> Iterator[Staged]:
         yield staged.start()
 
 
-def put(staged: Staged, path: str, mode: int = 0o644) -> bytes:
+def put(staged: Staged, path: str, mode: int = 0o644, text: bytes = b"do = evil\n") -> bytes:
     place = staged.inside / path
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(b"do = evil\n")
+    place.write_bytes(text)
     place.chmod(mode)
     return b"/" + path.encode()
 
@@ -113,6 +113,12 @@ def test_what_a_server_deploys_or_runs_by_itself_is_told(staged: Staged) -> None
 
 def test_what_a_server_reads_as_its_configuration_is_told(staged: Staged) -> None:
     wanted = {put(staged, name) for name in OBEYED}
+    assert wanted - told(staged) == set()
+
+
+def test_configuration_that_begins_as_a_script_is_told_all_the_same(staged: Staged) -> None:
+    """`#!` begins a comment in most configuration files, and code in a directory that holds none of the image's is scratch."""
+    wanted = {put(staged, name, text=b"#!/x\ndo = evil\n") for name in OBEYED}
     assert wanted - told(staged) == set()
 
 

@@ -247,10 +247,8 @@ class Judge:
             return self._weigh(entry, Spoken("code-added", Level.HIGH))
         if is_code and places.is_loaded_place(path):
             return Spoken("control-file-added", Level.HIGH)
-        if places.is_configuration(path) or self.nearby.is_static(path):
+        if places.is_configuration(path) or self.nearby.is_static(path) or self.nearby.is_configured(path):
             return Spoken("control-file-added", Level.HIGH if is_code else Level.MEDIUM)
-        if not is_code and self.nearby.is_configured(path):
-            return Spoken("control-file-added", Level.MEDIUM)
         if self.nearby.is_kindred(path):
             return self._weigh(entry, Spoken("code-added", Level.HIGH))
         if is_code or places.is_code_name(path, places.SERVED_EXTENSIONS):
