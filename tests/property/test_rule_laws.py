@@ -12,7 +12,7 @@ from intact.compare.differ import compare
 from intact.compare.interest import choose_reading, speak_for
 from intact.compare.judge import find_candidates, judge
 from intact.compare.raised import NEVER_RAISED, Raised
-from intact.compare.rules import DERIVABLE, Judge, resolve_stubs
+from intact.compare.rules import DERIVABLE, Judge
 from intact.decide.expect import assess
 from intact.decide.govern import plan_levels
 from intact.model.derivation import Derivation, Proof
@@ -190,7 +190,7 @@ def test_what_is_only_counted_is_told_just_where_the_policy_gives_it_a_level(
     after = {finding.difference.path: finding for finding in verdict.findings}
     assert before.items() <= after.items(), "no rule tells less"
     assert len(after) + sum(one.count for one in verdict.aggregates) == len(differences)
-    counting = Judge(baseline, observation.scope, resolve_stubs(observation.targets, baseline.find))
+    counting = Judge(baseline, observation.scope, observation.targets)
     for difference in differences:
         if difference.path in before:
             continue
@@ -224,6 +224,18 @@ def test_what_is_raised_is_listed_and_read(baseline: Baseline, policy: Policy, d
     for entry in [finding.difference.actual for finding in verdict.findings if finding.difference.expected is None]:
         assert entry is not None and speaks(entry)
         assert choose(entry, None) is Reading.WHOLE
+
+
+@given(images(), st.data())
+def test_code_is_never_told_less_gravely_than_data_in_its_place(baseline: Baseline, data: st.DataObject) -> None:
+    """Else a first line would hide a file; and whoever chooses what to read asks of code first."""
+    present, more = data.draw(looks(data.draw(files())))
+    observation = see(present, more)
+    for difference in compare(baseline, observation):
+        if difference.change is not Change.UNREAD:
+            as_data = Judge(baseline, observation.scope).consider(difference)
+            as_code = Judge(baseline, observation.scope, runnable=frozenset({difference.path})).consider(difference)
+            assert (as_code.level or 0) >= (as_data.level or 0)
 
 
 @given(images(), st.data())

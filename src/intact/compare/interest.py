@@ -16,7 +16,7 @@ from intact.model.observation import Reading, Scope
 
 from . import places
 from .raised import Raised
-from .rules import Judge, resolve_stubs
+from .rules import Judge
 
 NOTHING_RAISED = Raised()
 
@@ -36,9 +36,11 @@ def choose_reading(
     ask = _Ask(baseline, targets, raised)
 
     def choose(entry: Entry, expected: Entry | None) -> Reading:
-        if places.is_code_like(entry) or ask.speaks(entry, expected, is_code=False):
+        if places.is_code_like(entry):
             return Reading.WHOLE
-        return Reading.HEAD if ask.speaks(entry, expected, is_code=True) else Reading.NOTHING
+        if not ask.speaks(entry, expected, is_code=True):  # then of data neither: most of what changes is asked about once
+            return Reading.NOTHING
+        return Reading.WHOLE if ask.speaks(entry, expected, is_code=False) else Reading.HEAD
 
     return choose
 
@@ -54,7 +56,7 @@ class _Ask:
 
     def speaks(self, entry: Entry, expected: Entry | None, *, is_code: bool) -> bool:
         if self._judge is None:
-            self._judge = Judge(self.baseline, Scope.DRIFT, resolve_stubs(self.targets, self.baseline.find), raised=self.raised)
+            self._judge = Judge(self.baseline, Scope.DRIFT, self.targets, raised=self.raised)
         self._judge.runnable = frozenset({entry.path} if is_code else ())
         change = Change.ADDED if expected is None else Change.MODIFIED
         return self._judge.consider(Difference(path=entry.path, change=change, expected=expected, actual=entry)).level is not None

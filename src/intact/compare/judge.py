@@ -23,7 +23,7 @@ from intact.model.seam import PlannedLevel
 
 from .nearby import Nearby
 from .raised import Raised
-from .rules import DERIVABLE, RULES, Judge, resolve_stubs
+from .rules import DERIVABLE, RULES, Judge
 
 MAX_FINDINGS = 1000
 """Findings told one by one: the gravest first, then those of the default rules, then in order of path. The rest is counted under its
@@ -95,7 +95,7 @@ def _make_judge(
     return Judge(
         baseline,
         observation.scope,
-        resolve_stubs(observation.targets, baseline.find),
+        observation.targets,
         runnable=frozenset(observation.runnable),
         derivations=derivations,
         raised=Raised(levels, observation.started_at),
@@ -106,9 +106,7 @@ def judge_layers(
     container: Container, baseline: Baseline, differences: Iterable[Difference], unobserved: Sequence[Unobserved], now: float
 ) -> Verdict:
     """The verdict on a container's read-only layers: `differences` of `compare_layer` over all of them. `now` is when the reading began."""
-    verdict = _Making(
-        container=container, baseline=baseline, scope=Scope.LAYERS, at=now, judge=Judge(baseline, Scope.LAYERS, frozenset())
-    )  # fmt: skip
+    verdict = _Making(container=container, baseline=baseline, scope=Scope.LAYERS, at=now, judge=Judge(baseline, Scope.LAYERS))
     verdict.take_unobserved(unobserved)
     for difference in differences:
         verdict.take(difference)

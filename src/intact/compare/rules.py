@@ -135,17 +135,19 @@ class Spoken:
 
 @dataclass(slots=True)
 class Judge:
-    """Considers the differences of one look; remembers what directories of the image hold. `runnable`: the added files whose first bytes
-    are those of code; `derivations`: what is known of where added files come from, by path; `raised`: what is told besides."""
+    """Considers the differences of one look; remembers what directories of the image hold. `targets`: where the container's configuration
+    mounts; `runnable`: the added files whose first bytes are those of code; `derivations`: what is known of where added files come from,
+    by path; `raised`: what is told besides."""
 
     baseline: Baseline
     scope: Scope
-    stubs: frozenset[bytes]
+    targets: Iterable[bytes] = ()
     runnable: frozenset[bytes] = frozenset()
     derivations: Mapping[bytes, Derivation] = field(default_factory=dict)
     raised: Raised = field(default_factory=Raised)
     nearby: Nearby = field(init=False)
     _leads: Leads = field(init=False)
+    _stubs: frozenset[bytes] | None = None
 
     def __post_init__(self) -> None:
         self.nearby = Nearby(self.baseline)
@@ -225,7 +227,7 @@ class Judge:
     def _consider_added(self, entry: Entry) -> Spoken:
         path = entry.path
         is_empty = entry.kind is Kind.DIRECTORY or (entry.kind is Kind.FILE and entry.size_bytes == 0)
-        if is_empty and path in self.stubs:
+        if is_empty and self._is_stub(path):
             return Spoken("runtime-stub", None)
         if entry.kind not in (Kind.FILE, Kind.SYMLINK, Kind.FIFO):
             return Spoken("data-added", None)
@@ -268,6 +270,11 @@ class Judge:
                 return Spoken("bytecode-forged", Level.HIGH)
             case Proof.UNKNOWN:
                 return otherwise
+
+    def _is_stub(self, path: bytes) -> bool:
+        if self._stubs is None:  # some dozens of lookups, and few looks see anything empty
+            self._stubs = resolve_stubs(self.targets, self.baseline.find)
+        return path in self._stubs
 
     def _is_bytecode_of_image(self, path: bytes) -> bool:
         source = places.cached_source(path)
