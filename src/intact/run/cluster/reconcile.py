@@ -253,5 +253,5 @@ class Reconciler:
                 self._order_look(pod, now)
 
     def _order_look(self, pod: PodState, now: float) -> None:
-        id = f"rescan-{pod.uid}-{int(now)}"
+        id = f"rescan-{pod.uid}-{now:.6f}"  # one of its own: a node carries out no id twice, and a second look may be asked for at once
         self._commands.put(Command(id=id, node=pod.node, kind="Rescan", pod_uid=pod.uid, expires_at=now + RESCAN_EXPIRES_S))

@@ -87,6 +87,23 @@ def test_a_look_that_came_too_early_to_tell_what_a_pod_started_with_is_asked_for
         wait_until(lambda: are_ordered(2), 60)
 
 
+def test_a_second_look_that_is_asked_for_in_the_same_second_is_carried_out(tmp_path: Path) -> None:
+    """A node carries out no command twice."""
+    with staged(tmp_path) as cluster:
+        pod = Shop(cluster).start("a", "n1").pod
+        assert pod is not None
+        workload, ordered = cluster.world.pods[pod.uid].workload, set[str]()
+        for number in (1, 2):
+            cluster.flow._reconciler.look_again(workload, pod.uid)
+
+            def are_ordered(number: int = number) -> bool:
+                ordered.update(command.id for command in cluster.flow.commands_for("n1", 0.0))
+                return len(ordered) == number
+
+            wait_until(are_ordered, 60)
+            cluster.clock.now += 0.25
+
+
 def test_what_is_made_in_the_second_of_ready_belongs_to_the_start(tmp_path: Path) -> None:
     with staged(tmp_path) as cluster:
         shop = Shop(cluster)
