@@ -16,6 +16,7 @@ image. Out comes a `Verdict` of scope LIVE. Pure. Silent, and counted: programs 
    that path. A Java virtual machine unpacks libraries, loads and removes them: those are silent.
 8. A process that left the container's mount namespace, user namespace or root is told.
 9. A program that came into a volume, or changed there, since the container was created is told, where somebody looked for such.
+10. A file that the runtime made for the container (/etc/hosts) is told as long as it is other than when the container had started.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from intact.model.derivation import Derivation, Proof
 from intact.model.entry import Entry, Kind, ancestors, display_path, parent
 from intact.model.finding import Aggregate, Change, Difference, Finding, Level, State, Verdict
 from intact.model.layer import Baseline
-from intact.model.live import Brought, Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
+from intact.model.live import Brought, Departed, Departure, LiveLook, MountSeen, Place, Rewritten, Run, Runner
 from intact.model.observation import Scope
 from intact.model.resolve import resolve
 from intact.model.seam import PlannedLevel
@@ -71,6 +72,8 @@ def judge_live(
         making.take_departed(departed)
     for brought in look.brought:
         making.take_brought(brought)
+    for rewritten in look.rewritten:
+        making.take_rewritten(rewritten)
     return making.finish()
 
 
@@ -210,6 +213,20 @@ class _Making:
         reason = "came into a volume, or changed there, since the container was created"
         self._tell(entry.path, "added-to-volume", level, reason, None, actual=entry, change=Change.ADDED, changed_at=brought.changed_at)
 
+    def take_rewritten(self, file: Rewritten) -> None:  # 10
+        reason = "the runtime made it for the container, and it was changed since"
+        self._tell(
+            file.entry.path,
+            "runtime-file-changed",
+            Level.MEDIUM,
+            reason,
+            None,
+            expected=file.before,
+            actual=file.entry,
+            change=Change.MODIFIED,
+            changed_at=file.changed_at,
+        )
+
     def count_below(self, mount: MountSeen, above: bytes) -> None:
         if any(_is_at_or_below(above, runtime) for runtime in _OF_THE_RUNTIME):
             return
@@ -254,6 +271,7 @@ class _Making:
         reason: str,
         by: Runner | None,
         *,
+        expected: Entry | None = None,
         actual: Entry | None = None,
         change: Change = Change.EXECUTED,
         changed_at: float = 0.0,
@@ -262,7 +280,7 @@ class _Making:
         if key in self.findings:
             return
         shown = path if path.startswith(b"/") else b"/" + path
-        difference = Difference(path=shown, change=change, expected=self.baseline.find(shown), actual=actual, reason=reason)
+        difference = Difference(path=shown, change=change, expected=expected or self.baseline.find(shown), actual=actual, reason=reason)
         self.findings[key] = Finding(
             container=self.look.container,
             difference=difference,

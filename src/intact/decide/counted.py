@@ -31,6 +31,7 @@ COULD_HIDE = {
     "compiled-by-itself": "code planted by whoever can write where the service compiles",
     "volume-executed": "programs brought in by a volume",
     "added-to-volume": "programs put into a volume",
+    "runtime-file-changed": "names that lead to other hosts",
     "image-file-changed": "changes of the image's own files, also by an attacker",
     "control-file-added": "accounts, keys, scheduled jobs and configuration that were planted",
     "code-added": "code that was planted beside the image's own",

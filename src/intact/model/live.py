@@ -107,6 +107,16 @@ class Brought:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rewritten:
+    """A file that the runtime made for the container and mounts by itself (/etc/hosts), other than it was when the container had started.
+    `changed_at`: Unix seconds."""
+
+    before: Entry
+    entry: Entry
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeLook:
     """One look at all volumes of one container, finished at `at` (Unix seconds)."""
 
@@ -126,6 +136,7 @@ class LiveLook:
     departed: tuple[Departed, ...] = ()
     mounts: tuple[MountSeen, ...] = ()
     brought: tuple[Brought, ...] = ()
+    rewritten: tuple[Rewritten, ...] = ()
     unobserved: tuple[Unobserved, ...] = ()
     processes: int = 0
     at: float = 0.0

@@ -13,7 +13,7 @@ from intact.model.digest import Digest
 from intact.model.entry import Entry, Kind
 from intact.model.finding import Change, Difference, Level, State, Verdict
 from intact.model.layer import Baseline, Grade, MemoryTable, Record
-from intact.model.live import Brought, Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
+from intact.model.live import Brought, Departed, Departure, LiveLook, MountSeen, Place, Rewritten, Run, Runner
 from intact.model.observation import Scope, Unobserved
 from intact.model.seam import PlannedLevel
 
@@ -89,8 +89,18 @@ def judge(
     with_volumes: bool = False,
     levels: tuple[PlannedLevel, ...] = (),
     brought: tuple[Brought, ...] = (),
+    rewritten: tuple[Rewritten, ...] = (),
 ) -> Verdict:
-    look = LiveLook(container=CONTAINER, runs=runs, departed=departed, mounts=mounts, brought=brought, processes=1, at=5.0)
+    look = LiveLook(
+        container=CONTAINER,
+        runs=runs,
+        departed=departed,
+        mounts=mounts,
+        brought=brought,
+        rewritten=rewritten,
+        processes=1,
+        at=5.0,
+    )
     return judge_live(BASELINE, mounted, look, differences or {}, with_volumes=with_volumes, levels=levels)
 
 
@@ -228,6 +238,16 @@ def test_a_program_that_came_into_a_volume_is_told_and_with_rights_of_its_own_th
         (b"/data/x", "added-to-volume", Level.MEDIUM),
     ]
     assert {(one.difference.change, one.changed_at) for one in verdict.findings} == {(Change.ADDED, 4.0)}
+
+
+def test_a_file_of_the_runtime_that_was_rewritten_is_told_with_what_it_was() -> None:
+    before = Entry(path=b"/etc/hosts", kind=Kind.FILE, mode=0o644, size_bytes=3, digest=PROGRAM)
+    after = replace(before, size_bytes=7, digest=CHANGED)
+    verdict = judge(rewritten=(Rewritten(before=before, entry=after, changed_at=4.0),))
+    assert told(verdict) == [(b"/etc/hosts", "runtime-file-changed", Level.MEDIUM)]
+    (finding,) = verdict.findings
+    difference = finding.difference
+    assert (difference.expected, difference.actual, difference.change, finding.changed_at) == (before, after, Change.MODIFIED, 4.0)
 
 
 def test_a_volume_full_of_programs_hides_nothing_else() -> None:

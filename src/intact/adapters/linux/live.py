@@ -10,6 +10,7 @@ process, and bounds what one look lists.
 4. The rest is read where its file system is one that the kernel serves by itself.
 5. A process with another mount namespace is asked for its table too, for a bounded number of namespaces.
 6. So is a thread that has another one than its process; of very many threads, each has its turn.
+7. What became of the files that the runtime made for it: `runtime_files`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from intact.model.container import Running
+from intact.model.entry import Entry
 from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, Run, Runner
 from intact.model.observation import Unobserved
 
@@ -27,6 +29,7 @@ from .noted import Mapped, Noted
 from .past import IN_MEMORY, Layers, PastReader
 from .running import File, RunningFiles, Seen, read_process, read_threads
 from .runtime_binary import RuntimeBinary, memory_device
+from .runtime_files import find_rewritten
 from .threads import Headless, Turns
 from .volumes import SERVED_BY_THE_KERNEL
 
@@ -39,7 +42,8 @@ MAX_PRIVATE_TABLES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Watched:
-    """A container with what its first process had when it was first seen; `host_pid` is a process of the host's beside it."""
+    """A container with what its first process had when it was first seen; `host_pid` is a process of the host's beside it, `runtime_files`
+    what these were when it had started."""
 
     running: Running
     device: int
@@ -50,6 +54,7 @@ class _Watched:
     host_pid: int
     host_namespace: str
     disk: int
+    runtime_files: dict[bytes, Entry] = field(default_factory=dict)
 
     @property
     def home(self) -> int:
@@ -206,11 +211,18 @@ class HostLive:
         finally:
             if upper >= 0:
                 os.close(upper)
+        rewritten = []
+        for one in find_rewritten(watched.running, table.mounts, self._files, watched.runtime_files):  # 7
+            if isinstance(one, Unobserved):
+                look.leave_out(one.path, one.reason)
+            else:
+                rewritten.append(one)
         return LiveLook(
             container=watched.running.container,
             runs=tuple(look.runs.values()),
             departed=tuple(look.departed.values()),
             mounts=(*table.mounts, *look.private_mounts),
+            rewritten=tuple(rewritten),
             unobserved=tuple(Unobserved(path=path, reason=reason) for path, reason in look.unobserved.items()),
             processes=look.processes,
             at=self._clock(),

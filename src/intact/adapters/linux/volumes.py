@@ -4,7 +4,7 @@ In: a running container. Out: the executable files of its writable volumes whose
 of a volume, and never asks a file system that a remote server or a process serves: that is said instead.
 
 1. Volumes are what the container's configuration mounts from the host, writable, outside of /dev, /proc and /sys; of single files that are
-   mounted (/etc/hosts) nothing is said.
+   mounted nothing is said: of those of the runtime `runtime_files` tells.
 2. Each is entered through the container's own mount namespace, links of the path resolved within its root, and read as `tree` reads.
 3. A file counts that may be executed, or begins as an ELF file (elf(5)): a library needs no execute bit. When its status changed (ctime)
    nobody inside can set.
@@ -65,7 +65,7 @@ class HostVolumes:
             if syscalls.describe_open(root).device != mounted.device:
                 return None  # another process by now, or one that left: what runs tells of that
             declared = frozenset(mount.target for mount in mounted.mounts)
-            for volume in filter(_is_writable_volume, mounted.mounts):
+            for volume in filter(is_writable_volume, mounted.mounts):
                 for one in self._look_at(root, volume, table, running.container.started_at, rest):
                     if isinstance(one, Brought):
                         found.setdefault(one.entry.path, one)
@@ -120,7 +120,8 @@ class HostVolumes:
         return Brought(entry=entry, changed_at=node.identity[4] / 1e9)
 
 
-def _is_writable_volume(mount: DeclaredMount) -> bool:  # 1
+def is_writable_volume(mount: DeclaredMount) -> bool:  # 1
+    """Whether the configuration mounts something there from the host that the container may write."""
     said = [option for option in mount.options if option in ("ro", "rw")]
     is_runtimes = any(mount.target == above or mount.target.startswith(above + b"/") for above in _OF_THE_RUNTIME)
     return mount.kind == "bind" and said[-1:] != ["ro"] and not is_runtimes

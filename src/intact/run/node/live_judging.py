@@ -97,8 +97,8 @@ class LiveJudge:
         watched = self._roster.get(look.container.id)
         if watched is None or watched.running.mounted is None or not watched.with_volumes:
             return
-        mounted, before = watched.running.mounted, watched.volumes
-        brought = tuple(replace(one, entry=map_owners(one.entry, mounted.uid_map, mounted.gid_map)) for one in look.brought)
+        own, before = _show_owners(watched.running.mounted), watched.volumes
+        brought = tuple(replace(one, entry=own(one.entry)) for one in look.brought)
         watched.volumes = replace(look, brought=brought)
         if before is None or (before.brought, before.unobserved) != (brought, look.unobserved):
             self._look_again(watched)
@@ -113,10 +113,13 @@ class LiveJudge:
         if look.is_past:
             self._take_past(watched, watched.baseline, watched.running.mounted, look)
             return
+        if look.rewritten:
+            own = _show_owners(watched.running.mounted)
+            look = replace(look, rewritten=tuple(replace(one, before=own(one.before), entry=own(one.entry)) for one in look.rewritten))
         if watched.volumes is not None:
             look = replace(look, brought=watched.volumes.brought, unobserved=(*look.unobserved, *watched.volumes.unobserved))
         baseline, paths = watched.baseline, paths_to_compare(look)
-        seen = look.runs, look.departed, look.mounts, look.brought, look.unobserved
+        seen = look.runs, look.departed, look.mounts, look.brought, look.rewritten, look.unobserved
         facts = (baseline.root, watched.with_volumes, watched.levels, *seen)
         if watched.live is not None and not paths and facts == watched.live_facts:
             return
@@ -184,3 +187,8 @@ class LiveJudge:
             self._hand_in(take)
 
         return origins.weigh(watched.running, baseline, libraries, learn, topic=topic)
+
+
+def _show_owners(mounted: Mounted) -> Callable[[Entry], Entry]:
+    """Owners as the container's user namespace shows them."""
+    return lambda entry: map_owners(entry, mounted.uid_map, mounted.gid_map)
