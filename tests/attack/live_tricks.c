@@ -63,6 +63,22 @@ int main(int count, char **words)
         syscall(SYS_execveat, root, "nowhere", arguments, environ, 0);
         exit(10);
     }
+    if (!strcmp(trick, "run-too-deep")) { /* where no path is that the kernel would write */
+        int from = open("/bin/pauser", O_RDONLY), to;
+        char name[251], *arguments[] = {"x", "600", NULL};
+        memset(name, 'd', 250), name[250] = 0;
+        if (chdir(words[2]))
+            exit(13);
+        for (int n = 0; n < 20; n++)
+            if (mkdir(name, 0755) || chdir(name))
+                exit(13);
+        to = open("deep", O_RDWR | O_CREAT, 0755);
+        if (to < 0 || sendfile(to, from, NULL, 1 << 30) <= 0)
+            exit(13);
+        close(to);
+        execve("deep", arguments, environ);
+        exit(14);
+    }
     if (!strcmp(trick, "run-by-descriptor")) { /* no name leads to it any more */
         int file = open(words[2], O_PATH);
         char *arguments[] = {"x", "600", NULL};

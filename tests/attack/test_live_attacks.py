@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from intact.adapters.linux.links import TOO_LONG
 from lab import images, layers
 from lab.runtime import Runtime
 from lab.watching import Line
@@ -32,6 +33,7 @@ ORDINARY = {
     "memfd-without-head": "exec trick run-in-memory-without-head",
     "memfd-library": "exec trick map-in-memory",
     "tmpfs": "cp /bin/pauser /run/pauser && exec /run/pauser",
+    "too-deep": "exec trick run-too-deep /run",
     "dropped": "cp /bin/pauser /tmp/pauser && chmod 0755 /tmp/pauser && exec /tmp/pauser",
     "renamed-copy": "cp /bin/busybox /var/sleep && exec /var/sleep 600",
     "dropped-and-deleted": "cp /bin/pauser /tmp/x; /tmp/x & sleep 1; rm /tmp/x; wait",
@@ -61,6 +63,7 @@ EXPECTED = {
     "memfd-without-head": {("/memfd:x", "not-of-the-image-executed")},
     "memfd-library": {("/memfd:lib", "not-of-the-image-executed")},
     "tmpfs": {("/run/pauser", "not-of-the-image-executed")},
+    "too-deep": {(TOO_LONG.decode(), "not-of-the-image-executed")},
     "dropped": {("/tmp/pauser", "not-of-the-image-executed")},
     "renamed-copy": {("/var/sleep", "not-of-the-image-executed")},
     "dropped-and-deleted": {("/tmp/x", "not-of-the-image-executed")},

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from intact.adapters.linux.links import TOO_LONG
 from intact.observe.flood import FloodGauge
 from intact.run.node import live_watch
 from lab import images, layers
@@ -42,6 +43,7 @@ PASSING = {
     ),
     "a program by its descriptor": ("cp /bin/pauser /var/d; timeout 0.1 trick run-by-descriptor /var/d", b"/var/d"),
     "a program on a tmpfs by its descriptor": ("cp /bin/pauser /run/d; timeout 0.1 trick run-by-descriptor /run/d", b"/run/d"),
+    "a program too deep to be named": ("mkdir /run/b; timeout 0.1 trick run-too-deep /run/b; rm -r /run/b", TOO_LONG),
     "code that becomes executable after it was mapped": ("cp /bin/pauser /var/late; timeout 0.1 trick map-late", b"/var/late"),
 }
 """What is done, and what is told. Seconds are given only to what has to be asked of the process."""

@@ -20,6 +20,7 @@ from intact.observe.lineage import Life, Lineage
 from intact.observe.ports import Process
 
 from . import processes
+from .links import read_link
 from .mounts import root_device
 from .noted import Noted
 from .processes import TICK_NS, now_ns
@@ -141,7 +142,7 @@ class Executions:
         proc = Path("/proc") / str(pid)
         try:
             parent_pid, started_ticks = processes.read_stat(proc)
-            executable = os.readlink(os.fsencode(proc / "exe"))
+            executable = read_link(os.fsencode(proc / "exe"))
             namespace = os.stat(proc / "ns" / "mnt").st_ino
         except (OSError, ValueError, IndexError):
             return

@@ -25,6 +25,7 @@ from intact.model.live import Departed, Departure, LiveLook, MountSeen, Place, R
 from intact.model.observation import Unobserved
 
 from . import members, mount_tables, syscalls
+from .links import TOO_LONG
 from .noted import Mapped, Noted
 from .past import IN_MEMORY, Layers, PastReader
 from .running import File, RunningFiles, Seen, read_process, read_threads
@@ -231,7 +232,7 @@ class HostLive:
     def _look_at_process(self, look: _Look, pid: int) -> None:
         try:
             seen = read_process(pid, look.watched.device)  # 2
-        except PermissionError as error:
+        except OSError as error:
             look.leave_out(b"/proc", f"process {pid}: {error.strerror}")
             return
         except Headless as error:
@@ -349,7 +350,7 @@ class _Look:
         if file.device != self.watched.device:
             is_memory = file.is_unlinked and file.path.startswith(IN_MEMORY)
             return Place.MEMORY if is_memory else Place.ELSEWHERE
-        if self._is_in_upper(file.path):
+        if file.path == TOO_LONG or self._is_in_upper(file.path):
             return Place.UPPER
         return Place.GONE if file.is_unlinked else None
 

@@ -9,7 +9,8 @@ Never guesses, and resolves no path of the container but beneath a layer's own d
    elsewhere: on a mount of a namespace of its own, or on one that is nowhere.
 3. One that a read-only layer holds under that name, in that inode, is ordinary. One that the writable layer holds so is told of.
 4. Anything else is asked of the process, as long as it lives: it may have another root, which shortens names.
-5. A file that is in no layer any more is told as gone, without its content; whoever judges has to know that it was there.
+5. One whose path the kernel could not write for its length is asked of the process, or else elsewhere: no service has any.
+6. A file that is in no layer any more is told as gone, without its content; whoever judges has to know that it was there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from intact.model.live import MountSeen, Place, Run, Runner
 
 from . import syscalls
+from .links import MOST_WRITTEN, TOO_LONG
 from .noted import Mapped
 from .processes import TICK_NS
 from .running import File, RunningFiles, Seen, read_process
@@ -135,7 +137,7 @@ class PastReader:
         below = [one for one in (self.layers.find(lower, name) for lower in self.layers.lowers) if one is not None]
         if held is not None:  # 3: a file that was copied up while it was known keeps the inode that it had below
             return Place.UPPER if mapped.inode in (held.st_ino, *(one.st_ino for one in below)) else None
-        return Place.GONE if is_own and not below else None  # 5
+        return Place.GONE if is_own and not below else None  # 6
 
     def _find_mount(self, name: bytes) -> MountSeen | None:
         """The one of the container's own mounts, other than its root, that a name is on; of several at one place the last."""
@@ -155,7 +157,9 @@ class PastReader:
         if place is Place.MEMORY and not mapped.is_private and not mapped.is_program:
             return None
         seen, file = self._ask(mapped) if place is not Place.UPPER else (None, None)
-        if file is not None and place in (None, Place.GONE):  # 4
+        if mapped.path == TOO_LONG:  # 5
+            place = Place.UPPER if file is not None and file.device == self.device else Place.ELSEWHERE
+        elif file is not None and place in (None, Place.GONE):  # 4
             path, place = file.path, self._find_place(mapped, file.path)
         if place is None:
             return None
@@ -181,5 +185,10 @@ class PastReader:
             if seen is not None and abs(seen.started_ticks - mapped.started_ns // TICK_NS) <= _SLACK_TICKS:
                 name = mapped.path.removesuffix(_DELETED)
                 files = (seen.program,) if mapped.is_program else seen.mapped
-                return seen, next((file for file in files if file.name.endswith(name)), None)
+                return seen, next((file for file in files if _is_called(file.name, name)), None)
         return None, None
+
+
+def _is_called(path: bytes, noted: bytes) -> bool:
+    """Whether a process that has another root may have seen `path` as `noted`."""
+    return path.endswith(noted) or (noted == TOO_LONG and len(path) > MOST_WRITTEN)

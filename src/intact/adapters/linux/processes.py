@@ -13,6 +13,7 @@ from pathlib import Path
 from intact.model.process import Ancestor
 from intact.observe.ports import Process
 
+from .links import read_link
 from .mounts import root_device
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -43,7 +44,7 @@ def describe_process(pid: int, *, alive_since_ticks: int) -> Process | None:
         parent, started = read_stat(proc)
         if started >= alive_since_ticks:
             return None
-        executable = os.readlink(os.fsencode(proc / "exe"))
+        executable = read_link(os.fsencode(proc / "exe"))
         with (proc / "cmdline").open("rb") as file:
             arguments = file.read(_ARGUMENT_BYTES)
         device, uid = root_device(pid), read_uid(proc)
@@ -71,7 +72,7 @@ def find_ancestors(pid: int, parent_pid: int) -> tuple[Ancestor, ...]:
     while parent_pid and len(found) < _ANCESTORS:
         try:
             above = Path("/proc") / str(parent_pid)
-            executable = os.readlink(os.fsencode(above / "exe"))
+            executable = read_link(os.fsencode(above / "exe"))
             further = read_stat(above)[0]
             if read_stat(Path("/proc") / str(pid))[0] != parent_pid:
                 break

@@ -21,6 +21,7 @@ from intact.observe.ports import Content
 
 from . import syscalls
 from .known import KnownFiles, identify
+from .links import read_link
 from .threads import find_thread
 
 MAPS_BYTES = 4 << 20
@@ -71,7 +72,7 @@ class Seen:
 
 
 def read_process(pid: int, overlay_device: int) -> Seen | None:
-    """Raises PermissionError where the process may not be looked at, `threads.Headless` where none of its threads could be."""
+    """Raises OSError where the process is there and cannot be looked at, `threads.Headless` where none of its threads could be."""
     whole = b"/proc/%d/" % pid
     try:
         parent, started, threads = _read_stat(whole)
@@ -79,15 +80,13 @@ def read_process(pid: int, overlay_device: int) -> Seen | None:
         if thread is None:
             return None
         base = b"/proc/%d/" % thread
-        program = File(link=base + b"exe", path=os.readlink(base + b"exe"), device=syscalls.device_of(base + b"exe"))
+        program = File(link=base + b"exe", path=read_link(base + b"exe"), device=syscalls.device_of(base + b"exe"))
         mounts, users = os.readlink(base + b"ns/mnt"), os.readlink(base + b"ns/user")
-        root, root_device = os.readlink(base + b"root"), syscalls.device_of(base + b"root")
+        root, root_device = read_link(base + b"root"), syscalls.device_of(base + b"root")
         mapped, left_out = _read_maps(base, overlay_device, program)
         if _read_stat(whole)[1] != started:
             return None
-    except PermissionError:
-        raise
-    except (OSError, ValueError, IndexError):
+    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
         return None
     return Seen(
         pid=pid,
@@ -110,7 +109,7 @@ def read_threads(seen: Seen, chosen: Iterable[int]) -> Iterator[Seen]:
     for thread in chosen:
         base = b"/proc/%d/task/%d/" % (seen.pid, thread)
         try:
-            mounts, root = os.fsdecode(os.readlink(base + b"ns/mnt")), os.readlink(base + b"root")
+            mounts, root = os.fsdecode(os.readlink(base + b"ns/mnt")), read_link(base + b"root")
             if (mounts, root) != (seen.mount_namespace, seen.root):
                 yield replace(seen, mount_namespace=mounts, root=root, root_device=syscalls.device_of(base + b"root"), thread=thread)
         except OSError:
@@ -152,7 +151,7 @@ def _plain_range(where: bytes) -> bytes:
 
 def _or(path: bytes, link: bytes) -> bytes:
     try:
-        return os.readlink(link)
+        return read_link(link)
     except OSError:
         return path
 

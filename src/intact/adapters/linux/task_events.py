@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from . import syscalls
+from .links import TOO_LONG
 from .processes import now_ns
 
 RINGS_BYTES = 1 << 20
@@ -41,6 +42,8 @@ _FLAGS_AT, _PATH_AT, _INODE_AT, _INODE_END = 68, 72, 40, 64
 _MOUNTS_AT = 8 + 16 + 5 * 16 + 8
 """Where the mount namespace's inode is in a note on namespaces: MNT_NS_INDEX is 5 (perf_event.h)."""
 _MAP_PRIVATE = 2
+_UNWRITTEN = b"//toolong"
+"""What is noted of a file whose path is longer than what the kernel writes: no device and no inode either (perf_event_mmap_event)."""
 _IS_EXECUTION = 1 << 13
 _HEAD, _TAIL = 1024 // 8, 1032 // 8
 _LOOK_EVERY_NS = 10**9
@@ -152,6 +155,8 @@ def _parse(noted: bytes, records: list[Record]) -> bool:
         end = offset + size
         if kind == MAPPED:
             path = noted[offset + _PATH_AT : end - 8].split(b"\0", 1)[0]
+            if path == _UNWRITTEN:
+                path = TOO_LONG
             if path[:1] == b"/" != path[1:2]:  # `//anon` is memory that belongs to no file
                 is_private = _PID.unpack_from(noted, offset + _FLAGS_AT)[0] & _MAP_PRIVATE
                 file = noted[offset + _INODE_AT : offset + _INODE_END]

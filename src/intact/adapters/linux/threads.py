@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from .links import read_link
+
 ATTEMPTS = 3
 MAX_THREADS = 64
 """Threads asked in one attempt: one that lives is enough."""
@@ -25,13 +27,13 @@ def find_thread(pid: int) -> int | None:
     process may not be looked at, `Headless` where only its threads' coming and going was seen."""
     for _ in range(ATTEMPTS):
         try:
-            os.readlink(b"/proc/%d/exe" % pid)
+            read_link(b"/proc/%d/exe" % pid)
             return pid
         except (FileNotFoundError, ProcessLookupError):
             others = _list_others(pid)
         for thread in others[:MAX_THREADS]:
             try:
-                os.readlink(b"/proc/%d/exe" % thread)
+                read_link(b"/proc/%d/exe" % thread)
                 return thread
             except (FileNotFoundError, ProcessLookupError):
                 continue

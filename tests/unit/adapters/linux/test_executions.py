@@ -8,13 +8,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from intact.adapters.linux import executions as module
 from intact.adapters.linux.executions import Executions
+from intact.adapters.linux.links import TOO_LONG
 from intact.adapters.linux.processes import now_ns
 from intact.observe.ports import Process
+from tests.unit.adapters.linux.test_live_reading import RUN_TOO_DEEP
 
 pytestmark = pytest.mark.usefixtures("root")
 SHELL = os.path.realpath("/bin/sh").encode()
@@ -51,6 +54,16 @@ def test_a_subshell_that_has_exited_is_named_with_its_parents(executions: Execut
 def test_a_program_that_has_exited_is_named_by_its_path(executions: Executions) -> None:
     _, process, _ = run(executions, "/usr/bin/true & echo $!; wait")
     assert process is not None and process.executable == os.path.realpath("/usr/bin/true").encode() and process.name == b"true"
+
+
+def test_a_program_whose_path_the_kernel_does_not_write_is_not_named_by_what_it_maps_next(executions: Executions, tmp_path: Path) -> None:
+    since = now_ns()
+    with subprocess.Popen([sys.executable, "-c", RUN_TOO_DEEP, "0"], cwd=tmp_path) as child:
+        child.wait()
+    assert child.returncode == 0
+    executions.catch_up()
+    process = executions.describe(child.pid, since, now_ns())
+    assert process is not None and process.executable == TOO_LONG and process.name == b"deep"
 
 
 def test_one_that_lives_tells_its_arguments_and_its_user(executions: Executions) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import shutil
@@ -14,14 +15,25 @@ from pathlib import Path
 
 import pytest
 
+from intact.adapters.linux import syscalls
+from intact.adapters.linux.links import TOO_LONG
 from intact.adapters.linux.members import Members, Place, find_groups
 from intact.adapters.linux.mount_tables import MountTables, parse_table
+from intact.adapters.linux.processes import describe_process, ticks_now
 from intact.adapters.linux.running import File, RunningFiles, read_process
 from intact.adapters.linux.runtime_binary import PLACES, RuntimeBinary
 from intact.model.digest import Digest
 from intact.model.live import MountSeen
 
 SLEEP = Path(shutil.which("sleep") or "/bin/sleep")
+RUN_TOO_DEEP = """
+import os, shutil, sys
+for name in ["x" * 240] * 20:
+    os.mkdir(name)
+    os.chdir(name)
+shutil.copy(shutil.which("sleep"), "deep")
+os.execv("./deep", ["deep", sys.argv[1]])
+"""
 
 
 @contextmanager
@@ -50,6 +62,37 @@ def test_a_program_is_named_by_the_kernel_and_read_though_its_name_is_gone(tmp_p
         assert read is not None and read.is_elf and read.digest == Digest.of(SLEEP.read_bytes())
         assert seen.program.path not in {file.path for file in seen.mapped}
     assert read_process(pid, 0) is None
+
+
+@pytest.fixture
+def too_deep(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs where the kernel writes no path of it."""
+    with subprocess.Popen([sys.executable, "-c", RUN_TOO_DEEP, "600"], cwd=tmp_path) as process:
+        deadline = time.monotonic() + 30
+        while not Path(f"/proc/{process.pid}/comm").read_text().startswith("deep"):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        yield process
+        process.kill()
+
+
+def test_a_program_too_deep_for_its_path_to_be_written_is_seen(too_deep: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    seen = read_process(too_deep.pid, 0)
+    assert seen is not None and seen.program.path == TOO_LONG and not seen.program.is_unlinked
+    assert seen.program.device == tmp_path.stat().st_dev
+    read = RunningFiles().read(seen.program)
+    assert read is not None and read.digest == Digest.of(SLEEP.read_bytes())
+    process = describe_process(too_deep.pid, alive_since_ticks=ticks_now() + 1)
+    assert process is not None and process.executable == TOO_LONG
+
+
+def test_a_process_that_is_there_and_cannot_be_read_is_not_taken_for_one_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: bytes) -> int:
+        raise OSError(errno.EIO, "what serves it does not answer", path)
+
+    monkeypatch.setattr(syscalls, "device_of", refuse)
+    with sleeping() as pid, pytest.raises(OSError, match="does not answer"):
+        read_process(pid, 0)
 
 
 def test_a_name_that_only_looks_deleted_is_a_name(tmp_path: Path) -> None:
