@@ -10,6 +10,7 @@ from intact.model.container import Running
 
 from .members import Members, Place, find_groups
 from .running import read_process
+from .threads import Headless
 
 MAX_PROCESSES = 1000
 """Of one container; the rest mostly executes the same."""
@@ -31,7 +32,7 @@ def list_executed(running: Running) -> frozenset[bytes]:
     for pid in pids[:MAX_PROCESSES]:
         try:
             seen = read_process(pid, mounted.device)
-        except PermissionError:
+        except (OSError, Headless):
             continue
         if seen is not None:
             found.update(file.name for file in (seen.program, *seen.mapped) if file.device == mounted.device)

@@ -15,15 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from intact.adapters.linux import syscalls
+from intact.adapters.linux import executed, syscalls
 from intact.adapters.linux.links import TOO_LONG
 from intact.adapters.linux.members import Members, Place, find_groups
 from intact.adapters.linux.mount_tables import MountTables, parse_table
 from intact.adapters.linux.processes import describe_process, ticks_now
 from intact.adapters.linux.running import File, RunningFiles, read_process
 from intact.adapters.linux.runtime_binary import PLACES, RuntimeBinary
+from intact.adapters.linux.threads import Headless
+from intact.model.container import Mounted, Running
 from intact.model.digest import Digest
 from intact.model.live import MountSeen
+from tests.unit.trees import CONTAINER
 
 SLEEP = Path(shutil.which("sleep") or "/bin/sleep")
 RUN_TOO_DEEP = """
@@ -257,3 +260,23 @@ def test_a_process_whose_first_thread_has_ended_is_read_through_another(tmp_path
         process.kill()
         process.wait()
     assert read_process(process.pid, 0) is None
+
+
+@pytest.mark.parametrize(
+    "error", [Headless("no thread held still"), OSError(errno.EIO, "served badly"), PermissionError(errno.EACCES, "no")]
+)
+def test_one_process_that_cannot_be_read_keeps_nobody_from_listing_what_the_others_execute(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is raised there ends the agent: a container whose threads come and go could have kept its node unwatched."""
+    mounted = Mounted(upper=b"/upper", lowers=(b"/lower",), device=os.stat("/").st_dev)
+
+    def read(pid: int, device: int) -> object:
+        if pid == hasty:
+            raise error
+        return read_process(pid, device)
+
+    monkeypatch.setattr(executed, "read_process", read)
+    with sleeping() as hasty, sleeping() as other:
+        listed = executed.list_executed(Running(container=CONTAINER, init_pid=other, mounted=mounted))
+    assert os.fsencode(SLEEP.resolve()) in listed
