@@ -4,7 +4,8 @@ In: forks, executions and ends, in order of time, and the processes that were th
 time, or None. Never guesses: where two had it, or where something of the span was not heard, nobody is named. Times are nanoseconds of
 CLOCK_BOOTTIME. Not for use by two threads at once.
 
-1. A life begins with a fork and ends with the end of its process; a pid that begins anew has ended before.
+1. A life begins with a fork and ends with the end of its process; a pid that begins anew has ended before. What is heard of a pid that has
+   ended and not begun anew is of a thread that outlived the first one for a moment, or took its place by an execution.
 2. A child runs its parent's program until it executes another; the first file that is then mapped to be executed is that program.
 3. Lives that ended are kept for `KEPT_NS`, and at most `MOST_ENDED` of them: what was before that is not known.
 4. When events were lost, nothing is known but what is there to be seen now.
@@ -52,7 +53,7 @@ class Lineage:
 
     complete_since_ns: int
     _lives: dict[int, list[Life]] = field(default_factory=dict)
-    _ended: deque[Life] = field(default_factory=deque)
+    _ended: deque[tuple[int, Life]] = field(default_factory=deque)
 
     def __len__(self) -> int:
         return len(self._lives)
@@ -60,6 +61,11 @@ class Lineage:
     def find_alive(self, pid: int) -> Life | None:
         lives = self._lives.get(pid)
         return lives[-1] if lives and lives[-1].ended_ns is None else None
+
+    def find_last(self, pid: int) -> Life | None:
+        """1. Whose all is that is heard of `pid` now, and is no fork."""
+        lives = self._lives.get(pid)
+        return lives[-1] if lives else None
 
     def seed(self, pid: int, parent_pid: int, started_ns: int, executable: bytes, namespace: int = 0) -> None:
         """A process that was there before. `started_ns` is no earlier than it began."""
@@ -78,7 +84,7 @@ class Lineage:
 
     def fork(self, pid: int, parent_pid: int, at_ns: int) -> None:
         """1, 2."""
-        parent = self.find_alive(parent_pid)
+        parent = self.find_last(parent_pid)
         self.end(pid, at_ns)
         if parent is None:
             self._begin(Life(pid, parent_pid, at_ns, (Ancestor(pid=parent_pid, executable=b""),)))
@@ -87,17 +93,18 @@ class Lineage:
         self._begin(Life(pid, parent_pid, at_ns, above, parent.executable, parent.name, namespaces=parent.namespaces))
 
     def execute(self, pid: int, name: bytes, at_ns: int) -> None:
-        """2. Also by a thread that takes its process's place."""
-        life = self.find_alive(pid)
+        """1, 2."""
+        life = self.find_last(pid)
         if life is None:
             life = Life(pid, 0, at_ns, ())
             self._begin(life)
+        life.ended_ns = None
         life.executable, life.name, life.awaits_program = b"", name, True
         life.arguments, life.uid = (), None
 
     def map(self, pid: int, path: bytes) -> tuple[Life | None, bool]:
-        """2. A file was mapped to be executed: by whom, and whether it is its program."""
-        life = self.find_alive(pid)
+        """1, 2. A file was mapped to be executed: by whom, and whether it is its program."""
+        life = self.find_last(pid)
         if life is None or not life.awaits_program:
             return life, False
         life.executable, life.awaits_program = path[:_PATH_BYTES], False
@@ -105,7 +112,7 @@ class Lineage:
 
     def join(self, pid: int, namespace: int) -> None:
         """5. It has this mount namespace now, if it had not before."""
-        life = self.find_alive(pid)
+        life = self.find_last(pid)
         if life is not None and life.namespaces[-1] != namespace:
             life.namespaces = (*life.namespaces, namespace)[-NAMESPACES:]
 
@@ -113,13 +120,15 @@ class Lineage:
         life = self.find_alive(pid)
         if life is not None:
             life.ended_ns = at_ns
-            self._ended.append(life)
+            self._ended.append((at_ns, life))
 
     def forget(self, now_ns: int) -> None:
         """3."""
-        while self._ended and (len(self._ended) > MOST_ENDED or (self._ended[0].ended_ns or 0) < now_ns - KEPT_NS):
-            life = self._ended.popleft()
-            self.complete_since_ns = max(self.complete_since_ns, life.ended_ns or 0)
+        while self._ended and (len(self._ended) > MOST_ENDED or self._ended[0][0] < now_ns - KEPT_NS):
+            ended_ns, life = self._ended.popleft()
+            if life.ended_ns != ended_ns:  # a thread took its place
+                continue
+            self.complete_since_ns = max(self.complete_since_ns, ended_ns)
             lives = self._lives[life.pid]
             lives.remove(life)
             if not lives:

@@ -41,6 +41,21 @@ def test_who_has_exited_is_still_known(lives: Lineage) -> None:
     assert lives.find(30, 1500, 1900) is None, "it had not begun"
 
 
+def test_a_thread_that_takes_its_process_s_place_is_the_same_process(lives: Lineage) -> None:
+    lives.join(SHELL, 7)
+    lives.fork(30, SHELL, 2000)
+    lives.end(30, 2100)
+    lives.execute(30, b"x", 2101)
+    life, is_program = lives.map(30, b"/memfd:x")
+    assert is_program and life is not None and life is lives.find_alive(30)
+    assert (life.namespaces[-1], life.started_ns, life.ancestors[0].pid) == (7, 2000, SHELL)
+    lives.forget(2100 + lineage.KEPT_NS + 1)
+    assert lives.find_alive(30) is life, "its end is yet to come"
+    lives.end(30, 3000)
+    lives.forget(3000 + lineage.KEPT_NS + 1)
+    assert lives.find_last(30) is None
+
+
 def test_a_pid_that_two_had_in_the_time_is_nobodys(lives: Lineage) -> None:
     lives.fork(30, SHELL, 2000)
     lives.end(30, 2100)

@@ -25,6 +25,7 @@ from .mounts import root_device
 from .noted import Noted
 from .processes import TICK_NS, now_ns
 from .task_events import ENDED, FORKED, JOINED, MAPPED, NAMED, TaskEvents
+from .threads import Headless, find_thread
 
 SEED_AGAIN_NS = 5 * 10**9
 """After a loss, what runs is listed again at most this often."""
@@ -41,6 +42,8 @@ class Executions:
         self._lock = threading.Lock()
         self._lineage = Lineage(now_ns())
         self._events: TaskEvents | None = None
+        self._headless: set[int] = set()
+        """Whose first thread has ended, and others went on."""
         self._seeded_ns = 0
         self._is_lost = False
         self._wake = -1
@@ -106,10 +109,13 @@ class Executions:
                 if noted is not None and file not in noted.ordinary and life is not None and not noted.homes.isdisjoint(life.namespaces):
                     noted.take(life, text, file, is_private=bool(number), is_program=is_program)
             elif kind == FORKED:
+                self._headless.discard(pid)
                 lineage.fork(pid, number, at_ns)
             elif kind == ENDED:
-                lineage.end(pid, at_ns)
+                if not text or pid in self._headless:
+                    self._end(pid, at_ns)
             elif kind == NAMED:
+                self._headless.discard(pid)
                 lineage.execute(pid, text, at_ns)
             elif kind == JOINED:
                 self._join(pid, number, thread=int(text or 0))
@@ -120,11 +126,19 @@ class Executions:
         if self._is_lost and until_ns - self._seeded_ns > SEED_AGAIN_NS:
             self._seed()
 
+    def _end(self, pid: int, at_ns: int) -> None:
+        """A process ends with the last of its threads."""
+        if processes.lives_on(pid):
+            self._headless.add(pid)
+        else:
+            self._headless.discard(pid)
+            self._lineage.end(pid, at_ns)
+
     def _join(self, pid: int, namespace: int, *, thread: int) -> None:
         if not thread:
             self._lineage.join(pid, namespace)
         elif self._noted is not None:
-            life = self._lineage.find_alive(pid)
+            life = self._lineage.find_last(pid)
             if life is not None and namespace != life.namespaces[-1] and not self._noted.homes.isdisjoint(life.namespaces):
                 self._noted.stray(life, thread)
 
@@ -132,6 +146,7 @@ class Executions:
         """Who runs now. What is noted meanwhile comes later, and replaces what is listed here."""
         self._seeded_ns = now_ns()
         self._is_lost = False
+        self._headless.clear()
         self._lineage.lose(self._seeded_ns)
         for name in os.listdir("/proc"):
             if name.isdigit():
@@ -142,10 +157,15 @@ class Executions:
         proc = Path("/proc") / str(pid)
         try:
             parent_pid, started_ticks = processes.read_stat(proc)
-            executable = read_link(os.fsencode(proc / "exe"))
-            namespace = os.stat(proc / "ns" / "mnt").st_ino
-        except (OSError, ValueError, IndexError):
+            thread = find_thread(pid)
+            if thread is None:
+                return
+            shown = Path("/proc") / str(thread)
+            executable, namespace = read_link(os.fsencode(shown / "exe")), os.stat(shown / "ns" / "mnt").st_ino
+        except (OSError, ValueError, IndexError, Headless):
             return
+        if thread != pid:
+            self._headless.add(pid)
         self._lineage.seed(pid, parent_pid, (started_ticks + 1) * TICK_NS, executable, namespace)
 
 

@@ -93,3 +93,13 @@ def read_stat(proc: Path) -> tuple[int, int]:
     """(ppid, starttime); the name in parentheses may itself hold parentheses and spaces (proc_pid_stat(5))."""
     fields = (proc / "stat").read_bytes().rpartition(b")")[2].split()
     return int(fields[1]), int(fields[19])
+
+
+def lives_on(pid: int) -> bool:
+    """Whether the first thread of `pid` has ended and others go on without it: it is a zombie until the last one has ended (proc(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        return fields[0] == b"Z" and int(fields[17]) > 1
+    except (OSError, ValueError, IndexError):
+        return False

@@ -15,7 +15,9 @@ import pytest
 from intact.adapters.linux import executions as module
 from intact.adapters.linux.executions import Executions
 from intact.adapters.linux.links import TOO_LONG
+from intact.adapters.linux.noted import Noted
 from intact.adapters.linux.processes import now_ns
+from intact.observe import lineage
 from intact.observe.ports import Process
 from tests.unit.adapters.linux.test_live_reading import RUN_TOO_DEEP
 
@@ -143,3 +145,70 @@ def test_everything_is_given_back() -> None:
         listening.close()
     assert set(os.listdir("/proc/self/fd")) == before
     assert not [thread for thread in threading.enumerate() if thread.name == "executions"]
+
+
+IN_MEMORY = """
+import ctypes, os, shutil, sys, threading, time
+def run():
+    program = os.memfd_create("x")
+    with open(shutil.which("sleep"), "rb") as file:
+        os.write(program, file.read())
+    os.execve(program, ["x", "0.05"], {})
+def wait_for_the_first():
+    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+def outlive():
+    wait_for_the_first()
+    time.sleep(1.5)
+    run()
+def leave_a_child():
+    wait_for_the_first()
+    if not os.fork():
+        run()
+    os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
+def end_first(go_on):
+    threading.Thread(target=go_on).start()
+    ctypes.CDLL(None).pthread_exit(None)
+"""
+BY_THREADS = {
+    "a thread that takes its process's place": "threading.Thread(target=run).start(); time.sleep(5)",
+    "the child of a process whose first thread has ended": "end_first(leave_a_child)",
+    "a thread that outlives the first one": "end_first(outlive)",
+}
+
+
+@pytest.mark.parametrize("how", BY_THREADS)
+def test_what_is_executed_by_threads_is_noted_of_their_container(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lineage, "KEPT_NS", 10**8)
+    noted = Noted(lambda: None, homes=frozenset({os.stat("/proc/self/ns/mnt").st_ino}))
+    listening = Executions(noted)
+    if reason := listening.start():
+        pytest.skip(reason)
+    try:
+        with subprocess.Popen([sys.executable, "-c", IN_MEMORY + BY_THREADS[how]]) as child:
+            child.wait()
+        listening.catch_up()
+        assert child.returncode == 0
+        found, _, _ = noted.drain()
+        assert [one.is_program for one in found if one.path.startswith(b"/memfd:x")] == [True]
+        assert listening._lineage.find_alive(child.pid) is None, "it is known to have ended"
+    finally:
+        listening.close()
+
+
+def test_who_does_something_after_its_first_thread_has_ended_is_known() -> None:
+    listening = Executions()
+    if reason := listening.start():
+        pytest.skip(reason)
+    try:
+        told = "def go_on(): wait_for_the_first(); print('now', flush=True); time.sleep(5)\nend_first(go_on)"
+        with subprocess.Popen([sys.executable, "-c", IN_MEMORY + told], stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None and child.stdout.readline() == b"now\n"
+            listening.catch_up()
+            found = listening.describe(child.pid, now_ns(), now_ns())
+            assert found is not None and (found.executable, found.has_exited) == (os.fsencode(os.path.realpath(sys.executable)), False)
+            child.kill()
+        listening.catch_up()
+        assert listening._lineage.find_alive(child.pid) is None
+    finally:
+        listening.close()
