@@ -29,6 +29,9 @@ from intact.model.layer import Form, LayerTable, Record
 MAGIC = b"INTACTLT"
 MAX_TABLE_BYTES = (1 << 32) - 1
 """What an offset can reach."""
+MOST_ASKED = 512
+MOST_ASKED_BYTES = 256
+"""So many answers about paths of at most this length are remembered."""
 
 _PREFIX = struct.Struct(">8sHBQ")
 _OFFSET = struct.Struct(">I")
@@ -123,7 +126,7 @@ def _join(diff_id: Digest, form: Form, root: Digest, encoded: Sequence[bytes]) -
 class MappedTable:
     """A LayerTable over its encoding. Opening checks the frame only; use `load_table` for bytes that were not proven before."""
 
-    __slots__ = ("__weakref__", "_algorithms", "_count", "_data", "_diff_id", "_form", "_offsets_at", "_records_at", "_root")
+    __slots__ = ("__weakref__", "_algorithms", "_asked", "_count", "_data", "_diff_id", "_form", "_offsets_at", "_records_at", "_root")
 
     def __init__(self, data: memoryview) -> None:
         try:
@@ -139,6 +142,7 @@ class MappedTable:
             raise InputError(f"the head of the layer table is malformed: {error}", code="TableFormat") from None
         self._data = data
         self._algorithms: tuple[Algorithms | None] | None = None
+        self._asked: dict[bytes, tuple[Record | None]] = {}
         self._count: int = count
         self._offsets_at = at + _ROOT_BYTES
         self._records_at = self._offsets_at + _OFFSET.size * (count + 1)
@@ -185,15 +189,20 @@ class MappedTable:
         return map(self.raw, range(self._count))
 
     def release(self) -> None:
-        """Unmaps the pages of a mapped file: the next lookup maps what it touches (madvise(2), MADV_DONTNEED)."""
+        """Forgets what was asked, and unmaps the pages of a mapped file: what is asked next maps them again (madvise(2), MADV_DONTNEED)."""
+        self._asked.clear()
         if isinstance(self._data.obj, mmap):
             self._data.obj.madvise(MADV_DONTNEED)
 
     def find(self, path: bytes) -> Record | None:
+        """A look asks for each path several times: what it asked first is remembered until `release`."""
+        if (known := self._asked.get(path)) is not None:
+            return known[0]
         index = self._position(path)
-        if index < self._count and self._path(index) == path:
-            return decode_record(self.raw(index))
-        return None
+        found = decode_record(self.raw(index)) if index < self._count and self._path(index) == path else None
+        if len(self._asked) < MOST_ASKED and len(path) <= MOST_ASKED_BYTES:
+            self._asked[path] = (found,)
+        return found
 
     def scan(self, prefix: bytes = b"/") -> Iterator[Record]:
         start = b"/" if prefix == b"/" else prefix + b"/"

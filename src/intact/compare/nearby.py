@@ -133,4 +133,4 @@ class Nearby:
 
 def is_code(entry: Entry) -> bool:
     """Whether a file of the image is run, loaded, or served to a browser that runs it."""
-    return entry.kind is Kind.FILE and (places.is_code_like(entry) or places.is_code_name(entry.path, places.SERVED_EXTENSIONS))
+    return entry.kind is Kind.FILE and (places.is_code_like(entry) or places.is_served_name(entry.path))

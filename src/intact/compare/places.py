@@ -7,7 +7,8 @@ stock images carry. A path is judged as the image's tree shows it, so `/bin` and
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 
 from intact.model.entry import Entry, Kind
 
@@ -139,34 +140,52 @@ _UNFINISHED = re.compile(rb"(.*\.pyc)\.[0-9]+", re.DOTALL)
 _CACHED_BYTECODE = re.compile(rb"(.*)/__pycache__/([^/]+)\.[a-z]+-[0-9a-z]+(?:\.opt-[12])?\.pyc", re.DOTALL)
 
 
-@lru_cache(maxsize=4096)
+_REMEMBERED = 4096
+_REMEMBERED_BYTES = 256
+
+
+def _remember(claim: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    """`claim` with its last answers: services write the same files again and again. Not those about long paths, which cost memory."""
+    remembered = lru_cache(maxsize=_REMEMBERED)(claim)
+
+    @wraps(claim)
+    def answer(path: bytes) -> bool:
+        return remembered(path) if len(path) <= _REMEMBERED_BYTES else claim(path)
+
+    return answer
+
+
+@_remember
 def is_credential(path: bytes) -> bool:
     """Whether accounts, keys or trust are kept at `path`."""
     return _CREDENTIALS.fullmatch(path) is not None
 
 
-@lru_cache(maxsize=4096)
+@_remember
 def is_autostart(path: bytes) -> bool:
     """Whether what stands at `path` is run, loaded or obeyed without anybody calling it."""
     return _AUTOSTART.fullmatch(path) is not None
 
 
-@lru_cache(maxsize=4096)
+@_remember
 def is_configuration(path: bytes) -> bool:
     """Whether what stands at `path` is read as configuration of the system or of a service."""
     return _CONFIGURATION.fullmatch(path) is not None
 
 
+@_remember
 def is_system_place(path: bytes) -> bool:
     """Whether programs and libraries of the system are found at `path`."""
     return _SYSTEM.fullmatch(path) is not None
 
 
+@_remember
 def is_loaded_place(path: bytes) -> bool:
     """Whether interpreters look there for code by themselves, whoever put it there: user site directories and the like."""
     return _LOADED.fullmatch(path) is not None
 
 
+@_remember
 def is_deployed_place(path: bytes) -> bool:
     """Whether a server runs what is put there, though the image's own directory may be empty."""
     return _DEPLOYED.fullmatch(path) is not None
@@ -192,9 +211,10 @@ def is_leading_link(path: bytes) -> bool:
     return is_credential(inside) or is_autostart(inside) or is_loaded_place(inside) or is_deployed_place(inside)
 
 
+@_remember
 def is_log(path: bytes) -> bool:
     """Whether a log is kept at `path`; what is called code is none, wherever it lies."""
-    return _LOG.fullmatch(path) is not None and not is_code_name(path, SERVED_EXTENSIONS)
+    return _LOG.fullmatch(path) is not None and not is_served_name(path)
 
 
 def extension(path: bytes) -> bytes:
@@ -203,7 +223,19 @@ def extension(path: bytes) -> bytes:
     return name[name.rfind(b".") + 1 :].lower() if b"." in name else b""
 
 
-def is_code_name(path: bytes, extensions: frozenset[bytes] = CODE_EXTENSIONS) -> bool:
+@_remember
+def is_code_name(path: bytes) -> bool:
+    """Whether `path` is called as what a machine or an interpreter runs, or what decides what it runs."""
+    return _is_called(path, CODE_EXTENSIONS)
+
+
+@_remember
+def is_served_name(path: bytes) -> bool:
+    """Whether `path` is called as code, or as what a browser or an engine of templates runs."""
+    return _is_called(path, SERVED_EXTENSIONS)
+
+
+def _is_called(path: bytes, extensions: frozenset[bytes]) -> bool:
     name = path[path.rfind(b"/") + 1 :]
     if len(name) > 255:
         return False
@@ -226,6 +258,7 @@ def is_code_like(entry: Entry) -> bool:
     return is_code_name(entry.path) or is_library(entry.path) or (bool(entry.mode & 0o111) and entry.size_bytes > 0)
 
 
+@_remember
 def is_library(path: bytes) -> bool:
     return _LIBRARY.fullmatch(path) is not None
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from . import places
 
@@ -114,7 +115,8 @@ def redact(lines: Sequence[bytes], path: bytes = b"") -> list[bytes]:
     return shown
 
 
-def redact_arguments(arguments: Sequence[bytes]) -> tuple[bytes, ...]:
+@lru_cache(maxsize=256)
+def redact_arguments(arguments: tuple[bytes, ...]) -> tuple[bytes, ...]:
     """The arguments of a process without what follows an option that speaks of a secret, and without what looks like one."""
     shown = redact(arguments)
     for index in range(1, len(shown)):

@@ -253,7 +253,7 @@ class Judge:
             return Spoken("control-file-added", Level.HIGH if is_code else Level.MEDIUM)
         if self.nearby.is_kindred(path):
             return self._weigh(entry, Spoken("code-added", Level.HIGH))
-        if is_code or places.is_code_name(path, places.SERVED_EXTENSIONS):
+        if is_code or places.is_served_name(path):
             is_beside = self.nearby.is_beside_code(path)
             return self._weigh(entry, Spoken("code-added", Level.HIGH)) if is_beside else Spoken("code-in-scratch", None)
         if entry.kind is Kind.SYMLINK and self.nearby.is_beside_code(path):

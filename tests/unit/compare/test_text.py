@@ -198,7 +198,7 @@ def test_what_follows_a_value_is_shown_again() -> None:
     ],
 )
 def test_arguments_of_a_process_are_shown_without_secrets(arguments: list[bytes], expected: bytes) -> None:
-    assert b" ".join(redact_arguments(arguments)) == expected
+    assert b" ".join(redact_arguments(tuple(arguments))) == expected
 
 
 @pytest.mark.parametrize(
