@@ -8,7 +8,7 @@ import pytest
 from intact.adapters.keys.signing import load_public_key
 from intact.baseline.document import load_document
 from intact.baseline.signing import PublicKey
-from intact.baseline.table import load_table
+from intact.baseline.table import MOST_ASKED, load_table
 from intact.model.digest import Algorithms
 from intact.model.encoding import decode_record
 from intact.model.hashing import choose_hasher
@@ -39,3 +39,13 @@ def test_the_documented_baseline_verifies_with_the_documented_key() -> None:
     key = PublicKey(load_public_key(Path(DIRECTORY / "trusted.pub")))
     found = load_document((DIRECTORY / "signed.baseline").read_bytes(), trusted=[key])
     assert (found.grade, found.root, found.aliases) == (Grade.SIGNED, make_baseline().root, make_baseline().aliases)
+
+
+def test_what_a_table_remembers_of_questions_is_bounded_and_forgotten() -> None:
+    table = load_table((DIRECTORY / "layer.table").read_bytes())
+    questions = [record.path for record in RECORDS] + [b"/%d" % number for number in range(2 * MOST_ASKED)] + [b"/" + b"n" * 5000]
+    first, again = ([table.find(path) for path in questions] for _ in range(2))
+    assert first == again == [*RECORDS, *[None] * (len(questions) - len(RECORDS))]
+    assert len(table._asked) == MOST_ASKED and max(map(len, table._asked)) < 256
+    table.release()
+    assert not table._asked and [table.find(path) for path in questions] == first

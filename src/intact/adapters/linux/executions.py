@@ -42,8 +42,10 @@ class Executions:
         self._lock = threading.Lock()
         self._lineage = Lineage(now_ns())
         self._events: TaskEvents | None = None
+        self._threaded: set[int] = set()
+        """Who may have further threads: the end of the first may not be the end."""
         self._headless: set[int] = set()
-        """Whose first thread has ended, and others went on."""
+        """Those of them whose first thread has ended, and others went on."""
         self._seeded_ns = 0
         self._is_lost = False
         self._wake = -1
@@ -109,13 +111,16 @@ class Executions:
                 if noted is not None and file not in noted.ordinary and life is not None and not noted.homes.isdisjoint(life.namespaces):
                     noted.take(life, text, file, is_private=bool(number), is_program=is_program)
             elif kind == FORKED:
-                self._headless.discard(pid)
-                lineage.fork(pid, number, at_ns)
+                if text:
+                    self._threaded.add(pid)
+                else:
+                    self._forget_threads(pid)
+                    lineage.fork(pid, number, at_ns)
             elif kind == ENDED:
                 if not text or pid in self._headless:
                     self._end(pid, at_ns)
             elif kind == NAMED:
-                self._headless.discard(pid)
+                self._forget_threads(pid)
                 lineage.execute(pid, text, at_ns)
             elif kind == JOINED:
                 self._join(pid, number, thread=int(text or 0))
@@ -128,11 +133,15 @@ class Executions:
 
     def _end(self, pid: int, at_ns: int) -> None:
         """A process ends with the last of its threads."""
-        if processes.lives_on(pid):
+        if pid in self._threaded and processes.lives_on(pid):
             self._headless.add(pid)
         else:
-            self._headless.discard(pid)
+            self._forget_threads(pid)
             self._lineage.end(pid, at_ns)
+
+    def _forget_threads(self, pid: int) -> None:
+        self._threaded.discard(pid)
+        self._headless.discard(pid)
 
     def _join(self, pid: int, namespace: int, *, thread: int) -> None:
         if not thread:
@@ -146,6 +155,7 @@ class Executions:
         """Who runs now. What is noted meanwhile comes later, and replaces what is listed here."""
         self._seeded_ns = now_ns()
         self._is_lost = False
+        self._threaded.clear()
         self._headless.clear()
         self._lineage.lose(self._seeded_ns)
         for name in os.listdir("/proc"):
@@ -164,6 +174,7 @@ class Executions:
             executable, namespace = read_link(os.fsencode(shown / "exe")), os.stat(shown / "ns" / "mnt").st_ino
         except (OSError, ValueError, IndexError, Headless):
             return
+        self._threaded.add(pid)
         if thread != pid:
             self._headless.add(pid)
         self._lineage.seed(pid, parent_pid, (started_ticks + 1) * TICK_NS, executable, namespace)

@@ -55,7 +55,7 @@ LOST, NAMED, ENDED, FORKED, MAPPED, JOINED = 2, 3, 4, 7, 10, 16
 Record: TypeAlias = tuple[int, int, int, int, bytes, bytes]
 """(when, type, pid, number, text, file). Sorts by time; thousands a second, so a plain tuple. The number is the parent's pid of who was
 forked, 1 for what was mapped for the process alone (MAP_PRIVATE), the inode of the mount namespace that was joined; the text is the name of
-what was executed, the path of what was mapped, the id of a further thread that joined or ended by itself. `parse_file` reads the file."""
+what was executed, the path of what was mapped, the id of a further thread that began, joined or ended. `parse_file` reads the file."""
 
 
 @dataclass(slots=True)
@@ -164,10 +164,8 @@ def _parse(noted: bytes, records: list[Record]) -> bool:
                 records.append((at_ns, MAPPED, pid, is_private and 1, path, file))
         elif kind in (FORKED, ENDED):
             pid, parent, thread, _, at_ns = _TASKS.unpack_from(noted, offset + 8)
-            if pid == thread and pid:
-                records.append((at_ns, kind, pid, parent, b"", b""))
-            elif kind == ENDED and pid:
-                records.append((at_ns, kind, pid, parent, b"%d" % thread, b""))
+            if pid:
+                records.append((at_ns, kind, pid, parent, b"" if pid == thread else b"%d" % thread, b""))
         elif kind == NAMED:
             if misc & _IS_EXECUTION:
                 name = noted[offset + 16 : end - 8].split(b"\0", 1)[0]
