@@ -22,6 +22,8 @@ IMAGE = (
     "usr/local/apache2/conf/httpd.conf", "usr/local/apache2/conf/extra/httpd-ssl.conf", "usr/share/terminfo/x/xterm",
     "usr/share/nginx/html/index.html", "usr/share/GeoIP/", "usr/include/stdio.h", "usr/src/app/server.js",
     "usr/src/app/config/default.json", "usr/local/bundle/", "go/bin/", "srv/app/main.py", "srv/app/views/index.ejs",
+    "srv/mojo/app.pl", "opt/karaf/lib/boot/x.jar", "opt/karaf/deploy/", "opt/airflow/airflow.cfg", "opt/airflow/dags/", "mnt/extra-addons/",
+    "opt/keycloak/themes/README.md", "opt/shop/shop.jar", "opt/dotnet/shop.dll", "srv/shiny/app.R", "srv/site/nginx.conf", "home/deploy/",
     "srv/app/src/main.ts", "srv/app/migrations/V1__init.sql", "srv/app/config/settings.yml", "var/www/html/index.php",
     "var/www/html/uploads/", "var/lib/mysql/", "var/lib/postgresql/data/", "var/jenkins_home/", "root/.bashrc", "home/web/.bashrc",
     "opt/venv/lib/python3.13/site-packages/flask/app.py", "tmp/", "run/", "data/", "etc/hosts",
@@ -35,6 +37,11 @@ DEPLOYED = (
     "var/www/html/shell.php.jpg", "var/www/html/shell.pht", "srv/app/views/evil.ejs", "srv/app/src/evil.ts",
     "srv/app/migrations/V2__evil.sql", "usr/local/bundle/specifications/evil-1.gemspec", "var/lib/gems/3.1.0/gems/evil/lib/evil.rb",
     "opt/venv/lib/python3.13/site-packages/evil.dist-info/entry_points.txt", "srv/app/evil.psgi", "srv/app/evil.exs", "srv/app/x.rake",
+    "opt/jetty/webapps/evil.xml", "opt/jboss/wildfly/standalone/deployments/evil-ds.xml", "opt/karaf/deploy/evil.jar",
+    "opt/karaf/deploy/evil.kar", "opt/karaf/deploy/evil.xml", "opt/airflow/dags/evil.py", "mnt/extra-addons/evil/__init__.py",
+    "opt/keycloak/themes/evil/login/login.ftl", "var/jenkins_home/init.groovy", "srv/shiny/global.R", "var/www/html/shell.PHP.jpg",
+    "var/www/html/shell.pHp5.gif", "var/www/html/shell.php\n", "srv/mojo/evil.html.ep", "opt/shop/evil.ftlh",
+    "srv/app/views/evil.handlebars",
 )  # fmt: skip
 OBEYED = (
     "usr/share/elasticsearch/config/evil.options", "usr/share/logstash/pipeline/evil.conf", "mosquitto/config/evil.conf",
@@ -45,6 +52,10 @@ OBEYED = (
     "usr/local/include/evil.h", "usr/local/share/postgresql/extension/evil.control", "usr/share/initramfs-tools/hooks/x",
     "usr/share/misc/magic.mgc", "var/lib/mysql/mysqld-auto.cnf", "var/lib/misc/passwd.db", "docker-entrypoint-preinitdb.d/x.sh",
     "always-initdb.d/x.sql", "custom-cont-init.d/x", "run/user/0/systemd/user/x.service", "srv/app/.git/hooks/post-checkout",
+    "srv/git/repo.git/hooks/post-receive", "srv/app/.git/modules/lib/hooks/post-checkout", "opt/shop/application.xml",
+    "opt/shop/application-default.xml", "opt/shop/bootstrap.yaml", "opt/shop/quartz.properties", "opt/shop/hazelcast.xml",
+    "opt/shop/loader.properties", "opt/dotnet/appsettings.json", "opt/dotnet/shop.deps.json", "opt/dotnet/shop.dll.config",
+    "srv/app/babel.config.json", "srv/app/Caddyfile", "usr/local/ssl/openssl.cnf", "run/userdb/evil.user", "etc/ld-musl-x86_64.path",
 )  # fmt: skip
 HOMES = (
     ".bash_completion", ".local/share/bash-completion/completions/git", ".selected_editor", ".lesskey", ".config/tmux/tmux.conf", ".mailrc",
@@ -53,6 +64,9 @@ HOMES = (
     ".wp-cli/config.yml", ".config/starship.toml", ".config/psysh/config.php", ".ansible/plugins/modules/x.py", ".terraformrc",
     ".bundle/plugin/index", ".postgresql/root.crt", ".config/nushell/config.nu", ".sbclrc", ".lein/profiles.clj",
     ".config/powershell/profile.ps1", ".config/direnv/direnvrc", ".subversion/config", ".config/go/env",
+    ".zshrc.zwc", ".zshenv.zwc", ".less", ".termcap", ".terminfo/x/xterm", ".config/vim/vimrc", ".config/sqlite3/sqliterc",
+    ".config/nano/nanorc", ".config/uv/uv.toml", ".config/pypoetry/config.toml", ".config/pnpm/rc", ".config/composer/composer.json",
+    ".composer/config.json", ".config/mc/mc.ext.ini",
 )  # fmt: skip
 PROGRAMS = (
     "go/bin/git",
@@ -61,11 +75,14 @@ PROGRAMS = (
     "home/web/.npm-global/bin/npm",
     "opt/app/x/bin/y",
     "usr/share/bug/x/script",
+    "root/.pyenv/shims/python",
 )
 LINKS = (
     ("root/.config", "/tmp/c"), ("root/.config/git", "/tmp/g"), ("home/web/.local", "/tmp/l"), ("root/.vim", "/tmp/v"),
     ("root/.ssh", "/tmp/s"), ("usr/local/share/perl", "/tmp/p"), ("var/spool/at", "/tmp/q"), ("usr/share/vim", "/tmp/vv"),
     ("node_modules", "/tmp/n"), ("usr/local/tomcat/webapps/evil", "/tmp/e"),
+    ("srv/site/conf.d", "/tmp/c"), ("srv/site/sites-enabled", "/tmp/c"), ("srv/site/php.d", "/tmp/c"), ("usr/local/lib64", "/tmp/l"),
+    ("usr/lib64", "/tmp/l"), ("etc/alternatives/java", "/tmp/j"),
 )  # fmt: skip
 QUIET = (
     "usr/share/elasticsearch/data/nodes/0/_state/x.st", "usr/local/tomcat/logs/catalina.2027.log", "usr/local/tomcat/temp/x",
@@ -78,7 +95,9 @@ QUIET = (
     "root/.config/configstore/update-notifier-npm.json", "root/.mysql_history", "root/.rediscli_history", "root/.psql_history",
     "root/.dbshell", "root/.local/share/mc/history", "root/.local/state/x", "root/.local/share/fish/fish_history", "root/.rnd",
     "root/.emacs.d/auto-save-list/x", "root/.java_pid1", "root/.screen/x", "var/jenkins_home/jobs/x.xml",
-    "srv/app/.git/hooks/update.sample",
+    "srv/app/.git/hooks/update.sample", "srv/git/repo.git/hooks/update.sample", "home/deploy/x.sh", "home/deploy/x.xml", "root/.terminal",
+    "root/.config/mc/ini", "root/.config/mc/panels.ini", "root/.composer/cache/x.json", "tmp/webapps/x.xml", "data/x.deps",
+    "var/www/html/uploads/cat.PNG",
 )  # fmt: skip
 
 

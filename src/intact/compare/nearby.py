@@ -17,6 +17,10 @@ from . import places
 MAX_NEARBY = 100_000
 """Records of the image read to tell what a directory holds; beyond it the answer is taken to be yes, code."""
 
+_LEFT_OUT = (b".js", b".json", b".node")
+"""What Node adds to the name of a module that it does not find as it stands."""
+_PACKED = (b"gz", b"br", b"zst")
+
 
 @dataclass(slots=True)
 class Nearby:
@@ -42,6 +46,17 @@ class Nearby:
         is_in_new_directory = parent(path) != directory
         is_hidden = path[len(directory.rstrip(b"/")) + 1 :].startswith(b".")
         return is_in_new_directory and not is_hidden and directory != b"/" and self._ask(directory, "modules")
+
+    def is_taken_first(self, path: bytes) -> bool:
+        """Whether `path` would be taken in the place of a file of the image beside it: by Node, that looks for `lib` before `lib.js`; by
+        web servers, that send `page.html.gz` instead of packing `page.html`."""
+        if parent(path) != self.nearest_directory(path) or not self.is_beside_code(path):
+            return False
+        stem, _, extension = path.rpartition(b".")
+        names = [path + end for end in _LEFT_OUT]
+        if extension in _PACKED and places.is_served_name(stem):
+            names.append(stem)
+        return any(found is not None and found.kind is Kind.FILE for found in map(self.baseline.find, names))
 
     def is_kindred(self, path: bytes) -> bool:
         """Whether the image has files of the same extension in the same directory, and it is one of those that are loaded together."""

@@ -16,32 +16,40 @@ CODE_EXTENSIONS = frozenset(
     b"so dll ko py pyc pyo pyd pth egg whl php php3 php4 php5 php7 php8 phtml phar inc js mjs cjs jsx tsx node wasm class jar war ear"
     b" jsp jspx jspf jsw jsv asp aspx ashx ascx asmx cshtml cfm cfc cgi fcgi pl plx pm psgi rb rbw rake gemspec erb gem sh bash zsh ksh csh"
     b" fish lua luac tcl awk ps1 exe elf beam erl ex exs ez groovy kts scala clj coffee jl pyw pyz pht phpt module hpi jpi nse sieve"
-    b" htaccess".split()
+    b" htaccess pmc kar r".split()
 )
-"""Extensions of files that a machine or an interpreter runs, or that decide what it runs."""
+"""Extensions of files that a machine or an interpreter runs, or that decide what it runs. Perl takes `X.pmc` before `X.pm`."""
 SERVED_EXTENSIONS = CODE_EXTENSIONS | frozenset(
-    b"html htm xhtml shtml svg tpl twig ejs pug hbs mustache j2 jinja jinja2 ftl vm haml slim liquid njk xsl xslt".split()
+    b"html htm xhtml shtml svg tpl twig ejs pug hbs mustache j2 jinja jinja2 ftl vm haml slim liquid njk xsl xslt"
+    b" ep eex heex leex ftlh ftlx gsp jte kte latte mako handlebars jade tmpl gohtml tt tt2 volt ctp peb jbuilder zul".split()
 )
 """Also what a browser runs, and templates, which an engine does. A directory with such files in the image is one that something serves or
 runs from."""
 KINDRED_EXTENSIONS = frozenset(b"ts mts cts sql conf".split())
 """Extensions that are code, or configuration that is loaded, where the image has files of the same extension; else they are data."""
 CODE_NAMES = frozenset(
-    b".user.ini web.config package.json pyvenv.cfg config.ru Rakefile Makefile Gemfile Jenkinsfile application.properties application.yml"
-    b" application.yaml bootstrap.yml bootstrap.properties .babelrc .mocharc.js .pythonstartup Procfile Guardfile Thorfile nodemon.json"
+    b".user.ini web.config package.json pyvenv.cfg config.ru Rakefile Makefile Gemfile Jenkinsfile .babelrc"
+    b" .mocharc.js .pythonstartup Procfile Guardfile Thorfile nodemon.json"
     b" deno.json deno.jsonc tsconfig.json uwsgi.ini supervisord.conf jndi.properties hibernate.properties .hotspotrc .hotspot_compiler"
-    b" .envrc matplotlibrc sqlnet.ora odbc.ini odbcinst.ini ecosystem.config.json".split()
+    b" .envrc matplotlibrc sqlnet.ora odbc.ini odbcinst.ini ecosystem.config.json babel.config.json Caddyfile"
+    b" appsettings.json loader.properties quartz.properties commons-logging.properties simplelogger.properties ehcache.xml".split()
 )
 """Names of files that decide what is loaded by what stands beside them: user.ini(PHP), a package's main module, Spring's sources of
 configuration."""
 _CODE_NAME = re.compile(
-    rb"\.env(?:\.[^/]*)?|\.flaskenv|application-[^/]*\.(?:properties|ya?ml)|appsettings\.[^/]+\.json|[^/]*\.runtimeconfig(?:\.dev)?\.json"
-    rb"|php\.ini|bunfig\.toml|\.yarnrc\.yml|log4j2?[^/]*\.(?:xml|properties|ya?ml|json)|logback[^/]*\.(?:xml|groovy)"
-    rb"|[^/]*\.(?:php[3-8]?|phtml|phar|pht|cgi|jsp|aspx?)\.[^/]*",
+    rb"\.env(?:\.[^/]*)?|\.flaskenv|(?:application|bootstrap)(?:-[^/]*)?\.(?:properties|xml|ya?ml)|hazelcast[^/]*\.(?:xml|ya?ml)"
+    rb"|appsettings\.[^/]+\.json|[^/]*\.(?:runtimeconfig(?:\.dev)?|deps)\.json|[^/]*\.(?:dll|exe)\.config|classes[^/]*\.jsa"
+    rb"|php\.ini|bunfig\.toml|\.yarnrc\.yml|log4j2?[^/]*\.(?:xml|properties|ya?ml|jso?n)|logback[^/]*\.(?:xml|groovy)"
+    rb"|[^/]*\.(?i:php[3-8]?|phtml|phar|pht|cgi|jsp|aspx?)\.[^/]*",
     re.DOTALL,
 )
-"""More of them, by pattern: what dotenv, Spring (its default profile too), .NET, PHP as CGI, Bun, Yarn and Java's loggers read beside a
-program; and `shell.php.jpg`, which a web server may run for its inner extension (mod_mime)."""
+"""More of them, by pattern: what dotenv, Spring (its default profile too, and as XML), .NET, PHP as CGI, Bun, Yarn and Java's loggers read
+beside a program; the classes that a Java virtual machine takes before its own (`-Xshare:auto`); and `shell.PHP.jpg`, which a web server
+may run for its inner extension, in whatever letters (mod_mime)."""
+_DESCRIPTOR = re.compile(rb".*/(?:webapps|deployments|deploy|dropins)/[^/]*\.(?:xml|cfg)", re.DOTALL)
+"""What a server deploys as it does an archive: Jetty makes the objects that such a file names."""
+_BARE_MODULE = re.compile(rb".*/node_modules/(?:@[^/]+/)?[^/.@][^/]*", re.DOTALL)
+"""A file that is a module by itself: Node takes it as JavaScript, whatever it is called."""
 
 _CREDENTIALS = re.compile(
     rb"""/etc/(?:(?:passwd|shadow|group|gshadow|subuid|subgid)-?|sudoers(?:\.d/.*)?|doas\.conf|ssh/.*|pam\.d/.*|pam\.conf|security/.*
@@ -53,12 +61,14 @@ _CREDENTIALS = re.compile(
     |.*/(?:authorized_keys2?|\.rhosts|\.netrc|\.pgpass|\.my\.cnf|\.htpasswd|\.shosts|\.k5login|\.k5users)
     |/var/lib/(?:extrausers|polkit-1)/.*
     |/usr/(?:local/)?share/ca-certificates/.*
+    |/usr/local/ssl/.*
     |/usr/(?:local/)?lib/ssl/.*
+    |/(?:etc|run|run/host|usr/lib|run/systemd)/userdb/.*
     |.*/(?:lib/security/cacerts|certifi/cacert\.pem)""",
     re.DOTALL | re.VERBOSE,
 )
 _AUTOSTART = re.compile(
-    rb"""/etc/(?:cron[^/]*(?:/.*)?|anacrontab|at\.(?:allow|deny)|ld\.so\.(?:preload|conf|conf\.d/.*|cache)|profile(?:\.d/.*)?
+    rb"""/etc/(?:cron[^/]*(?:/.*)?|anacrontab|at\.(?:allow|deny)|ld\.so\.(?:preload|conf|conf\.d/.*|cache)|ld-musl-[^/]*\.path|profile(?:\.d/.*)?
           |bash\.bashrc|bashrc|zsh/.*|environment|inittab|rc[^/]*(?:/.*)?|init\.d/.*|init/.*|systemd/.*|modprobe\.d/.*|modules-load\.d/.*
           |logrotate\.(?:conf|d/.*)|dpkg/dpkg\.cfg.*|gitconfig|bash_completion(?:\.d/.*)?|dhcp/.*hooks.*|network/if-[^/]*\.d/.*
           |NetworkManager/dispatcher\.d/.*|ppp/ip[^/]*|X11/Xsession(?:\.d/.*)?|csh\.(?:cshrc|login|logout)|fish/.*|mailcap|vim/.*|emacs/.*
@@ -75,7 +85,9 @@ _AUTOSTART = re.compile(
     |.*\.(?:dist|egg)-info/entry_points\.txt
     |.*/start\.d/[^/]*\.ini
     |.*/mysqld-auto\.cnf
-    |.*/\.git/hooks/(?![^/]*\.sample$)[^/]*
+    |.*\.git/(?:modules/.*/)?hooks/(?![^/]*\.sample$)[^/]*
+    |.*/init\.groovy
+    |.*/\.z(?:shrc|shenv|profile|login|logout)\.zwc
     |.*/\.[a-zA-Z0-9_-]*rc(?:\.(?:py|js|cjs|mjs|json|ya?ml|toml|rb|lua|sh|local))?
     |.*/\.[a-zA-Z0-9_-]*rc\.d/.*
     |.*/conf/Catalina/[^/]+/[^/]*\.xml
@@ -94,7 +106,9 @@ _AUTOSTART = re.compile(
             |xonsh|irb|pry|gdb|mutt|neomutt|aerc|go/env|lazygit|lf|vifm|wp-cli)(?:/.*)?
         |local/share/(?:systemd/user|dbus-1|bash-completion|fish/vendor_[^/]*|nvim/site|zsh|helm/plugins)/.*
         |oh-my-zsh/(?!cache/).*|ansible/(?:plugins|collections|roles)/.*|wp-cli/(?:config\.yml|packages/.*)|bundle/plugin/.*
-        |lein/(?:profiles|init)\.clj|subversion/config|matplotlib/matplotlibrc|sqlnet\.ora)
+        |lein/(?:profiles|init)\.clj|subversion/config|matplotlib/matplotlibrc|sqlnet\.ora|less|termcap|terminfo/.*
+        |config/(?:(?:vim|sqlite3|nano|uv|pypoetry)/.*|pnpm/rc|composer/(?:composer|config)\.json|mc/(?:mc\.ext|menu)[^/]*)
+        |composer/(?:composer|config)\.json)
     |/(?:docker-)?entrypoint(?:\.d/.*|-[^/]*\.d/.*|\.sh)
     |/(?:custom-)?(?:cont-init|services)\.d/.*
     |/(?:init|usr/local/etc/(?:rc\.d|cont-init\.d)/.*)""",
@@ -114,11 +128,12 @@ _STATIC = re.compile(
     rb"/usr/(?:share|include|local/(?:share|include))/(?!(?:.*/)?\.|[^/]+/html/).*(?<!\.pid)(?<!\.log)(?<!\.lock)", re.DOTALL
 )
 _DEPLOYED = re.compile(
-    rb"(?!" + _VOLATILE + rb").*/(?:webapps|deployments|autodeploy|dropins|plugins|extensions|addons|add-ons|providers|cgi-bin)/.*",
+    rb"(?!" + _VOLATILE + rb").*/(?:webapps|deployments|(?<!/home/)deploy|autodeploy|dropins|plugins|extensions|(?:extra-)?addons|add-ons"
+    rb"|providers|cgi-bin|keycloak/themes|dags)/.*",
     re.DOTALL,
 )
 _SYSTEM = re.compile(
-    rb"/(?:bin|sbin|lib[^/]*|usr/(?:bin|sbin|lib[^/]*|libexec|games)|usr/local/(?:bin|sbin|lib[^/]*|libexec|games)|opt/[^/]+/s?bin"
+    rb"/(?:bin|sbin|lib[^/]*|etc/alternatives|usr/(?:bin|sbin|lib[^/]*|libexec|games)|usr/local/(?:bin|sbin|lib[^/]*|libexec|games)|opt/[^/]+/s?bin"
     rb"|(?:root|home/[^/]+)/(?:\.local/)?bin)/.*",
     re.DOTALL,
 )
@@ -130,7 +145,7 @@ _LOADED = re.compile(
     |.*/\.(?:node_modules|node_libraries|gem/ruby|local/share/gem/ruby)/.*
     |/var/lib/gems/.*
     |/usr/local/bundle/.*
-    |(?!/(?:tmp|run|dev|var/tmp)/).*/s?bin/[^/]*""",
+    |(?!/(?:tmp|run|dev|var/tmp)/).*/(?:s?bin|shims)/[^/]*""",
     re.DOTALL | re.VERBOSE,
 )
 _SCRATCH = (b"/tmp/", b"/run/", b"/dev/", b"/var/tmp/")
@@ -208,7 +223,7 @@ def is_leading_link(path: bytes) -> bool:
     if name.startswith(b".") and not name.startswith(b".#") and not path.startswith(_SCRATCH):
         return True
     inside = path + b"/x"
-    return is_credential(inside) or is_autostart(inside) or is_loaded_place(inside) or is_deployed_place(inside)
+    return any(is_obeyed(inside) for is_obeyed in (is_credential, is_autostart, is_system_place, is_loaded_place, is_deployed_place))
 
 
 @_remember
@@ -218,8 +233,9 @@ def is_log(path: bytes) -> bool:
 
 
 def extension(path: bytes) -> bytes:
-    """Without its dot, in small letters; empty where there is none."""
-    name = path[path.rfind(b"/") + 1 :]
+    """Without its dot, in small letters; empty where there is none. A line end after it changes nothing: the `$` of a server's pattern
+    stands before it, too (pcre2pattern(3))."""
+    name = path[path.rfind(b"/") + 1 :].rstrip()
     return name[name.rfind(b".") + 1 :].lower() if b"." in name else b""
 
 
@@ -244,9 +260,17 @@ def _is_called(path: bytes, extensions: frozenset[bytes]) -> bool:
 
 def _is_descriptor(path: bytes) -> bool:
     """Whether `path` decides which classes of a Java application run."""
+    if _DESCRIPTOR.fullmatch(path) is not None:
+        return True
     if b"/WEB-INF/" not in path and b"/META-INF/" not in path:
         return False
     return extension(path) in (b"xml", b"tld", b"properties") or b"/META-INF/services/" in path
+
+
+@_remember
+def is_bare_module(path: bytes) -> bool:
+    """Whether a file at `path` is taken for a module of Node by its place alone."""
+    return _BARE_MODULE.fullmatch(path) is not None
 
 
 def is_code_like(entry: Entry) -> bool:
