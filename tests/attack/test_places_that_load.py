@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,3 +96,20 @@ def test_data_that_only_looks_alike_is_not_told(staged: Staged) -> None:
     for name in OF_SERVICES:
         put(staged, name)
     assert told(staged) == set()
+
+
+def test_who_answers_for_accounts_is_told_unless_the_image_has_the_program_that_does(tmp_path: Path) -> None:
+    """The libraries of C ask the socket of nscd(8) for every account, and believe it, before they read `/etc/passwd`."""
+    for has_nscd in (False, True):
+        with Staged(tmp_path / str(has_nscd)) as staged:
+            for name in ("run/nscd", "usr/sbin", "var"):
+                (staged.image / name).mkdir(parents=True)
+            (staged.image / "var/run").symlink_to("/run")
+            if has_nscd:
+                (staged.image / "usr/sbin/nscd").write_bytes(b"\x7fELF")
+            staged.start()
+            for path in ("run/nscd/socket", "run/app.sock"):
+                with socket.socket(socket.AF_UNIX) as listening:
+                    listening.bind(f"{staged.inside}/{path}")
+            grave = {one.difference.path for one in staged.judge().findings if one.level >= Level.HIGH}
+            assert grave == (set() if has_nscd else {b"/run/nscd/socket"})

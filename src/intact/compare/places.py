@@ -67,6 +67,8 @@ _CREDENTIALS = re.compile(
     |.*/(?:lib/security/cacerts|certifi/cacert\.pem)""",
     re.DOTALL | re.VERBOSE,
 )
+ACCOUNT_SOCKETS = frozenset({b"/run/nscd/socket", b"/var/run/nscd/socket"})
+"""Where the libraries of C (glibc, musl) ask for accounts first."""
 _AUTOSTART = re.compile(
     rb"""/etc/(?:cron[^/]*(?:/.*)?|anacrontab|at\.(?:allow|deny)|ld\.so\.(?:preload|conf|conf\.d/.*|cache)|ld-musl-[^/]*\.path|profile(?:\.d/.*)?
           |bash\.bashrc|bashrc|zsh/.*|environment|inittab|rc[^/]*(?:/.*)?|init\.d/.*|init/.*|systemd/.*|modprobe\.d/.*|modules-load\.d/.*

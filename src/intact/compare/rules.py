@@ -229,6 +229,8 @@ class Judge:
         is_empty = entry.kind is Kind.DIRECTORY or (entry.kind is Kind.FILE and entry.size_bytes == 0)
         if is_empty and self._is_stub(path):
             return Spoken("runtime-stub", None)
+        if entry.kind is Kind.SOCKET and self._answers_for_accounts(path):
+            return Spoken("control-file-added", Level.HIGH)
         if entry.kind not in (Kind.FILE, Kind.SYMLINK, Kind.FIFO):
             return Spoken("data-added", None)
         is_code = places.is_code_like(entry) or path in self.runnable or places.is_bare_module(path) or self.nearby.is_taken_first(path)
@@ -263,6 +265,11 @@ class Judge:
         if entry.kind is Kind.SYMLINK and self.nearby.is_beside_code(path):
             return Spoken("code-added", Level.MEDIUM)
         return Spoken("data-added", None)
+
+    def _answers_for_accounts(self, path: bytes) -> bool:
+        """Whether every program asks whoever listens at `path` who has which account, before it asks files (nscd(8)). Not where the image
+        has the program whose socket it is."""
+        return path in places.ACCOUNT_SOCKETS and not any(self.baseline.find(one) for one in (b"/usr/sbin/nscd", b"/usr/bin/nscd"))
 
     def _weigh(self, entry: Entry, otherwise: Spoken) -> Spoken:
         """What is said of code whose origin may be known."""
