@@ -87,13 +87,14 @@ _AUTOSTART = re.compile(
     |.*\.(?:dist|egg)-info/entry_points\.txt
     |.*/start\.d/[^/]*\.ini
     |.*/mysqld-auto\.cnf
-    |.*\.git/(?:modules/.*/)?hooks/(?![^/]*\.sample$)[^/]*
+    |.*\.git/hooks/(?![^/]*\.sample$)[^/]*
+    |(?>.*?\.git/modules/).*/hooks/(?![^/]*\.sample$)[^/]*
     |.*/init\.groovy
     |.*/\.z(?:shrc|shenv|profile|login|logout)\.zwc
     |.*/\.[a-zA-Z0-9_-]*rc(?:\.(?:py|js|cjs|mjs|json|ya?ml|toml|rb|lua|sh|local))?
     |.*/\.[a-zA-Z0-9_-]*rc\.d/.*
     |.*/conf/Catalina/[^/]+/[^/]*\.xml
-    |.*/php[^/]*/(?:.*/)?conf\.d/.*
+    |(?>.*?/php[^/]*/)(?:.*/)?conf\.d/.*
     |.*/\.(?:bashrc|bash_profile|bash_login|bash_logout|bash_aliases|profile|zshrc|zshenv|zprofile|zlogin|inputrc|vimrc|exrc|nanorc|emacs
         |gitconfig|npmrc|yarnrc|gemrc|irbrc|pryrc|psqlrc|gdbinit|curlrc|wgetrc|forward|procmailrc|screenrc|tmux\.conf|pip/pip\.conf
         |config/(?:autostart/.*|pip/pip\.conf|git/.*|fish/.*|nvim/.*|zsh/.*|systemd/.*|environment\.d/.*|containers/.*)
@@ -152,7 +153,7 @@ _LOADED = re.compile(
 )
 _SCRATCH = (b"/tmp/", b"/run/", b"/dev/", b"/var/tmp/")
 _LIBRARY = re.compile(rb".*\.so(?:\.[0-9.]+)?", re.DOTALL)
-_LOG = re.compile(rb"/var/log/.*|.*/logs?/(?:.*/)?[^/]*\.log(?:[.-][^/]*)?|(?:/var)?/run/utmp", re.DOTALL)
+_LOG = re.compile(rb"/var/log/.*|(?>.*?/logs?/)(?:.*/)?[^/]*\.log(?:[.-][^/]*)?|(?:/var)?/run/utmp", re.DOTALL)
 _UNFINISHED = re.compile(rb"(.*\.pyc)\.[0-9]+", re.DOTALL)
 _CACHED_BYTECODE = re.compile(rb"(.*)/__pycache__/([^/]+)\.[a-z]+-[0-9a-z]+(?:\.opt-[12])?\.pyc", re.DOTALL)
 
