@@ -70,6 +70,8 @@ class Looks:
 
     def end(self, watched: Watched) -> None:
         self._schedule.remove(watched.running.container.id)
+        if self._origins is not None:
+            self._origins.forget(watched.running.container.id)
 
     def next_due(self, now: float) -> float:
         return self._schedule.next_due(now)

@@ -2,17 +2,22 @@
 
 One batch for a container at a time, on one thread. A look whose differences wait for an answer says nothing of those paths, and is not the
 last word on the container; what else it found is told without delay.
+
+Who writes another content whenever the last one was looked into would wait for ever: an answer about what is not there any more is lost,
+and after some lost ones what is not known of the container is told as such.
 """
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from intact.model.container import Running
-from intact.model.derivation import Derivation
+from intact.model.derivation import Derivation, Proof
 from intact.model.entry import Entry
 from intact.model.finding import Difference, State, Verdict
 from intact.model.layer import Baseline
@@ -20,8 +25,13 @@ from intact.observe.derive import Deriver, is_bytecode
 
 BATCH = 100
 """Files looked into before it is another container's turn."""
+MOST_LOST = 5
+LOST_S = 600.0
+"""After so many lost answers in this time nothing of a container is waited for. Services write what they unpack or compile once."""
 ADDED, LIBRARIES, PAST = "added", "libraries", "past"
 """What is asked about: the code that was added, what of it is mapped, or was."""
+
+_RESTLESS = Derivation(proof=Proof.UNKNOWN, reason="changes before it can be looked into")
 
 Answers = Callable[[], object]
 Then = Callable[[Answers], None]
@@ -36,12 +46,14 @@ class Weighed:
 
 
 class Origins:
-    """`weigh` and `close` are for the flow's thread."""
+    """`weigh` and `close` are for the flow's thread. `steady`: seconds since whenever, that nobody can set."""
 
-    def __init__(self, deriver: Deriver) -> None:
-        self._deriver = deriver
+    def __init__(self, deriver: Deriver, steady: Callable[[], float] = time.monotonic) -> None:
+        self._deriver, self._steady = deriver, steady
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="origins")
         self._busy: set[tuple[str, str]] = set()
+        self._asked: dict[str, tuple[Entry, ...]] = {}
+        self._lost: dict[str, deque[float]] = {}
 
     def prepare(self, baseline: Baseline) -> Baseline:
         """Takes note of an image; from any thread."""
@@ -52,14 +64,41 @@ class Origins:
         """What is known of `entries`. If something is not: `then` is called from another thread as soon as more is known, with a function
         that raises what nobody expected; of a container that is waited for already, only the batch that is under way calls. Those of one
         `topic` do not wait for those of another."""
+        container_id = running.container.id
+        if topic == ADDED and (container_id, topic) not in self._busy:
+            self._note_lost(container_id, entries)
         if not entries:
             return Weighed()
         known, unknown = self._deriver.recall(baseline, entries)
-        if unknown and (running.container.id, topic) not in self._busy:
-            self._busy.add((running.container.id, topic))
-            work = self._worker.submit(self._deriver.establish, running, baseline, choose_batch(unknown))
+        if unknown and len(self._lost.get(container_id, ())) >= MOST_LOST:
+            return Weighed(known | {entry.path: _RESTLESS for entry in unknown})
+        if unknown and (container_id, topic) not in self._busy:
+            self._busy.add((container_id, topic))
+            batch = choose_batch(unknown)
+            if topic == ADDED:
+                self._asked[container_id] = batch
+            work = self._worker.submit(self._deriver.establish, running, baseline, batch)
             work.add_done_callback(lambda done: None if done.cancelled() else then(done.result))
         return Weighed(known, frozenset(entry.path for entry in unknown))
+
+    def _note_lost(self, container_id: str, entries: Sequence[Entry]) -> None:
+        """Whether what was answered last is still there: `entries` are those of the look at everything that follows an answer."""
+        now = self._steady()
+        there = {(entry.path, entry.digest) for entry in entries}
+        lost = self._lost.get(container_id, deque(maxlen=MOST_LOST))
+        while lost and now - lost[0] >= LOST_S:
+            lost.popleft()
+        if any((entry.path, entry.digest) not in there for entry in self._asked.pop(container_id, ())):
+            lost.append(now)
+        if lost:
+            self._lost[container_id] = lost
+        else:
+            self._lost.pop(container_id, None)
+
+    def forget(self, container_id: str) -> None:
+        """The container is gone."""
+        self._asked.pop(container_id, None)
+        self._lost.pop(container_id, None)
 
     def finish(self, container_id: str, topic: str = ADDED) -> None:
         """What `then` brought was taken in."""
