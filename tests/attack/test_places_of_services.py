@@ -24,6 +24,7 @@ IMAGE = (
     "usr/src/app/config/default.json", "usr/local/bundle/", "go/bin/", "srv/app/main.py", "srv/app/views/index.ejs",
     "srv/mojo/app.pl", "opt/karaf/lib/boot/x.jar", "opt/karaf/deploy/", "opt/airflow/airflow.cfg", "opt/airflow/dags/", "mnt/extra-addons/",
     "opt/keycloak/themes/README.md", "opt/shop/shop.jar", "opt/dotnet/shop.dll", "srv/shiny/app.R", "srv/site/nginx.conf", "home/deploy/",
+    "var/www/html/css/site.css", "var/www/html/img/logo.png", "var/www/html/fonts/a.woff2", "var/www/html/media/readme.txt",
     "srv/app/src/main.ts", "srv/app/migrations/V1__init.sql", "srv/app/config/settings.yml", "var/www/html/index.php",
     "var/www/html/uploads/", "var/lib/mysql/", "var/lib/postgresql/data/", "var/jenkins_home/", "root/.bashrc", "home/web/.bashrc",
     "opt/venv/lib/python3.13/site-packages/flask/app.py", "tmp/", "run/", "data/", "etc/hosts",
@@ -128,6 +129,15 @@ def test_what_a_server_deploys_or_runs_by_itself_is_told(staged: Staged) -> None
     wanted = {put(staged, name) for name in DEPLOYED}
     assert wanted - told(staged) == set()
     assert b"/usr/local/tomcat/webapps/evil.war" in told(staged, Level.HIGH)
+
+
+def test_a_page_among_styles_and_pictures_of_a_site_is_told_as_grave(staged: Staged) -> None:
+    """The image keeps no code there, and nobody uploads any: it is where web shells are hidden."""
+    names = ("css/shell.php", "img/shell.phtml", "img/.htaccess", "fonts/.user.ini", "fonts/shell.jsp", "img/x.PHP")
+    wanted = {put(staged, f"var/www/html/{name}") for name in names}
+    for name in ("img/cat.jpg", "img/cat.svg", "css/site.min.css", "img/attachment.jar", "media/shell.php", "img/2027/index.php"):
+        put(staged, f"var/www/html/{name}")
+    assert told(staged, Level.HIGH) == wanted
 
 
 def test_what_a_server_reads_as_its_configuration_is_told(staged: Staged) -> None:

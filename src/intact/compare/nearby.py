@@ -47,6 +47,13 @@ class Nearby:
         is_hidden = path[len(directory.rstrip(b"/")) + 1 :].startswith(b".")
         return is_in_new_directory and not is_hidden and directory != b"/" and self._ask(directory, "modules")
 
+    def is_beside_assets(self, path: bytes) -> bool:
+        """Whether `path` is a page among styles or pictures of the image: a site's own, where nobody uploads pages."""
+        directory = parent(path)
+        if not places.is_page_name(path) or directory != self.nearest_directory(path):
+            return False
+        return bool(self._own(directory) & places.ASSET_EXTENSIONS)
+
     def is_taken_first(self, path: bytes) -> bool:
         """Whether `path` would be taken in the place of a file of the image beside it: by Node, that looks for `lib` before `lib.js`; by
         web servers, that send `page.html.gz` instead of packing `page.html`."""

@@ -25,6 +25,13 @@ SERVED_EXTENSIONS = CODE_EXTENSIONS | frozenset(
 )
 """Also what a browser runs, and templates, which an engine does. A directory with such files in the image is one that something serves or
 runs from."""
+PAGE_EXTENSIONS = frozenset(
+    b"php php3 php4 php5 php7 php8 phtml phar pht inc jsp jspx jspf jsw jsv asp aspx ashx ascx asmx cshtml cfm cfc cgi fcgi pl psgi shtml"
+    b" htaccess".split()
+)
+"""Extensions of what a web server runs wherever it lies below its root, or obeys there."""
+ASSET_EXTENSIONS = frozenset(b"css scss less map woff woff2 ttf otf eot png jpg jpeg gif webp avif ico bmp".split())
+"""Extensions of what a site ships beside its pages: styles, fonts, pictures."""
 KINDRED_EXTENSIONS = frozenset(b"ts mts cts sql conf".split())
 """Extensions that are code, or configuration that is loaded, where the image has files of the same extension; else they are data."""
 CODE_NAMES = frozenset(
@@ -246,6 +253,12 @@ def extension(path: bytes) -> bytes:
 def is_code_name(path: bytes) -> bool:
     """Whether `path` is called as what a machine or an interpreter runs, or what decides what it runs."""
     return _is_called(path, CODE_EXTENSIONS)
+
+
+@_remember
+def is_page_name(path: bytes) -> bool:
+    """Whether `path` is called as what a web server runs or obeys anywhere below its root."""
+    return extension(path) in PAGE_EXTENSIONS or path.endswith(b"/.user.ini")
 
 
 @_remember

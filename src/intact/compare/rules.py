@@ -260,7 +260,7 @@ class Judge:
         if self.nearby.is_kindred(path):
             return self._weigh(entry, Spoken("code-added", Level.HIGH))
         if is_code or places.is_served_name(path):
-            is_beside = self.nearby.is_beside_code(path)
+            is_beside = self.nearby.is_beside_code(path) or self.nearby.is_beside_assets(path)
             return self._weigh(entry, Spoken("code-added", Level.HIGH)) if is_beside else Spoken("code-in-scratch", None)
         if entry.kind is Kind.SYMLINK and self.nearby.is_beside_code(path):
             return Spoken("code-added", Level.MEDIUM)
