@@ -57,7 +57,8 @@ class Nearby:
     def is_taken_first(self, path: bytes) -> bool:
         """Whether `path` would be taken in the place of a file of the image beside it: by Node, that looks for `lib` before `lib.js`; by
         web servers, that send `page.html.gz` instead of packing `page.html`."""
-        if parent(path) != self.nearest_directory(path) or not self.is_beside_code(path):
+        directory = parent(path)
+        if directory != self.nearest_directory(path) or not self._ask(directory, "own"):
             return False
         stem, _, extension = path.rpartition(b".")
         names = [path + end for end in _LEFT_OUT]

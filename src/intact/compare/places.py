@@ -276,17 +276,16 @@ def _is_called(path: bytes, extensions: frozenset[bytes]) -> bool:
 
 def _is_descriptor(path: bytes) -> bool:
     """Whether `path` decides which classes of a Java application run."""
-    if _DESCRIPTOR.fullmatch(path) is not None:
+    if path.endswith((b".xml", b".cfg")) and _DESCRIPTOR.fullmatch(path) is not None:
         return True
     if b"/WEB-INF/" not in path and b"/META-INF/" not in path:
         return False
     return extension(path) in (b"xml", b"tld", b"properties") or b"/META-INF/services/" in path
 
 
-@_remember
 def is_bare_module(path: bytes) -> bool:
     """Whether a file at `path` is taken for a module of Node by its place alone."""
-    return _BARE_MODULE.fullmatch(path) is not None
+    return b"/node_modules/" in path and _BARE_MODULE.fullmatch(path) is not None
 
 
 def is_code_like(entry: Entry) -> bool:

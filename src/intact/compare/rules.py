@@ -233,7 +233,7 @@ class Judge:
             return Spoken("control-file-added", Level.HIGH)
         if entry.kind not in (Kind.FILE, Kind.SYMLINK, Kind.FIFO):
             return Spoken("data-added", None)
-        is_code = places.is_code_like(entry) or path in self.runnable or places.is_bare_module(path) or self.nearby.is_taken_first(path)
+        is_code = places.is_code_like(entry) or path in self.runnable or places.is_bare_module(path)
         if places.is_credential(path) or places.is_autostart(path):
             return Spoken("control-file-added", Level.HIGH)
         if entry.kind is Kind.SYMLINK and places.is_leading_link(path):
@@ -241,7 +241,8 @@ class Judge:
         if entry.kind is Kind.FIFO:  # elsewhere it is how processes speak to each other
             if places.is_configuration(path) or places.is_system_place(path):
                 return Spoken("control-file-added", Level.MEDIUM)
-            is_loaded = (is_code or places.is_code_name(path)) and (places.is_loaded_place(path) or self.nearby.is_beside_code(path))
+            is_called = is_code or places.is_code_name(path) or self.nearby.is_taken_first(path)
+            is_loaded = is_called and (places.is_loaded_place(path) or self.nearby.is_beside_code(path))
             return Spoken("code-added", Level.HIGH) if is_loaded else Spoken("data-added", None)
         if entry.kind is Kind.FILE and not entry.mode & 0o111 and self._is_bytecode_of_image(places.finished_cache(path) or b""):
             return Spoken("data-added", None)
@@ -257,7 +258,7 @@ class Judge:
             return Spoken("control-file-added", Level.MEDIUM)
         if places.is_configuration(path) or self.nearby.is_static(path) or self.nearby.is_configured(path):
             return Spoken("control-file-added", Level.HIGH if is_code else Level.MEDIUM)
-        if self.nearby.is_kindred(path):
+        if self.nearby.is_kindred(path) or self.nearby.is_taken_first(path):
             return self._weigh(entry, Spoken("code-added", Level.HIGH))
         if is_code or places.is_served_name(path):
             is_beside = self.nearby.is_beside_code(path) or self.nearby.is_beside_assets(path)
