@@ -3,6 +3,7 @@ same, and what services unpack or compile once waits for its answer as before.""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -89,13 +90,27 @@ def test_a_few_files_that_are_another_when_the_answer_comes_change_nothing(make:
     assert [one.state for one in node.verdicts()] == [State.INTACT]
 
 
+def test_code_that_is_added_file_after_file_where_looks_take_long_keeps_the_others_not_waiting(make: Callable[[Restless], Node]) -> None:
+    """Each answer asks for another look at everything: it is made beside the flow, as any that takes long."""
+    threads: list[str] = []
+
+    def write(number: int) -> Entry:
+        threads.append(threading.current_thread().name)
+        node.now += 1.0  # so long takes a look
+        return file(b"/srv/app/m%d.py" % (1000 + number), b"x")
+
+    node = make(Restless(write=write, most=5))
+    node.step_until(lambda: node.deriver.asked >= 3)
+    assert len(threads) > 2 and set(threads[1:]) == {"long-look_0"}
+
+
 def test_what_was_lost_long_ago_counts_no_more() -> None:
     now = 0.0
     origins = Origins(Asked(), lambda: now)
     for _ in range(3 * MOST_LOST):
         now += 300.0
         origins._asked["c1"] = (CACHE,)
-        origins._note_lost("c1", ())
+        origins._note_lost("c1", (), None)
         assert len(origins._lost["c1"]) < MOST_LOST
     origins.forget("c1")
     origins.close()

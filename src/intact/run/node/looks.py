@@ -169,7 +169,7 @@ class Looks:
         baseline = watched.baseline
         judged = None
         if baseline is not None and observation is not None:
-            judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation), watched.levels)
+            judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation, paths), watched.levels)
         finished = self._steady()
         self._schedule.looked(watched.running.container.id, started, finished, None if paths is None else len(paths))
         if paths is None:
@@ -196,7 +196,9 @@ class Looks:
         for layer in baseline.layers:
             layer.release()
 
-    def _weigh(self, watched: Watched, baseline: Baseline, observation: Observation, added: Sequence[Entry]) -> Weighed:
+    def _weigh(
+        self, watched: Watched, baseline: Baseline, observation: Observation, paths: frozenset[bytes] | None, added: Sequence[Entry]
+    ) -> Weighed:
         """Where added code comes from, as far as that is known; the rest is looked at again when it is."""
         if self._origins is None:
             return Weighed()
@@ -204,17 +206,22 @@ class Looks:
         def learn(answers: Answers) -> None:
             self._hand_in(lambda _: self._learn(watched, baseline, observation, answers))
 
-        return self._origins.weigh(watched.running, baseline, added, learn)
+        return self._origins.weigh(watched.running, baseline, added, learn, paths=paths)
 
     def _learn(self, watched: Watched, baseline: Baseline, observation: Observation, answers: Answers) -> None:
-        """A container that runs is looked at again; of one that has ended, what was seen last is judged."""
+        """A container that runs is looked at again, beside the flow where that takes long: who adds one file of code after the other has
+        one answer after the other. Of one that has ended, what was seen last is judged."""
         if self._origins is not None:
             self._origins.finish(watched.running.container.id)
         answers()
         if self._roster.holds(watched):
-            if watched.baseline is baseline and watched.is_on:
+            if watched.baseline is not baseline or not watched.is_on:
+                return
+            if watched.is_flooding or watched.whole_look_s > LONG_LOOK_S:
+                self._schedule.look_at(watched.running.container.id, self._steady())
+            else:
                 self.look(watched)
         elif watched.is_on:
-            judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation), watched.levels)
+            judged = judge_files(baseline, observation, partial(self._weigh, watched, baseline, observation, None), watched.levels)
             if not judged.weighed.waiting:
                 self._reporter.tell(watched, watched.sign(judged.verdict), anyway=watched.is_owed)

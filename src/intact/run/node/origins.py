@@ -60,13 +60,22 @@ class Origins:
         self._deriver.prepare(baseline)
         return baseline
 
-    def weigh(self, running: Running, baseline: Baseline, entries: Sequence[Entry], then: Then, *, topic: str = ADDED) -> Weighed:
+    def weigh(
+        self,
+        running: Running,
+        baseline: Baseline,
+        entries: Sequence[Entry],
+        then: Then,
+        *,
+        topic: str = ADDED,
+        paths: frozenset[bytes] | None = None,
+    ) -> Weighed:
         """What is known of `entries`. If something is not: `then` is called from another thread as soon as more is known, with a function
         that raises what nobody expected; of a container that is waited for already, only the batch that is under way calls. Those of one
-        `topic` do not wait for those of another."""
+        `topic` do not wait for those of another. `paths`: all that was looked at, None for everything."""
         container_id = running.container.id
         if topic == ADDED and (container_id, topic) not in self._busy:
-            self._note_lost(container_id, entries)
+            self._note_lost(container_id, entries, paths)
         if not entries:
             return Weighed()
         known, unknown = self._deriver.recall(baseline, entries)
@@ -81,15 +90,18 @@ class Origins:
             work.add_done_callback(lambda done: None if done.cancelled() else then(done.result))
         return Weighed(known, frozenset(entry.path for entry in unknown))
 
-    def _note_lost(self, container_id: str, entries: Sequence[Entry]) -> None:
-        """Whether what was answered last is still there: `entries` are those of the look at everything that follows an answer."""
+    def _note_lost(self, container_id: str, entries: Sequence[Entry], paths: frozenset[bytes] | None) -> None:
+        """Whether what was answered last is still there: `entries` are those of a look at `paths` that follows an answer."""
         now = self._steady()
         there = {(entry.path, entry.digest) for entry in entries}
         lost = self._lost.get(container_id, deque(maxlen=MOST_LOST))
         while lost and now - lost[0] >= LOST_S:
             lost.popleft()
-        if any((entry.path, entry.digest) not in there for entry in self._asked.pop(container_id, ())):
+        asked = self._asked.pop(container_id, ())
+        if any((entry.path, entry.digest) not in there for entry in asked if paths is None or entry.path in paths):
             lost.append(now)
+        if left := tuple(entry for entry in asked if paths is not None and entry.path not in paths):
+            self._asked[container_id] = left
         if lost:
             self._lost[container_id] = lost
         else:
