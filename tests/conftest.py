@@ -1,6 +1,7 @@
 """The real things that tests run against, each started once a session and gone at its end."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,8 @@ NOT_ROOT = "needs root (containers, mounts, fanotify): run it as root or through
 
 def pytest_configure() -> None:
     """1. Processes that tests start run the code of this tree, as the tests do. 2. Random inputs are new ones at every run, and those that
-    failed once are tried again; continuous integration tries the same ones every time. A slow machine fails no test of a law."""
+    failed once are tried again; continuous integration tries the same ones every time. A slow machine fails no test of a law. 3. What tests
+    start can be interrupted, though a shell that runs these tests in its background has them ignore that (sh(1))."""
     # 1
     os.environ["PYTHONPATH"] = f"{REPOSITORY}/src:{REPOSITORY}"
     if not Path(intact.__file__).is_relative_to(REPOSITORY):
@@ -33,6 +35,9 @@ def pytest_configure() -> None:
         remembered = DirectoryBasedExampleDatabase(cache_dir() / "hypothesis")
         settings.register_profile("intact", deadline=None, database=remembered, print_blob=True)
     settings.load_profile("intact")
+    # 3
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
