@@ -42,6 +42,14 @@ def find_thread(pid: int) -> int | None:
     raise Headless("its first thread has ended, and no other held still")
 
 
+def has_ended(pid: int) -> bool:
+    """Whether no thread of `pid` runs any more, though nobody may have taken note of its end yet (a zombie). False where it cannot be told."""
+    try:
+        return find_thread(pid) is None
+    except (OSError, Headless):
+        return False
+
+
 class Turns:
     """Which threads are looked at next. Those that were `found` to be other than their process are looked at again every time."""
 

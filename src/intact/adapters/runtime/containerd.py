@@ -144,7 +144,10 @@ class Containerd:
         )
         mounted = declared
         if init_pid is not None and not isinstance(declared, str):
-            mounted = self._confirm(declared, id=id, namespace=namespace, init_pid=init_pid)  # 5
+            confirmed = self._confirm(declared, id=id, namespace=namespace, init_pid=init_pid)  # 5
+            if confirmed is None:  # 6
+                raise NotFound(f"the first process of container {id} has ended")
+            mounted = confirmed
         if isinstance(mounted, str):
             return Running(container=container, init_pid=init_pid or 0, mounted=None, unobservable=mounted, unkeyed=unkeyed)
         return Running(container=container, init_pid=init_pid or 0, mounted=mounted, unkeyed=unkeyed)

@@ -10,9 +10,10 @@ from intact.model.container import Mounted, Running
 class Confirm(Protocol):
     """The host's word on a mount that the runtime declares."""
 
-    def __call__(self, declared: Mounted, *, id: str, namespace: str, init_pid: int) -> Mounted | str:
+    def __call__(self, declared: Mounted, *, id: str, namespace: str, init_pid: int) -> Mounted | str | None:
         """`declared` (its `device` is 0) with the device and the options of the host's mount table, or the reason why the host does not
-        confirm it. `id` and `namespace` are the runtime's own words for the container."""
+        confirm it; None where its first process has ended, which the runtime will say as well. `id` and `namespace` are the runtime's own
+        words for the container."""
 
 
 class Runtime(Protocol):

@@ -16,6 +16,7 @@ from intact.adapters.linux.known import KnownFiles
 from intact.adapters.linux.mounts import confirm_overlay, read_defaults, read_mounts, root_device, uses_user_attributes
 from intact.adapters.linux.overlay_index import find_shared
 from intact.adapters.linux.pressure import read_io_pressure
+from intact.adapters.linux.threads import has_ended
 from intact.adapters.linux.tree import HostTree
 from intact.compare.interest import choose_reading, speak_for
 from intact.compare.raised import Raised
@@ -125,11 +126,10 @@ class Throttle:
 class HostMounts:
     """The host's word on a container's overlay, read anew for every container."""
 
-    def __call__(self, declared: Mounted, *, id: str, namespace: str, init_pid: int) -> Mounted | str:
+    def __call__(self, declared: Mounted, *, id: str, namespace: str, init_pid: int) -> Mounted | str | None:
         """Implements `adapters.runtime.ports.Confirm`."""
         device = root_device(init_pid)
         if device is None:
-            is_there = Path(f"/proc/{init_pid}").exists()
-            return "its first process may not be looked at: CAP_SYS_PTRACE is missing" if is_there else "its first process is gone"
+            return None if has_ended(init_pid) else "its first process may not be looked at: CAP_SYS_PTRACE is missing"
         confirmed = confirm_overlay(declared, read_mounts(), root_device=device, defaults=read_defaults())
         return confirmed if isinstance(confirmed, Mounted) else confirmed.reason

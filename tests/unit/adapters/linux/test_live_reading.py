@@ -22,7 +22,7 @@ from intact.adapters.linux.mount_tables import MountTables, parse_table
 from intact.adapters.linux.processes import describe_process, ticks_now
 from intact.adapters.linux.running import File, RunningFiles, read_process
 from intact.adapters.linux.runtime_binary import PLACES, RuntimeBinary
-from intact.adapters.linux.threads import Headless
+from intact.adapters.linux.threads import Headless, has_ended
 from intact.model.container import Mounted, Running
 from intact.model.digest import Digest
 from intact.model.live import MountSeen
@@ -260,6 +260,16 @@ def test_a_process_whose_first_thread_has_ended_is_read_through_another(tmp_path
         process.kill()
         process.wait()
     assert read_process(process.pid, 0) is None
+
+
+def test_a_process_that_has_ended_is_told_from_one_that_may_not_be_looked_at() -> None:
+    """A zombie is still there, and shows nothing: it was taken for one that only somebody with more rights may look at."""
+    with sleeping() as pid:
+        assert not has_ended(pid)
+    with subprocess.Popen(["true"]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        assert os.path.exists(f"/proc/{zombie.pid}") and has_ended(zombie.pid)
+    assert has_ended(zombie.pid)
 
 
 @pytest.mark.parametrize(
