@@ -43,7 +43,7 @@ def find_thread(pid: int) -> int | None:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether no thread of `pid` runs any more, though nobody may have taken note of its end yet (a zombie). False where it cannot be told."""
+    """Whether no thread of `pid` runs any more, though nobody may have noted its end yet (a zombie). False where it cannot be told."""
     try:
         return find_thread(pid) is None
     except (OSError, Headless):
