@@ -13,7 +13,7 @@ from intact.adapters.layout.names import DEFAULT_CONTAINERD
 from intact.adapters.registry.access import RegistryAccess
 from intact.baseline.formats.read import AUTO, READABLE
 from intact.compare.images import Pairing, compare_images, find_bringer, pair_layers
-from intact.model.entry import display_path
+from intact.model.entry import ancestors, display_path
 from intact.model.errors import EXIT_CLEAN, EXIT_FINDINGS, EXIT_UNOBSERVED
 from intact.model.finding import Change, Difference
 from intact.model.layer import Baseline
@@ -94,13 +94,16 @@ def _find_unsized(before: Baseline, after: Baseline) -> frozenset[Change]:
 
 
 def _find_place(before: Baseline, after: Baseline, pairing: Pairing, difference: Difference) -> Place:
-    """The layer of B that brought it, of those that A does not have; where none did, the layer of A that B does not have any more."""
-    path = difference.path
-    number = find_bringer(after.layers, path, frozenset(range(len(after.layers))) - pairing.after)
-    if number is not None:
-        return Place(is_after=True, number=number)
-    number = find_bringer(before.layers, path, frozenset(range(len(before.layers))) - pairing.before)
-    return Place(is_after=False, number=number or 0)
+    """The layer of B that brought it, of those that A does not have; where none did, the layer of A that B does not have any more; where
+    none had it, the one that did either to a directory above: that gives its group to directories that no layer names (mkdir(2))."""
+    ours = frozenset(range(len(after.layers))) - pairing.after
+    theirs = frozenset(range(len(before.layers))) - pairing.before
+    for path in (difference.path, *ancestors(difference.path)):
+        if (number := find_bringer(after.layers, path, ours)) is not None:
+            return Place(is_after=True, number=number)
+        if (number := find_bringer(before.layers, path, theirs)) is not None:
+            return Place(is_after=False, number=number)
+    return Place(is_after=False, number=0)
 
 
 def _describe(difference: Difference, place: Place, before: Baseline, after: Baseline) -> dict[str, Any]:
